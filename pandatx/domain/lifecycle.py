@@ -40,11 +40,12 @@ TRANSITIONS: Final[dict[JobStatus, frozenset[JobStatus]]] = {
     _S.WAITING: frozenset((_S.DEFINED, _S.ASSIGNED, _S.ACTIVATED)) | _ENDS,
     _S.DEFINED: frozenset((_S.ASSIGNED, _S.ACTIVATED, _S.WAITING)) | _ENDS,
     _S.ASSIGNED: frozenset((_S.ACTIVATED, _S.DEFINED, _S.WAITING)) | _ENDS,
+    # A report that arrives for any active job ends it through holding (1.2).
+    _S.ACTIVATED: frozenset((_S.SENT, _S.DEFINED, _S.THROTTLED, _S.HOLDING)) | _ENDS,
+    _S.THROTTLED: frozenset((_S.ACTIVATED, _S.HOLDING)) | _ENDS,
     # sent -> activated is ours: an answer that never left the server (rule R3).
-    _S.ACTIVATED: frozenset((_S.SENT, _S.DEFINED, _S.THROTTLED)) | _ENDS,
-    _S.THROTTLED: frozenset((_S.ACTIVATED,)) | _ENDS,
     _S.SENT: frozenset((_S.STARTING, _S.RUNNING, _S.HOLDING, _S.TRANSFERRING, _S.ACTIVATED)) | _ENDS,
-    _S.STARTING: frozenset((_S.RUNNING, _S.HOLDING, _S.TRANSFERRING, _S.ACTIVATED)) | _ENDS,
+    _S.STARTING: frozenset((_S.RUNNING, _S.HOLDING, _S.TRANSFERRING)) | _ENDS,
     _S.STAGEIN: frozenset((_S.RUNNING, _S.HOLDING, _S.TRANSFERRING)) | _ENDS,
     _S.STAGEOUT: frozenset((_S.RUNNING, _S.HOLDING, _S.TRANSFERRING)) | _ENDS,
     _S.RUNNING: frozenset((_S.HOLDING, _S.TRANSFERRING)) | _ENDS,
@@ -59,8 +60,8 @@ TRANSITIONS: Final[dict[JobStatus, frozenset[JobStatus]]] = {
 
 
 def may_change(old: str, new: str) -> bool:
-    """Whether this server may change a job from one status to another; a status found that is not ours may end."""
+    """Whether this server may change a job from one status to another; a status found that is not ours may end (R8)."""
     try:
         return JobStatus(new) in TRANSITIONS[JobStatus(old)]
     except ValueError:
-        return new in TERMINAL
+        return new == JobStatus.HOLDING or new in TERMINAL
