@@ -1,0 +1,419 @@
+"""Named transactions over PostgreSQL: limited in time, retried when it is safe, shielded from cancellation.
+
+The only importer of txpostgres. Its traps (reference/stack.md 1.1) end here: sessions are checked when they come back,
+a cancelled statement keeps its error, and libpq's blocking cancel runs in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import psycopg2
+import psycopg2.extensions
+from attrs import define, field, frozen
+from psycopg2 import errorcodes
+from twisted.internet import defer
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from txpostgres import txpostgres
+
+from pandatx import metrics
+from pandatx.clock import Clock
+from pandatx.config import Schemas
+from pandatx.errors import Busy, DatabaseAway, PandaError
+from pandatx.store.pool import Pool
+from pandatx.store.queries import Query
+
+log = Logger()
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ATTEMPTS = 4
+"""How often a transaction is tried at most: a deadlock is retried three times (rule R1)."""
+CANCEL_GRACE = 2.0
+"""Seconds between the limit in the server, the cancel request, and the end of the session."""
+HOT_SETTINGS = (
+    "plan_cache_mode=force_generic_plan",
+    "enable_seqscan=off",
+    "enable_bitmapscan=off",
+    "enable_hashjoin=off",
+    "enable_mergejoin=off",
+)
+"""Planner guards of the request pool: a generic plan made on an empty table stays (reference/database.md 7)."""
+_RETRIED = frozenset((errorcodes.DEADLOCK_DETECTED, errorcodes.SERIALIZATION_FAILURE))
+_inside: ContextVar[str | None] = ContextVar("transaction", default=None)
+
+
+class OutcomeUnknown(DatabaseAway):
+    """The connection was lost while a commit was under way, and nobody could be asked how it ended."""
+
+    def __init__(self) -> None:
+        super().__init__("the database went away while it was storing this")
+
+
+@frozen
+class Result:
+    """What a query gave: rows as tuples in the order of ``columns``; ``count`` is the number of rows touched."""
+
+    rows: list[tuple[Any, ...]]
+    columns: tuple[str, ...]
+    count: int
+
+    def dicts(self) -> list[dict[str, Any]]:
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def scalar(self) -> Any:
+        """The first value of the first row, None where there is no row."""
+        return self.rows[0][0] if self.rows else None
+
+    def one(self) -> dict[str, Any] | None:
+        """The first row, None where there is none."""
+        return dict(zip(self.columns, self.rows[0], strict=True)) if self.rows else None
+
+    def column(self, name: str) -> list[Any]:
+        place = self.columns.index(name)
+        return [row[place] for row in self.rows]
+
+
+def _utc(value: str | None, _cursor: Any) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+def _number(value: str | None, _cursor: Any) -> int | float | None:
+    if value is None:
+        return None
+    return float(value) if "." in value else int(value)
+
+
+_TIMESTAMP = psycopg2.extensions.new_type((1114,), "UTC_TIMESTAMP", _utc)
+_NUMERIC = psycopg2.extensions.new_type((1700,), "PLAIN_NUMERIC", _number)
+
+
+class _Cursor(txpostgres.Cursor):  # type: ignore[misc]
+    def _handleCancellation(self, failure: Any) -> Any:
+        return failure  # keep QueryCanceled with its code
+
+
+class _Connection(txpostgres.Connection):  # type: ignore[misc]
+    cursorFactory = _Cursor
+
+    def _handleCancellation(self, failure: Any) -> Any:
+        return failure
+
+
+@define(eq=False)
+class Session:
+    """One connection and what has been prepared on it."""
+
+    _connection: _Connection
+    _schemas: Schemas
+    _prepared: set[str] = field(factory=set)
+    _texts: dict[str, str] = field(factory=dict)
+    doomed: bool = False
+
+    @property
+    def closed(self) -> bool:
+        raw = self._connection.pollable()
+        return raw is None or bool(raw.closed)
+
+    @property
+    def usable(self) -> bool:
+        """Connected, and outside any transaction."""
+        if self.doomed or self.closed:
+            return False
+        status = self._connection.pollable().info.transaction_status
+        return bool(status == psycopg2.extensions.TRANSACTION_STATUS_IDLE)
+
+    @property
+    def in_transaction(self) -> bool:
+        status = self._connection.pollable().info.transaction_status
+        return status in (
+            psycopg2.extensions.TRANSACTION_STATUS_INTRANS,
+            psycopg2.extensions.TRANSACTION_STATUS_INERROR,
+        )
+
+    def close(self) -> None:
+        if not self.closed:
+            self._connection.close()
+
+    def cancel(self) -> defer.Deferred[None]:
+        """Ask the server to end what runs; in a thread, since libpq connects for it and waits."""
+        return deferToThread(self._connection.pollable().cancel)
+
+    async def run(self, query: Query, params: dict[str, Any], before: str = "") -> Result:
+        """Run a query, ``before`` it in the same trip."""
+        if query.parameters:
+            text = query.execute
+            if query.name not in self._prepared:
+                self.doomed = True  # until it is known to be prepared
+                text = f"{query.prepare(self._schemas).replace('%', '%%')}; {text}"
+        else:
+            text = self._texts.get(query.name) or self._texts.setdefault(query.name, query.in_schemas(self._schemas))
+        result = await self.execute(before + text, params)
+        if query.parameters and query.name not in self._prepared:
+            self._prepared.add(query.name)
+            self.doomed = False
+        return result
+
+    async def execute(self, text: str, params: dict[str, Any] | None = None) -> Result:
+        cursor = self._connection.cursor()
+        try:
+            await cursor.execute(text, params)
+            if cursor.description is None:
+                return Result([], (), cursor.rowcount)
+            return Result(cursor.fetchall(), tuple(c.name for c in cursor.description), cursor.rowcount)
+        finally:
+            if not self.closed:
+                cursor.close()
+
+
+@define(eq=False)
+class Transaction:
+    """An open transaction: what an operation's work takes first."""
+
+    name: str
+    _session: Session
+    _prologue: str
+    xid: int | None = None
+
+    async def run(self, query: Query, **params: Any) -> Result:
+        """Run one query; the first one begins the transaction in the same trip."""
+        prologue, self._prologue = self._prologue, ""
+        return await self._session.run(query, params, prologue)
+
+    @property
+    def begun(self) -> bool:
+        return not self._prologue
+
+
+@define(eq=False)
+class Database:
+    """A pool of sessions and the transactions on it.
+
+    ``conninfo`` is libpq's, without a password in it where one is given apart; ``hot`` sets the planner guards.
+    """
+
+    name: str
+    conninfo: str
+    _clock: Clock
+    schemas: Schemas
+    size: int
+    statement_timeout: float = 30.0
+    hot: bool = False
+    application_name: str = "pandatx"
+    max_waiting: int = 500
+    pool: Pool[Session] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.pool = Pool(self.name, self.size, self.max_waiting, self._clock, self._connect)
+
+    def start(self) -> None:
+        """Begin to connect; the first transaction waits for a session."""
+        self.pool.start()
+
+    async def stop(self) -> None:
+        await self.pool.stop()
+
+    @property
+    def up(self) -> bool:
+        return self.pool.up
+
+    async def statement(self, name: str, query: Query, *, patience: float = 5.0, **params: Any) -> Result:
+        """A transaction of one statement, in one round trip; tried again when the session turns out to be dead.
+
+        For reads, and for writes that may be done twice: after a lost connection nobody knows whether it was done.
+        """
+
+        async def work(session: Session) -> Result:
+            return await session.run(query, params)
+
+        return await self._shielded(name, work, self.statement_timeout, patience)
+
+    async def transaction(
+        self,
+        name: str,
+        work: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run ``work(tx, *args)`` as one transaction under its name.
+
+        ``work`` does only SQL and may run again after a deadlock, a serialization failure or a connection that was
+        lost before its commit. Cancelling the caller does not cancel it. Raises Busy when too many wait already,
+        DatabaseAway without a database, OutcomeUnknown when the commit's end could not be learned.
+        """
+        return await self.limited(name, self.statement_timeout, 5.0, work, *args, **kwargs)
+
+    async def limited(
+        self,
+        name: str,
+        timeout: float,
+        patience: float,
+        work: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """``transaction`` with its own limits: ``timeout`` seconds a statement, ``patience`` seconds for a session."""
+
+        async def whole(session: Session) -> T:
+            prologue = f"BEGIN; SET LOCAL statement_timeout = {int(timeout * 1000)}; "
+            tx = Transaction(name, session, prologue)
+            token = _inside.set(name)
+            try:
+                result = await work(tx, *args, **kwargs)
+            finally:
+                _inside.reset(token)
+            if tx.begun:
+                await self._commit(session, tx)
+            return result
+
+        return await self._shielded(name, whole, timeout, patience)
+
+    async def _shielded(
+        self, name: str, whole: Callable[[Session], Awaitable[T]], timeout: float, patience: float
+    ) -> T:
+        if (outer := _inside.get()) is not None:
+            raise RuntimeError(f"transaction {name} inside {outer}: one transaction per context (rule R6)")
+        done: defer.Deferred[T] = defer.Deferred.fromCoroutine(self._attempts(name, whole, timeout, patience))
+        return await shield(done)
+
+    async def _attempts(
+        self, name: str, whole: Callable[[Session], Awaitable[T]], timeout: float, patience: float
+    ) -> T:
+        for attempt in range(1, ATTEMPTS + 1):
+            session = await self.pool.acquire(patience)
+            started = self._clock.seconds()
+            deadline = self._clock.reactor.callLater(timeout + CANCEL_GRACE, self._overdue, name, session)
+            try:
+                return await whole(session)
+            except (OutcomeUnknown, PandaError):
+                await self._roll_back(session)
+                raise
+            except (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.DatabaseError) as error:
+                await self._roll_back(session)
+                again = self._may_repeat(name, session, error, attempt)
+                if not again:
+                    raise
+            except BaseException:
+                await self._roll_back(session)
+                raise
+            finally:
+                if deadline.active():
+                    deadline.cancel()
+                metrics.TRANSACTION_SECONDS.labels(name).observe(self._clock.seconds() - started)
+                self.pool.release(session)
+        raise Busy(f"{name} met other transactions too often")
+
+    def _may_repeat(self, name: str, session: Session, error: psycopg2.Error, attempt: int) -> bool:
+        """Whether the work is known not to be committed and worth another try."""
+        if session.closed:
+            self.pool.discard_idle()
+            if attempt >= ATTEMPTS:
+                raise DatabaseAway() from error
+            return True
+        metrics.TRANSACTION_RETRIES.labels(name).inc()
+        return error.pgcode in _RETRIED and attempt < ATTEMPTS
+
+    async def _commit(self, session: Session, tx: Transaction) -> None:
+        try:
+            await session.execute("COMMIT")
+        except psycopg2.Error:
+            if not session.closed:
+                raise
+            if tx.xid is None or not await self._was_committed(tx):
+                raise OutcomeUnknown() from None
+
+    async def _was_committed(self, tx: Transaction) -> bool:
+        """Ask another session how the transaction ended; an aborted one is the caller's to repeat."""
+        self.pool.discard_idle()
+        for _ in range(3):
+            try:
+                session = await self.pool.acquire(5.0)
+            except Busy:
+                continue
+            try:
+                status = await session.execute(f"SELECT pg_xact_status('{tx.xid}'::xid8)")
+                return bool(status.scalar() == "committed")
+            except psycopg2.Error:
+                continue
+            finally:
+                self.pool.release(session)
+        return False
+
+    async def _roll_back(self, session: Session) -> None:
+        if session.closed or not session.in_transaction:
+            return
+        try:
+            await session.execute("ROLLBACK")
+        except psycopg2.Error:
+            session.doomed = True
+
+    def _overdue(self, name: str, session: Session) -> None:
+        """The limit in the server did not end a statement: cancel it, and if that is not obeyed, its session."""
+        log.warn("{name}: over its time limit, cancelling", name=name)
+        session.doomed = True
+        session.cancel().addErrback(lambda failure: log.warn("cancel: {f}", f=failure.getErrorMessage()))
+        self._clock.reactor.callLater(CANCEL_GRACE, self._end, session)
+
+    def _end(self, session: Session) -> None:
+        if session.doomed and not session.closed and session in self.pool.sessions:
+            session.close()
+
+    async def _connect(self) -> Session:
+        connection = _Connection(reactor=self._clock.reactor)
+        conninfo = f"{self.conninfo} application_name={self.application_name} connect_timeout=10"
+        try:
+            await connection.connect(conninfo)
+            raw = connection.pollable()
+            psycopg2.extensions.register_type(_TIMESTAMP, raw)
+            psycopg2.extensions.register_type(_NUMERIC, raw)
+            session = Session(connection, self.schemas)
+            await session.execute(self._session_settings())
+        except (psycopg2.Error, ConnectionError) as error:
+            connection.close()
+            raise DatabaseAway(f"the database cannot be reached: {_first_line(error)}") from error
+        return session
+
+    def _session_settings(self) -> str:
+        settings = [
+            "timezone='UTC'",
+            f"statement_timeout={int(self.statement_timeout * 1000)}",
+            "idle_in_transaction_session_timeout=60000",
+            "jit=off",
+            *(HOT_SETTINGS if self.hot else ()),
+        ]
+        return "; ".join(f"SET {setting}" for setting in settings)
+
+
+def shield(running: defer.Deferred[T]) -> defer.Deferred[T]:
+    """Wait for ``running`` without passing a cancellation on to it: Klein cancels when a client hangs up."""
+    outer: defer.Deferred[T] = defer.Deferred()
+    running.addCallbacks(
+        lambda result: None if outer.called else outer.callback(result),
+        lambda failure: None if outer.called else outer.errback(failure),
+    )
+    return outer
+
+
+async def offset_to(database: Database, clock: Clock) -> timedelta:
+    """How far the database's clock is ahead of this machine's (rule R44)."""
+    before = clock.now() - clock.offset
+    result = await database.statement("clock.offset", _CLOCK)
+    after = clock.now() - clock.offset
+    there: datetime = result.scalar()
+    return there - (before + (after - before) / 2)
+
+
+_CLOCK = Query(name="database_clock", text="SELECT clock_timestamp() AT TIME ZONE 'UTC'")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def in_batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """``items`` cut into runs of at most ``size``."""
+    return [items[start : start + size] for start in range(0, len(items), size)]

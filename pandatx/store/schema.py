@@ -1,0 +1,119 @@
+"""The schema of a database: what it has, whether that is enough, and bringing one of our own up to date (rule R43)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from attrs import frozen
+
+from pandatx.errors import EXIT_SCHEMA, StartFault
+from pandatx.store.database import Database, Transaction
+from pandatx.store.queries import Query, load
+
+SQL = load(__file__)
+MIGRATIONS = Path(__file__).parent / "migrations"
+NEEDED = (0, 1, 6)
+"""The version of the PanDA schema that this code was written for."""
+OURS_ONLY = frozenset(("0001_panda", "0003_hot_tables"))
+"""Migrations that make the PanDA tables themselves; a database that has them already gets only the others."""
+_TABLE = re.compile(r"CREATE TABLE \{(\w+)\}\.(\w+) \((.*?)\n\);", re.S)
+_COLUMN = re.compile(r"^    (\w+) ", re.M)
+
+
+@frozen(kw_only=True)
+class State:
+    """What a database holds: the PanDA schema's version (None: no PanDA schema), the migrations that were applied,
+    the columns that are missing, and whether JEDI has jobs in it."""
+
+    version: tuple[int, int, int] | None
+    applied: frozenset[str]
+    missing: tuple[str, ...]
+    jedi_jobs: bool
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """Migrations that this database lacks, in their order."""
+        found = self.version is not None and "0001_panda" not in self.applied
+        return tuple(name for name in migrations() if name not in self.applied and not (found and name in OURS_ONLY))
+
+    def judge(self) -> None:
+        """Raise StartFault where the server must not start on this database."""
+        if self.version is None:
+            raise StartFault(EXIT_SCHEMA, "the database has no PanDA schema: run `pandatx db upgrade`")
+        text = ".".join(map(str, self.version))
+        needed = ".".join(map(str, NEEDED))
+        if self.version < NEEDED:
+            raise StartFault(EXIT_SCHEMA, f"the schema is {text}, older than {needed}, which this server needs")
+        if self.version[:2] > NEEDED[:2]:
+            raise StartFault(EXIT_SCHEMA, f"the schema is {text}, newer than {needed}, which this server knows")
+        if self.pending:
+            raise StartFault(EXIT_SCHEMA, f"the database lacks {', '.join(self.pending)}: run `pandatx db upgrade`")
+        if self.missing:
+            raise StartFault(EXIT_SCHEMA, f"the database lacks columns: {', '.join(self.missing)}")
+        if self.jedi_jobs:
+            raise StartFault(
+                EXIT_SCHEMA,
+                "JEDI has jobs in this database, and job updates do not reach JEDI's tables yet (rule R11)",
+            )
+
+
+def migrations() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in MIGRATIONS.glob("0*.sql")))
+
+
+def needed_columns() -> frozenset[tuple[str, str, str]]:
+    """(schema key, table, column) of every PanDA column that the code may use."""
+    text = (MIGRATIONS / "0001_panda.sql").read_text(encoding="utf-8")
+    return frozenset(
+        (schema, table, column)
+        for schema, table, body in _TABLE.findall(text)
+        for column in _COLUMN.findall(body)
+        if column.islower()
+    )
+
+
+async def inspect(database: Database) -> State:
+    """Look at a database without changing it."""
+
+    async def look(tx: Transaction) -> State:
+        there = {tuple(row) for row in (await tx.run(SQL.columns, schemas=_schema_names(database))).rows}
+        names = database.schemas
+        missing = sorted(
+            f"{getattr(names, schema)}.{table}.{column}"
+            for schema, table, column in needed_columns()
+            if (getattr(names, schema), table, column) not in there
+        )
+        version: tuple[int, int, int] | None = None
+        if (names.panda, "pandadb_version", "major") in there and (row := (await tx.run(SQL.version)).rows):
+            version = (row[0][0], row[0][1], row[0][2])
+        applied: frozenset[str] = frozenset()
+        if (names.own, "migrations", "name") in there:
+            applied = frozenset((await tx.run(SQL.applied)).column("name"))
+        jedi = version is not None and not missing and bool((await tx.run(SQL.jedi_jobs)).scalar())
+        return State(version=version, applied=applied, missing=tuple(missing), jedi_jobs=jedi)
+
+    return await database.transaction("schema.inspect", look)
+
+
+async def upgrade(database: Database) -> tuple[str, ...]:
+    """Apply what is pending, each migration in a transaction of its own; the names of those applied."""
+    state = await inspect(database)
+    for name in state.pending:
+        await database.transaction("schema.upgrade", _apply, name)
+    return state.pending
+
+
+async def _apply(tx: Transaction, name: str) -> None:
+    await tx.run(SQL.hold_migrations)
+    await tx.run(SQL.migration_table)
+    if name in (await tx.run(SQL.applied)).column("name"):
+        return
+    text = (MIGRATIONS / f"{name}.sql").read_text(encoding="utf-8")
+    await tx.run(Query(name=f"migration_{name}", text=text.replace("%", "%%")))
+    await tx.run(SQL.note_migration, name=name)
+
+
+def _schema_names(database: Database) -> list[str]:
+    names = database.schemas
+    return [names.panda, names.arch, names.meta, names.own]

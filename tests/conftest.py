@@ -1,0 +1,92 @@
+"""What tests share: a private PostgreSQL for the run, a fresh copy of the schema for each test, a clock moved by hand."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+import pytest_twisted
+from twisted.internet import reactor, task
+
+from pandatx.clock import Clock
+from pandatx.config import Config, Schemas
+from pandatx.store import schema
+from pandatx.store.cluster import Cluster
+from pandatx.store.database import Database
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """PostgreSQL for this run: the binaries of the wheel, or of PG=BINDIR."""
+    bindir = os.environ.get("PG")
+    private = Cluster(None, Path(bindir) if bindir else None)
+    private.start()
+    yield private
+    private.stop()
+
+
+def _administer(cluster: Cluster, *statements: str) -> None:
+    connection = psycopg2.connect(cluster.dsn("postgres", "postgres"))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+    connection.close()
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Cluster) -> str:
+    """The name of a database with the whole schema, to be copied."""
+    _administer(cluster, "CREATE DATABASE template_panda OWNER panda")
+    database = make_database(cluster, "template_panda", Clock(reactor), size=1)
+    database.start()
+    pytest_twisted.blockon(_ensure(schema.upgrade(database)))
+    pytest_twisted.blockon(_ensure(database.stop()))
+    return "template_panda"
+
+
+def _ensure(coroutine):
+    from twisted.internet.defer import Deferred
+
+    return Deferred.fromCoroutine(coroutine)
+
+
+def make_database(cluster: Cluster, name: str, clock: Clock, **settings) -> Database:
+    """A Database on one of the cluster's; not started."""
+    return Database(
+        name="test", conninfo=cluster.dsn(name), clock=clock, schemas=Schemas(), **{"size": 3, "hot": True, **settings}
+    )
+
+
+_numbers = iter(range(10**6))
+
+
+@pytest.fixture
+def database_name(cluster: Cluster, template: str) -> Iterator[str]:
+    """A fresh copy of the schema; dropped afterwards."""
+    name = f"test_{next(_numbers)}"
+    _administer(cluster, f"CREATE DATABASE {name} TEMPLATE {template} OWNER panda STRATEGY file_copy")
+    yield name
+    _administer(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest_twisted.async_yield_fixture
+async def database(cluster: Cluster, database_name: str) -> AsyncIterator[Database]:
+    """A started Database on a fresh copy of the schema; its timers are the real reactor's."""
+    database = make_database(cluster, database_name, Clock(reactor))
+    database.start()
+    yield database
+    await database.stop()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that the test moves: ``clock.reactor.advance(60)``."""
+    return Clock.manual(task.Clock())
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Settings with everything below the test's own directory."""
+    return Config.for_tests(tmp_path)
