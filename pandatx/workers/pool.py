@@ -1,0 +1,241 @@
+"""A pool of processes for what blocks or may have to be killed: plugins and daemon scripts."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pandatx.workers.calls import Call, CallDied, CallError, CallFailed, CallTimedOut
+from pandatx.workers.process import Child
+from pandatx.workers.user import ChildUser
+
+__all__ = ["CallDied", "CallError", "CallFailed", "CallTimedOut", "PoolSettings", "PoolStatus", "ProcessPool"]
+
+KILL_CONFIRMATION = 5.0
+FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+
+log = Logger()
+
+
+async def _nothing_to_clear(application: str) -> None:
+    """For a pool whose calls have no database sessions."""
+
+
+@frozen(kw_only=True)
+class PoolSettings:
+    """How many children, for how long (seconds), and up to which resident size (MB) they are kept.
+
+    ``environment`` is all that children get of one. ``instance`` makes the names of their database sessions unique
+    among servers on one database: pids of containers are alike.
+    """
+
+    size: int = 1
+    lifetime: float = 28800.0
+    memory_mark: float = 1024.0
+    user: ChildUser | None = None
+    environment: Mapping[str, str] = field(factory=dict, repr=False)
+    instance: str = ""
+
+
+@frozen
+class PoolStatus:
+    """For the status line: children that are up, children at work, calls that wait."""
+
+    size: int
+    busy: int
+    waiting: int
+
+
+@define(eq=False)
+class ProcessPool:
+    """Runs functions by name in children; one call at a time in each, the others wait in the order they came.
+
+    ``on_kill`` is awaited, at most 5 s, with the application name of a call whose child is dead, before the call is
+    reported dead (R38): its place to end what the call left in the database.
+    """
+
+    _reactor: Any
+    _settings: PoolSettings
+    _on_kill: Callable[[str], Awaitable[None]] = _nothing_to_clear
+    tally: Counter[str] = field(init=False, factory=Counter)
+    _open: bool = field(init=False, default=False)
+    _children: list[Child] = field(init=False, factory=list)
+    _waiting: deque[Call] = field(init=False, factory=deque)
+    _timers: set[Any] = field(init=False, factory=set)
+    _burials: set[Deferred[None]] = field(init=False, factory=set)
+    _failed_starts: int = field(init=False, default=0)
+    _up: Deferred[None] | None = field(init=False, default=None)
+    _emptied: Deferred[None] | None = field(init=False, default=None)
+
+    async def start(self) -> None:
+        """Start the children; done when all are ready, or when one could not be started (it is tried again)."""
+        self._open = True
+        up: Deferred[None] = Deferred()
+        self._up = up
+        for _ in range(self._settings.size):
+            self._spawn()
+        await up
+
+    async def stop(self, seconds: float = 20.0) -> None:
+        """Begin no more calls, give the running ones ``seconds``, then SIGKILL. Callers get CallDied."""
+        self._open = False
+        self._clear_timers()
+        self._are_up()
+        while self._waiting:
+            self._waiting.popleft().outcome.errback(CallDied("the server is stopping, the call was not begun"))
+        for child in list(self._children):
+            if child.call is None:
+                child.retire()
+        if self._children:
+            emptied: Deferred[None] = Deferred()
+            self._emptied = emptied
+            self._later(seconds, self._kill_all)
+            await emptied
+        self._clear_timers()
+        await DeferredList(list(self._burials))
+
+    async def call(self, name: str, *args: Any, timeout: float, context: str = "") -> Any:
+        """Run the function "package.module:function" in a child and give its result; all values are JSON.
+
+        ``timeout`` counts in seconds from when a child takes the call; ``context`` goes with each line it prints.
+        Raises CallFailed with the exception's text, CallTimedOut, or CallDied. Cancelling the call kills its child.
+        """
+        if not self._open:
+            raise CallDied("the pool is not running")
+        call = Call(name, orjson.dumps(args, option=orjson.OPT_NON_STR_KEYS), timeout, context)
+        call.outcome = Deferred(lambda _: self._cancel(call))
+        self._waiting.append(call)
+        self._assign()
+        try:
+            result = await call.outcome
+        except CallError as fault:
+            self.tally[type(fault).__name__] += 1
+            raise
+        self.tally["done"] += 1
+        return result
+
+    @property
+    def status(self) -> PoolStatus:
+        """What the pool is doing now."""
+        up = [child for child in self._children if child.ready]
+        return PoolStatus(len(up), sum(child.call is not None for child in up), len(self._waiting))
+
+    @property
+    def calls(self) -> tuple[tuple[int, str, str], ...]:
+        """Child, name and context of each running call, for the manhole."""
+        return tuple((child.pid, child.call.name, child.call.context) for child in self._children if child.call)
+
+    # What children tell.
+
+    def child_ready(self, child: Child) -> None:
+        self._failed_starts = 0
+        if not self._open:
+            child.retire()
+            return
+        self._later(self._settings.lifetime, self._grow_old, child)
+        if sum(child.ready for child in self._children) >= self._settings.size:
+            self._are_up()
+        self._assign()
+
+    def child_free(self, child: Child) -> None:
+        if child.old or not self._open:
+            child.retire()
+        elif child.memory_mb > self._settings.memory_mark:
+            log.info("child {pid} holds {memory:.0f} MB: replaced", pid=child.pid, memory=child.memory_mb)
+            child.retire()
+        self._assign()
+
+    def child_gone(self, child: Child, call: Call | None, fault: CallError) -> None:
+        self._children.remove(child)
+        if call is not None:
+            self._bury(call, fault)
+        if self._open:
+            self._replace(child, fault)
+        elif not self._children and self._emptied is not None:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+
+    # Own.
+
+    def _spawn(self) -> None:
+        child = Child(self._reactor, self, self._settings.instance)
+        self._children.append(child)
+        try:
+            child.start(self._settings.environment, self._settings.user)
+        except OSError as fault:
+            self.child_gone(child, None, CallDied(str(fault)))
+
+    def _replace(self, child: Child, fault: CallError) -> None:
+        if child.ready:
+            self._spawn()
+            return
+        delay = min(FIRST_DELAY * 2**self._failed_starts, LONGEST_DELAY)
+        self._failed_starts += 1
+        log.error("a child did not start: {fault}; the next try is in {delay:g} s", fault=fault, delay=delay)
+        self._later(delay, self._spawn)
+        self._are_up()
+
+    def _are_up(self) -> None:
+        up, self._up = self._up, None
+        if up is not None:
+            up.callback(None)
+
+    def _assign(self) -> None:
+        idle = [child for child in self._children if child.idle]
+        while self._waiting and idle and self._open:
+            idle.pop(0).begin(self._waiting.popleft())
+
+    def _grow_old(self, child: Child) -> None:
+        child.old = True
+        if child.idle:
+            child.retire()
+
+    def _cancel(self, call: Call) -> None:
+        if call in self._waiting:
+            self._waiting.remove(call)
+        for child in self._children:
+            if child.call is call:
+                child.kill(CallDied("cancelled"))
+
+    def _kill_all(self) -> None:
+        for child in list(self._children):
+            child.kill(CallDied("killed, since the server is stopping"))
+
+    def _bury(self, call: Call, fault: CallError) -> None:
+        clearing: Deferred[None] = ensureDeferred(_awaited(self._on_kill(call.application)))
+        clearing.addTimeout(KILL_CONFIRMATION, self._reactor)
+        self._burials.add(clearing)
+
+        def unclear(failure: Failure) -> None:
+            log.failure("{call}: its database sessions may live on", failure, call=call.name)
+
+        def report(_: object) -> None:
+            self._burials.discard(clearing)
+            call.outcome.errback(fault)
+
+        clearing.addErrback(unclear)
+        clearing.addCallback(report)
+
+    def _later(self, seconds: float, work: Callable[..., None], *args: Any) -> None:
+        def due() -> None:
+            self._timers.discard(timer)
+            work(*args)
+
+        timer = self._reactor.callLater(seconds, due)
+        self._timers.add(timer)
+
+    def _clear_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work

@@ -1,0 +1,82 @@
+"""Which user the children are (rule R34)."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import subprocess
+import sys
+
+from attrs import frozen
+from twisted.logger import Logger
+
+TRIAL_LIMIT = 10.0
+
+log = Logger()
+
+
+@frozen
+class ChildUser:
+    """A user that children become."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+def resolve_user(uname: str | None, gname: str | None, executable: str = sys.executable) -> ChildUser | None:
+    """The user and group of the [daemon] section, or None for the server's own.
+
+    A name that does not exist, or a user that this process cannot become or that cannot run this Python, is one warning
+    and the server's own user. Runs a short process, so call it before the reactor runs.
+    """
+    if not uname or uname == _own_name():
+        return None
+    try:
+        user = pwd.getpwnam(uname)
+        gid = grp.getgrnam(gname).gr_gid if gname else user.pw_gid
+    except KeyError as missing:
+        _own_instead(uname, str(missing.args[0]))
+        return None
+    if os.geteuid() != 0:
+        _own_instead(uname, "only root can become another user")
+        return None
+    if why := _cannot_run(executable, user.pw_uid, gid):
+        _own_instead(uname, why)
+        return None
+    return ChildUser(uname, user.pw_uid, gid, user.pw_dir)
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return ""
+
+
+def _own_instead(uname: str, why: str) -> None:
+    log.warn("children stay the server's own user, not {uname}: {why}", uname=uname, why=why)
+
+
+def _cannot_run(executable: str, uid: int, gid: int) -> str:
+    """Why a child could not be that user: found by trying, since every directory on the way may forbid it."""
+    try:
+        trial = subprocess.run(
+            [executable, "-P", "-c", "import pandatx.workers.child"],
+            user=uid,
+            group=gid,
+            extra_groups=[],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TRIAL_LIMIT,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as fault:
+        return f"{executable} cannot be run by that user: {fault}"
+    if trial.returncode:
+        last = trial.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        return f"{executable} does not run as that user: {last}"
+    return ""
