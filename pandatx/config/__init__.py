@@ -1,0 +1,40 @@
+"""Configuration is a value: read once, all faults at once, handed on as frozen settings."""
+
+from pandatx.config.config import Config, Origin, declared, load
+from pandatx.config.connections import Connections, connections_of
+from pandatx.config.faults import ConfigurationFaults
+from pandatx.config.kinds import PluginEntry, roles_of
+from pandatx.config.sections import (
+    DaemonEntry,
+    DaemonSettings,
+    DatabaseSettings,
+    FileSettings,
+    HttpSettings,
+    IdentitySettings,
+    JobSettings,
+    OpsSettings,
+    ProcessSettings,
+    Schemas,
+)
+
+__all__ = [
+    "Config",
+    "ConfigurationFaults",
+    "Connections",
+    "DaemonEntry",
+    "DaemonSettings",
+    "DatabaseSettings",
+    "FileSettings",
+    "HttpSettings",
+    "IdentitySettings",
+    "JobSettings",
+    "OpsSettings",
+    "Origin",
+    "PluginEntry",
+    "ProcessSettings",
+    "Schemas",
+    "connections_of",
+    "declared",
+    "load",
+    "roles_of",
+]
