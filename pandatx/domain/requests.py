@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from attrs import NOTHING, field, frozen
+from attrs import NOTHING, Factory, field, frozen
 
 SMALL, INTEGER, BIG = 2**15 - 1, 2**31 - 1, 2**63 - 1
 
@@ -33,9 +33,9 @@ class Wire:
     kilo: bool = False
     unsigned: bool = False
     forgiving: bool = False
-    null_as: Any = NOTHING
+    null_as: Any = Factory(lambda: NOTHING)  # a bare NOTHING would mean "no default"
     most: int | None = None
-    legacy_default: Any = NOTHING
+    legacy_default: Any = Factory(lambda: NOTHING)
 
 
 def wire(default: Any = NOTHING, **how: Any) -> Any:
