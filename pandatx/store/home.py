@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -123,13 +124,14 @@ def settings(memory: int, disk: int, connections: int = 200) -> dict[str, str]:
         "log_timezone": "UTC",
         "log_line_prefix": "%a[%p] ",
         "log_checkpoints": "off",
+        "log_min_error_statement": "panic",
         "logging_collector": "off",
     }
 
 
-def machine_settings(home: Home) -> dict[str, str]:
+def machine_settings(home: Home, connections: int = 200) -> dict[str, str]:
     """The settings for this machine."""
-    return settings(memory=memory_limit(), disk=shutil.disk_usage(home.root).free)
+    return settings(memory_limit(), shutil.disk_usage(home.root).free, connections)
 
 
 def memory_limit() -> int:
@@ -191,14 +193,21 @@ def occupants(data: Path) -> list[int]:
 
 
 def clear(home: Home) -> bool:
-    """Make the data free for a new start; False while processes of an earlier one are still in it.
+    """Make the data free for a new start; False while processes of an earlier one are still in it. They are told to go.
 
-    PostgreSQL takes the number in a stale postmaster.pid for a live server when a zombie has it (PID 1 of a container
-    reaps late) or a stranger does, and refuses. With nobody in the directory the file means nothing.
+    To a server SIGINT is a fast shutdown, to a backend that has lost its server the end of its query, upon which it
+    notices. PostgreSQL takes the number in a stale postmaster.pid for a live server when a zombie has it (PID 1 of a
+    container reaps late) or a stranger does, and refuses. With nobody in the directory the file means nothing.
+    The caller holds the state directory's lock, or owns the cluster in another way.
     """
-    if occupants(home.data):
+    left = occupants(home.data)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
+    if left:
         return False
     (home.data / "postmaster.pid").unlink(missing_ok=True)
+    (home.socket_dir / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
     return True
 
 

@@ -136,10 +136,8 @@ def choose(major: int | None) -> Installation:
 
 def readable_for(account: Account, installation: Installation, shared: Path = SHARED_HOME) -> Installation:
     """The same binaries where ``account`` can run them: copied once when they lie in a closed directory."""
-    trial = subprocess.run(
-        launch(account, [str(installation.bindir / "postgres"), "--version"]), capture_output=True, text=True
-    )
-    if trial.returncode == 0:
+    trial = launch(account, [str(installation.bindir / "postgres"), "--version"])
+    if subprocess.run(trial, env=environment(), capture_output=True).returncode == 0:
         return installation
     target = shared / f"pgsql-{installation.version}"
     if not target.is_dir():
@@ -157,13 +155,8 @@ def launch(account: Account, command: Sequence[str], at_death: signal.Signals = 
 
     Only the thread that starts it counts as "we" for the kernel. The caller passes ``environment()``.
     """
-    return [sys.executable, "-I", "-S", "-c", _LAUNCHER] + [
-        str(os.getpid()),
-        str(account.uid),
-        str(account.gid),
-        str(int(at_death)),
-        *command,
-    ]
+    fate = [str(os.getpid()), str(account.uid), str(account.gid), str(int(at_death))]
+    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, *fate, *command]
 
 
 def environment() -> dict[str, str]:
