@@ -51,7 +51,7 @@ class Verdict:
 
     ``changes`` are attributes of Job with the values to write, never None; an empty ``job_dispatcher_error_diag``
     is written as NULL. None: the row stays as it is. ``new_status`` is None where the status stays; a new one is a row
-    in jobs_statuslog. ``rule`` is the number in the table of 6.6. ``left_out`` names values that no column holds.
+    in jobs_statuslog. ``rule`` is the number in the table of 6.6. ``foreign``: the status found is none of ours (R8).
     """
 
     rule: int
@@ -64,54 +64,27 @@ class Verdict:
     stores_pilot_log: bool = False
     first_running: bool = False
     foreign: bool = False
-    left_out: tuple[str, ...] = ()
 
 
-_INTEGER: Final = 2**31 - 1
-_BIGINT: Final = 2**63 - 1
-_KILOBYTES: Final = 10**10 - 1
-_CHI2_LIMIT: Final = 10**11 - 1
-
-# Attribute of Heartbeat, attribute of Job, width of the column.
-_TEXTS: Final = (
-    ("node", "modification_host", 128),
-    ("scheduler_id", "scheduler_id", 128),
-    ("pilot_id", "pilot_id", 200),
-    ("batch_id", "batch_id", 80),
-    ("job_sub_status", "job_sub_status", 80),
-    ("cpu_consumption_unit", "cpu_consumption_unit", 128),
-    ("cpu_architecture_level", "cpu_architecture_level", 20),
-    ("pilot_error_diag", "pilot_error_diag", 500),
-    ("exe_error_diag", "exe_error_diag", 500),
-    ("pilot_timing", "pilot_timing", 100),
-    ("job_metrics", "job_metrics", 500),
-    ("grid", "grid", 50),
-    ("source_site", "source_site", 36),
-    ("destination_site", "destination_site", 36),
+# What a report carries straight into a column; the dialects have cut and bounded it (requests.Heartbeat).
+_SAME: Final = (
+    *("scheduler_id", "pilot_id", "batch_id", "start_time", "end_time", "job_sub_status"),
+    *("cpu_consumption_time", "cpu_consumption_unit", "cpu_architecture_level", "mean_core_count"),
+    *("n_events", "n_input_files", "pilot_error_code", "pilot_error_diag", "exe_error_code", "exe_error_diag"),
+    *("pilot_timing", "job_metrics", "grid", "source_site", "destination_site"),
+    *(f"{kind}_{what}" for kind in ("max", "avg") for what in ("rss", "vmem", "swap", "pss")),
+    *(f"{kind}_{what}" for kind in ("tot", "rate") for what in ("rchar", "wchar", "rbytes", "wbytes")),
 )
-# Attribute of Heartbeat, attribute of Job, largest magnitude that the column holds.
-_NUMBERS: Final = (
-    ("cpu_consumption_time", "cpu_consumption_time", _BIGINT),
-    ("cpu_conversion_factor", "cpu_conversion", 99_999),
-    ("core_count", "actual_core_count", _INTEGER),
-    ("mean_core_count", "mean_core_count", 999_999),
-    ("n_events", "n_events", _BIGINT),
-    ("n_input_files", "n_input_files", _INTEGER),
-    ("pilot_error_code", "pilot_error_code", _INTEGER),
-    ("exe_error_code", "exe_error_code", _INTEGER),
-    *((name, name, _BIGINT) for name in ("max_rss", "max_vmem", "max_swap", "max_pss")),
-    *((name, name, _BIGINT) for name in ("avg_rss", "avg_vmem", "avg_swap", "avg_pss")),
-)
-# I/O totals and rates are capped, not left out.
-_CAPPED: Final = tuple(f"{kind}_{what}" for kind in ("tot", "rate") for what in ("rchar", "wchar", "rbytes", "wbytes"))
-
-_texts_of: Final[Callable[[Heartbeat], tuple[Any, ...]]] = attrgetter(*(source for source, _, _ in _TEXTS))
-_numbers_of: Final[Callable[[Heartbeat], tuple[Any, ...]]] = attrgetter(*(source for source, _, _ in _NUMBERS))
-_capped_of: Final[Callable[[Heartbeat], tuple[Any, ...]]] = attrgetter(*_CAPPED)
-_TEXT_COLUMNS: Final = tuple((target, width) for _, target, width in _TEXTS)
-_NUMBER_COLUMNS: Final = tuple((target, limit) for _, target, limit in _NUMBERS)
+_RENAMED: Final = {
+    "node": "modification_host",
+    "cpu_conversion_factor": "cpu_conversion",
+    "core_count": "actual_core_count",
+}
+_COLUMNS: Final = (*_SAME, *_RENAMED.values())
+_values_of: Final[Callable[[Heartbeat], tuple[Any, ...]]] = attrgetter(*_SAME, *_RENAMED)
 
 _METRIC: Final = re.compile(r"(?<![^\s,;])(leak|chi2)=([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,2})?)")
+_METRIC_LIMIT: Final = 10**11 - 1
 _PLAIN_NUMBER: Final = re.compile(r"[0-9]+\.*[0-9]+")
 
 _NOT_DISPATCHED: Final = frozenset((*BEFORE_ACTIVATION, JobStatus.ACTIVATED, JobStatus.THROTTLED))
@@ -180,18 +153,18 @@ def _rule_that_keeps(old: str, new: str, final: bool) -> int | None:
 
 def _strange_batch(stored: str | None, sent: str | None) -> dict[str, Any] | None:
     """What to write when the report comes from another batch job than the one before it."""
-    if not stored or not sent or stored == (cut := sent[:80]):
+    if not stored or not sent or stored == sent:
         return None
-    if _PLAIN_NUMBER.fullmatch(stored) or _PLAIN_NUMBER.fullmatch(cut):
+    if _PLAIN_NUMBER.fullmatch(stored) or _PLAIN_NUMBER.fullmatch(sent):
         return None
-    text = f"the pilot came with batchID {cut}, the job belongs to {stored}"
-    return {"sup_error_code": INVALID_BATCH_ID, "sup_error_diag": text[:250].replace("\0", "")}
+    text = f"the pilot came with batchID {sent}, the job belongs to {stored}"
+    return {"sup_error_code": INVALID_BATCH_ID, "sup_error_diag": text}
 
 
 def _accept(row: ActiveRow, beat: Heartbeat, new: str, now: datetime) -> Verdict:
     """Rule 8: the report is written."""
     old, final = row.job_status, beat.final
-    changes, left_out = _values(beat)
+    changes = _values(beat)
     changes["modification_time"] = now
     changed = old != new and may_change(old, new)
     if changed or final:
@@ -214,7 +187,6 @@ def _accept(row: ActiveRow, beat: Heartbeat, new: str, now: datetime) -> Verdict
         new_status=new if changed else None,
         stores_report=final,
         first_running=first_running,
-        left_out=left_out,
     )
 
 
@@ -233,42 +205,20 @@ def _answer(row: ActiveRow, beat: Heartbeat, *, rule: int, command: str | None =
     )
 
 
-def _values(beat: Heartbeat) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The values that the report carries, cut to their columns, and the names of those that do not fit."""
-    changes: dict[str, Any] = {}
-    left_out: tuple[str, ...] = ()
-    for (target, width), text in zip(_TEXT_COLUMNS, _texts_of(beat), strict=True):
-        if text and (fitting := _fit(text, width)):
-            changes[target] = fitting
-    for (target, limit), number in zip(_NUMBER_COLUMNS, _numbers_of(beat), strict=True):
-        if number is not None:
-            if -limit <= number <= limit:  # false for NaN as well
-                changes[target] = number
-            else:
-                left_out += (target,)
-    for target, number in zip(_CAPPED, _capped_of(beat), strict=True):
-        if number is not None:
-            changes[target] = max(-_KILOBYTES, min(number, _KILOBYTES))
-    if beat.start_time is not None:
-        changes["start_time"] = beat.start_time
-    if beat.end_time is not None:
-        changes["end_time"] = beat.end_time
+def _values(beat: Heartbeat) -> dict[str, Any]:
+    """The values that the report carries, by attribute of Job; an empty one is not written."""
+    changes = {
+        column: value
+        for column, value in zip(_COLUMNS, _values_of(beat), strict=True)
+        if value is not None and value != ""
+    }
     if beat.trans_exit_code is not None:
-        changes["trans_exit_code"] = str(beat.trans_exit_code)[:128]
+        changes["trans_exit_code"] = str(beat.trans_exit_code)
     if beat.job_metrics:
-        _read_metrics(beat.job_metrics, changes)
-    return changes, left_out
-
-
-def _fit(text: str, width: int) -> str:
-    """The text as a column takes it: PostgreSQL stores no NUL character."""
-    return text[:width] if "\0" not in text else text.replace("\0", "")[:width]
-
-
-def _read_metrics(text: str, changes: dict[str, Any]) -> None:
-    """Take ``leak=`` (kB/s) and ``chi2=`` out of the pilot's metrics."""
-    for name, number in _METRIC.findall(text):
-        if name == "leak":
-            changes["memory_leak"] = int(max(-_CHI2_LIMIT, min(float(number), _CHI2_LIMIT)))
-        else:
-            changes["memory_leak_x2"] = max(-_CHI2_LIMIT, min(float(number), _CHI2_LIMIT))
+        for name, number in _METRIC.findall(beat.job_metrics):
+            held = max(-_METRIC_LIMIT, min(float(number), _METRIC_LIMIT))
+            if name == "leak":
+                changes["memory_leak"] = int(held)
+            else:
+                changes["memory_leak_x2"] = held
+    return changes
