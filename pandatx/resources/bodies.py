@@ -1,0 +1,216 @@
+"""The body or the query of a request as a mapping of names to values, whatever the encoding (reference/wire.md 1.2)."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import IO, Any, cast
+from urllib.parse import parse_qsl
+
+import orjson
+from attrs import frozen
+from multipart import MultipartError, MultipartParser, parse_options_header
+from twisted.web.http import Request
+
+from pandatx.errors import BadRequest, TooLarge
+from pandatx.resources.api import MEBIBYTE, Dialect
+
+MOST_RATIO = 200
+MOST_NAMES = 10_000
+_JSON = b"application/json"
+_MULTIPART = b"multipart/form-data"
+_GZIP = b"\x1f\x8b"
+
+InThread = Callable[..., Awaitable[Any]]
+
+
+class Malformed(BadRequest):
+    """The body cannot be read at all."""
+
+
+@frozen
+class Content:
+    """The names and values of a request; ``as_text`` where all values are texts (a query or a form)."""
+
+    values: Mapping[str, Any]
+    as_text: bool
+
+
+@frozen
+class BodyReader:
+    """Reads bodies. What is or inflates beyond ``threshold`` is read by ``in_thread``, off the reactor (rule R22)."""
+
+    in_thread: InThread
+    threshold: int = MEBIBYTE
+
+    def read(self, request: Request, dialect: Dialect, most: int) -> Content | Awaitable[Content]:
+        """The content of a request; a body may hold ``most`` bytes. Raises Malformed, TooLarge."""
+        if request.method in (b"GET", b"HEAD"):
+            return self._of_get(request, dialect, most)
+        stream = cast(IO[bytes], request.content)
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+        if size > most:
+            raise TooLarge("body", f"larger than {most} bytes")
+        kind = request.getHeader(b"content-type") or b""
+        deflated = (request.getHeader(b"content-encoding") or b"").strip().lower() == b"deflate"
+        if size > self.threshold:
+            return self.in_thread(lambda: parse(inflate_all(_whole(stream), most, deflated), kind))
+        body = stream.read()
+        if deflated or body[:2] == _GZIP:
+            whole = inflate(body, self.threshold, deflated)
+            if whole is None:
+                return self.in_thread(lambda: parse(inflate_all(body, most, deflated), kind))
+            body = whole
+        return parse(body, kind)
+
+    def _of_get(self, request: Request, dialect: Dialect, most: int) -> Content | Awaitable[Content]:
+        """The query; in the older dialect a JSON body where there is one, since its servers read it so."""
+        kind = request.getHeader(b"content-type") or b""
+        if dialect is Dialect.LEGACY and media_type(kind) == _JSON:
+            stream = cast(IO[bytes], request.content)
+            body = stream.read(self.threshold)
+            stream.seek(0)
+            if body:
+                whole = inflate(body, self.threshold, False) if body[:2] == _GZIP else body
+                if whole is None:
+                    raise TooLarge("body", "too large for a GET")
+                return parse(whole, kind)
+        _, _, query = request.uri.partition(b"?")
+        return Content(_pairs(query, repeated=True), True) if query else Content({}, True)
+
+
+def _whole(stream: IO[bytes]) -> bytes:
+    try:
+        return stream.read()
+    except ValueError:  # Twisted closes the file when the client hangs up
+        raise Malformed("body", "the client has gone") from None
+
+
+def media_type(header: bytes) -> bytes:
+    """``text/plain`` of ``Text/Plain; charset=utf-8``."""
+    return header.partition(b";")[0].strip().lower()
+
+
+def inflate(body: bytes, most: int, deflated: bool) -> bytes | None:
+    """A gzip body inflated, or None where that is more than ``most`` bytes or more than one member."""
+    if deflated:
+        return None
+    stream = zlib.decompressobj(31)
+    try:
+        whole = stream.decompress(body, most)
+    except zlib.error as fault:
+        raise Malformed("body", f"bad gzip: {fault}") from None
+    if stream.eof and not stream.unused_data:
+        return whole
+    if not stream.eof and not stream.unconsumed_tail and len(whole) < most:
+        raise Malformed("body", "truncated gzip")
+    return None
+
+
+def inflate_all(body: bytes, most: int, deflated: bool = False) -> bytes:
+    """A body inflated in pieces, to at most ``most`` bytes and 200 times its size; as it is, if it is not gzip."""
+    if not deflated and body[:2] != _GZIP:
+        return body
+    limit = min(most, max(MEBIBYTE, MOST_RATIO * len(body)))
+    pieces: list[bytes] = []
+    total = 0
+    while body:
+        stream = zlib.decompressobj(_window(body, deflated))
+        while not stream.eof:
+            try:
+                piece = stream.decompress(body, MEBIBYTE)
+            except zlib.error as fault:
+                raise Malformed("body", f"bad compressed data: {fault}") from None
+            body = stream.unconsumed_tail
+            total += len(piece)
+            if total > limit:
+                raise TooLarge("body", f"inflates to more than {limit} bytes")
+            pieces.append(piece)
+            if not piece and not body and not stream.eof:
+                raise Malformed("body", "truncated compressed data")
+        body = stream.unused_data.lstrip(b"\0")
+    return b"".join(pieces)
+
+
+def _window(body: bytes, deflated: bool) -> int:
+    """What zlib calls the format: gzip, zlib, or raw deflate, which some send under the name of zlib."""
+    if not deflated:
+        return 31
+    return 15 if body[0] & 0x0F == 8 and (body[0] << 8 | body[1] if len(body) > 1 else 1) % 31 == 0 else -15
+
+
+def parse(body: bytes, kind: bytes) -> Content:
+    """The content of a plain body. Without a content type JSON is known by its brace, and all else is a form."""
+    media = media_type(kind)
+    if media == _JSON or (not media and body[:1] == b"{"):
+        return Content(_object(body), False)
+    if media == _MULTIPART:
+        return Content(_multipart(body, kind), True)
+    return Content(_pairs(body, repeated=False), True)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        return {}
+    found = parse_json(body)
+    if type(found) is not dict:
+        raise Malformed("body", "received invalid JSON : not an object")
+    return found
+
+
+def parse_json(body: bytes | str) -> Any:
+    """Any JSON; where the strict reader fails, NaN and halves of surrogate pairs too, which Python's writers emit."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as fault:
+        why = str(fault)
+    try:
+        return _scrubbed(json.loads(body))
+    except (ValueError, RecursionError):
+        raise Malformed("body", f"received invalid JSON : {why}") from None
+
+
+def _scrubbed(value: Any) -> Any:
+    """The value with every half of a surrogate pair replaced: no UTF-8 can hold it."""
+    if type(value) is str:
+        return value.encode("utf-8", "replace").decode()
+    if type(value) is list:
+        return [_scrubbed(each) for each in value]
+    if type(value) is dict:
+        return {_scrubbed(name): _scrubbed(each) for name, each in value.items()}
+    return value
+
+
+def _pairs(encoded: bytes, repeated: bool) -> dict[str, Any]:
+    """Urlencoded names and values, blank ones kept; of a repeated name a list if ``repeated``, else the first value."""
+    try:
+        pairs = parse_qsl(encoded.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_NAMES)
+    except ValueError:
+        raise Malformed("body", f"more than {MOST_NAMES} fields") from None
+    return _grouped(pairs, repeated)
+
+
+def _grouped(pairs: list[tuple[str, str]], repeated: bool) -> dict[str, Any]:
+    values: dict[str, Any] = dict(reversed(pairs))
+    if repeated and len(values) != len(pairs):
+        for name in values:
+            found = [value for each, value in pairs if each == name]
+            values[name] = found if len(found) > 1 else found[0]
+    return values
+
+
+def _multipart(body: bytes, kind: bytes) -> dict[str, Any]:
+    """The text fields of a small multipart form; of a file part its bytes as text."""
+    _, options = parse_options_header(kind.decode("latin-1"))
+    boundary = options.get("boundary", "")
+    if not boundary:
+        raise Malformed("Content-Type", "multipart without a boundary")
+    try:
+        parser = MultipartParser(io.BytesIO(body), boundary, content_length=len(body), memory_limit=64 * MEBIBYTE)
+        pairs = [(part.name, part.value) for part in parser]
+    except (MultipartError, ValueError, LookupError) as fault:
+        raise Malformed("body", f"bad multipart: {fault}") from None
+    return _grouped(pairs, repeated=False)

@@ -1,0 +1,232 @@
+"""Values of the wire to values of Python. A converter raises one of ``BAD`` for what it cannot take."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+from attrs import NOTHING
+
+from pandatx.domain.requests import BIG, Wire
+
+Converter = Callable[[Any], Any]
+
+_SEPARATORS = re.compile(r"[,\s]+")
+_MOST_KB = 10**10 - 1
+BAD = (ValueError, TypeError, OverflowError, RecursionError)
+
+
+def integer(value: Any) -> int:
+    """An int from an int, a number text or a float, whose fraction is cut off."""
+    kind = type(value)
+    if kind is int:
+        return value  # type: ignore[no-any-return]
+    if kind is str:
+        return _integer_of_text(value)
+    if kind is float or kind is bool:
+        return int(value)
+    raise TypeError(kind.__name__)
+
+
+def _integer_of_text(text: str) -> int:
+    if "_" in text:  # Python's own literal form
+        raise ValueError(text)
+    try:
+        return int(text)
+    except ValueError:
+        return int(float(text))
+
+
+def number(value: Any) -> float:
+    """A finite float from any number or number text."""
+    if type(value) not in (float, int, str, bool) or (type(value) is str and "_" in value):
+        raise TypeError(type(value).__name__)
+    result = float(value)
+    if result - result != 0:  # nan and the infinities
+        raise ValueError(value)
+    return result
+
+
+def truth(value: Any) -> bool:
+    """True from true, 1 and their texts in any case; False from false, 0 and a blank."""
+    if type(value) is bool:
+        return value
+    text = str(value).strip().lower() if type(value) in (str, int) else ""
+    if text in ("true", "1"):
+        return True
+    if text in ("false", "0", "") and type(value) in (str, int):
+        return False
+    raise ValueError(value)
+
+
+def text(value: Any) -> str:
+    """A text from a text or a scalar; a JSON object or list becomes its JSON text. NUL has no place in a table."""
+    kind = type(value)
+    if kind is str:
+        if "\0" in value:
+            raise ValueError("NUL")
+        return value  # type: ignore[no-any-return]
+    if kind in (int, float, bool):
+        return str(value)
+    if kind in (dict, list):
+        return text(json.dumps(value))
+    raise TypeError(kind.__name__)
+
+
+def time(value: Any) -> datetime:
+    """Aware UTC from epoch seconds, from "Y-m-d H:M:S[.f]" and ISO 8601, and from the markers of the clients."""
+    if type(value) is dict:
+        value = value.get("__datetime__", value.get("_datetime_object"))
+    if type(value) is str:
+        try:
+            value = number(value.strip())
+        except BAD:
+            parsed = datetime.fromisoformat(value.strip())
+            return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    if type(value) not in (int, float) or not value > 0:
+        raise ValueError(value)
+    return datetime.fromtimestamp(value, UTC)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """An object, or the JSON text of one."""
+    found = json.loads(value) if type(value) is str else value
+    if type(found) is not dict:
+        raise TypeError(type(found).__name__)
+    return found
+
+
+def _anything(value: Any) -> Any:
+    return value
+
+
+_SCALARS: dict[Any, Converter] = {
+    int: integer,
+    float: number,
+    bool: truth,
+    str: text,
+    datetime: time,
+    dict: mapping,
+    Any: _anything,
+}
+
+
+def listing(element: Any) -> Converter:
+    """Lists; a single value is a list of one, a text is split at commas (ids at blanks too), of objects it is JSON."""
+    each = _SCALARS[element]
+
+    def convert(value: Any) -> tuple[Any, ...]:
+        if type(value) is str:
+            value = _split(value, element)
+        elif type(value) is not list:
+            value = [value]
+        return tuple(map(each, value))
+
+    return convert
+
+
+def _split(value: str, element: Any) -> Any:
+    if element is Any:
+        found = json.loads(value)
+        if type(found) is not list:
+            raise TypeError(type(found).__name__)
+        return found
+    if element is str and not value.startswith("["):
+        return value.split(",") if value else []
+    if value.startswith("["):
+        return json.loads(value)
+    return _SEPARATORS.split(value.strip()) if value.strip() else []
+
+
+def base_of(annotation: Any) -> Any:
+    """The annotation without ``| None``."""
+    if get_origin(annotation) in (UnionType, Union):
+        return next(each for each in get_args(annotation) if each is not NoneType)
+    return annotation
+
+
+def type_name(annotation: Any) -> str:
+    """How the wire's texts call a type."""
+    base = base_of(annotation)
+    if get_origin(base) is tuple:
+        return f"list[{type_name(get_args(base)[0])}]"
+    return "str" if base is datetime else getattr(base, "__name__", str(base))
+
+
+def of_annotation(annotation: Any) -> Converter:
+    """The converter of a field by its annotated type."""
+    base = base_of(annotation)
+    if get_origin(base) is tuple:
+        return listing(get_args(base)[0])
+    return _SCALARS[get_origin(base) or base]
+
+
+def of_field(annotation: Any, how: Wire, *, legacy: bool, lenient: bool) -> Converter:
+    """The converter of a field with its cuts, bounds and units; ``lenient``: NULs in a text are only left out."""
+    base = base_of(annotation)
+    convert = of_annotation(annotation)
+    if base is str:
+        if lenient:
+            convert = _without_nul
+        return _cutting(convert, how.cut) if how.cut else convert
+    if how.kilo:
+        return _kilo
+    if how.unsigned and legacy:
+        convert = _unsigned
+    if base in (int, float):
+        convert = _bounded(convert, how.bound or (BIG if base is int else 1e300), how.least)
+    if how.most is not None:
+        convert = _counted(convert, how.most)
+    if how.null_as is not NOTHING:
+        convert = _null_as(convert, how.null_as)
+    return convert
+
+
+def _without_nul(value: Any) -> str:
+    if type(value) is str:
+        return value.replace("\0", "") if "\0" in value else value
+    return text(value)
+
+
+def _cutting(convert: Converter, cut: int) -> Converter:
+    return lambda value: convert(value)[:cut]
+
+
+def _kilo(value: Any) -> int:
+    """kB from bytes, in both dialects (rule R21)."""
+    return min(int(number(value) / 1024), _MOST_KB)
+
+
+def _unsigned(value: Any) -> int:
+    """A legacy text loses its sign (it once meant that the pilot could recover); a JSON number keeps it."""
+    return integer(value.strip().removeprefix("-") if type(value) is str else value)
+
+
+def _bounded(convert: Converter, bound: float, least: int | None) -> Converter:
+    def convert_bounded(value: Any) -> Any:
+        result = convert(value)
+        if not -bound <= result <= bound:
+            raise ValueError(value)
+        return result
+
+    if least is None:
+        return convert_bounded
+    return lambda value: max(least, convert_bounded(value))
+
+
+def _counted(convert: Converter, most: int) -> Converter:
+    def convert_counted(value: Any) -> Any:
+        result = convert(value)
+        if len(result) > most:
+            raise ValueError(f"more than {most} elements")
+        return result
+
+    return convert_counted
+
+
+def _null_as(convert: Converter, stands_for: Any) -> Converter:
+    return lambda value: stands_for if value == "NULL" else convert(value)

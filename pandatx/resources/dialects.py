@@ -1,0 +1,137 @@
+"""What an answer, a refusal and a breakdown look like in each dialect: one table, used by nobody but the router."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from pandatx import errors
+from pandatx.errors import PandaError
+from pandatx.resources.api import Answer, Dialect, Operation, Style
+from pandatx.resources.bodies import Malformed
+from pandatx.resources.decoding import ArgumentFault
+from pandatx.resources.encoding import to_json, to_urlencoded
+
+PLAIN = b"text/plain; charset=utf-8"
+JSON = b"application/json"
+FAILED, ROLE, PERMISSION = 30, 60, 70
+
+
+@frozen
+class Response:
+    """What goes out."""
+
+    body: bytes
+    status: int = 200
+    kind: bytes = JSON
+    retry_after: int | None = None
+
+
+class CrossSite(PandaError):
+    """A page of another site made the browser call us (rule R23)."""
+
+    def __init__(self) -> None:
+        super().__init__("calls from pages of other sites are refused")
+
+
+class WrongVerb(PandaError):
+    """The operation is not called by this verb."""
+
+    def __init__(self, expected: tuple[str, ...], received: str) -> None:
+        super().__init__(f"expecting {' or '.join(expected)}, received {received}")
+
+
+@frozen
+class Refusal:
+    """``rest`` and ``legacy``: HTTP statuses. ``code``: the StatusCode that stands for it where the answer has one."""
+
+    rest: int = 200
+    legacy: int = 200
+    code: int | None = None
+
+
+# The first class that fits counts. A None code: also a StatusCode method answers with the HTTP status.
+REFUSALS: tuple[tuple[type[PandaError], Refusal], ...] = (
+    (errors.Banned, Refusal(403, 403)),
+    (errors.TokenRejected, Refusal(403, 403)),
+    (errors.MethodForbidden, Refusal(403, 403)),
+    (CrossSite, Refusal(403, 403)),
+    (errors.TooLarge, Refusal(413, 413)),
+    (Malformed, Refusal(400, 400)),
+    (errors.Busy, Refusal(503, 503, code=10)),
+    (errors.NotSecure, Refusal(code=ROLE)),
+    (errors.RoleRequired, Refusal(code=ROLE)),
+    (errors.NotPermitted, Refusal(code=PERMISSION)),
+    (errors.BadRequest, Refusal(200, 400)),
+    (PandaError, Refusal(code=FAILED)),
+)
+
+
+def answer(dialect: Dialect, operation: Operation, what: Answer, wants_json: bool) -> Response:
+    """An answer of an operation; REST is JSON always (rule R21)."""
+    if dialect is Dialect.V1:
+        return Response(to_json(what.envelope()))
+    style = operation.form.style
+    if style is Style.STATUS_JSON or (style is Style.STATUS and wants_json):
+        return _as_json(what.legacy(True))
+    if style in (Style.STATUS, Style.URLENCODED):
+        return _as_text(what.legacy(False))
+    value = what.legacy(True)
+    return Response(to_json(value) if style is Style.JSON else str(value).encode(), kind=PLAIN)
+
+
+def refusal(dialect: Dialect, operation: Operation | None, fault: PandaError, wants_json: bool) -> Response:
+    """A refusal; without an operation there was none of that name."""
+    how = next(refusal for kind, refusal in REFUSALS if isinstance(fault, kind))
+    retry_after = fault.retry_after if isinstance(fault, errors.Busy) else None
+    if dialect is Dialect.V1:
+        text = fault.rest if isinstance(fault, ArgumentFault) else str(fault)
+        return Response(_envelope(text), how.rest, JSON, retry_after)
+    if operation is not None and how.code is not None:
+        told = _legacy_refusal(operation, fault, how.code, wants_json)
+        if told is not None:
+            return told
+    return Response(f"ERROR : {fault}".encode(), how.legacy, PLAIN, retry_after)
+
+
+def _legacy_refusal(operation: Operation, fault: PandaError, code: int, wants_json: bool) -> Response | None:
+    """A refusal in the form of the operation's answers, so that pilots read on; None where there is no such form."""
+    form = operation.form
+    busy = isinstance(fault, errors.Busy)
+    if form.role_text is not None and code == ROLE:
+        return Response(form.role_text.encode(), kind=PLAIN)
+    if form.style in (Style.TEXT, Style.JSON):
+        if busy:
+            return None
+        return Response(to_json([False, str(fault)]) if form.style is Style.JSON else str(fault).encode(), kind=PLAIN)
+    fields = {"StatusCode": form.busy if busy else code, "errorDialog": _dialog(fault)}
+    in_json = form.style is Style.STATUS_JSON or (form.style is Style.STATUS and wants_json)
+    return _as_json(fields) if in_json else _as_text(fields)
+
+
+def _dialog(fault: PandaError) -> str:
+    if isinstance(fault, errors.NotSecure | errors.RoleRequired):
+        return "no production/pilot role in VOMS FQANs or non pilot owner"
+    return str(fault)
+
+
+def breakdown(dialect: Dialect, call_id: str) -> Response:
+    """Our own fault: the caller learns the id under which the log has the rest."""
+    text = f"internal error, request {call_id}"
+    if dialect is Dialect.V1:
+        return Response(_envelope(text), 500)
+    return Response(f"ERROR : {text}".encode(), 500, PLAIN)
+
+
+def _envelope(message: str) -> bytes:
+    return to_json({"success": False, "message": message, "data": None})
+
+
+def _as_json(value: Any) -> Response:
+    return Response(value.encode(), kind=PLAIN) if isinstance(value, str) else Response(to_json(value))
+
+
+def _as_text(value: Any) -> Response:
+    return Response(to_urlencoded(value) if isinstance(value, Mapping) else str(value).encode(), kind=PLAIN)
