@@ -153,7 +153,7 @@ class _Values:
         if variable := re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", text):
             name = variable[1] or variable[2]
             if name not in self._environ:
-                lacking = "the variable that it names" if key.secret else name
+                lacking = "variable of the name that it gives" if key.secret else name
                 self.faults.append(f"{where}: {_at(key)}the environment has no {lacking}")
                 return self._default(key)
             text, where = self._environ[name], f"{where}, ${name}"

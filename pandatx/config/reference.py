@@ -121,11 +121,15 @@ def _chapters() -> Iterator[str]:
 
 def _table(section: str) -> str:
     rows = [
-        f"| `{key.name}` | {key.doc} | {key.kind.name} | {_code(key)} | {key.unit} |"
+        f"| `{key.name}` | {_cell(key.doc)} | {key.kind.name} | {_code(key)} | {key.unit} |"
         for key in declared()
         if key.section == section
     ]
     return "\n".join(["| key | meaning | value | default | unit |", "|---|---|---|---|---|", *rows]) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _code(key: Key) -> str:

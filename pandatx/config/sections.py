@@ -125,13 +125,13 @@ class HttpSettings:
         f"{ENVIRONMENT}.PANDA_SERVER_CONF_MAX_WORKERS",
         kinds.whole(1),
         4096,
-        "Connections from clients that are open at once; more wait or are refused.",
+        "Connections from clients that are open at once.",
     )
     connections_per_address: int = setting(
         "pandatx.connections_per_address",
         kinds.whole(1),
         512,
-        "Connections that one address may have open; trusted_proxies are not counted.",
+        "Connections that one address may have open.",
     )
     header_timeout: float = setting(
         "pandatx.header_timeout", kinds.SECONDS, 30.0, "Time for the TLS handshake and the headers.", unit="s"
