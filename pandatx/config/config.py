@@ -107,10 +107,7 @@ def _assemble(sources: Sources, environ: Mapping[str, str]) -> Config:
     schemas = Schemas(**values.of_class(Schemas))
     parts: dict[str, Any] = {name: values.of_class(settings) for name, settings in SETTINGS.items()}
     parts["database"]["schemas"] = schemas
-    faults = [*sources.faults, *values.faults]
-    if not faults:
-        faults = list(_contradictions(parts["http"]))
-    if faults:
+    if faults := [*sources.faults, *values.faults, *_ports_wanted_twice(values)]:
         raise ConfigurationFaults(faults)
     parts = {name: SETTINGS[name](**fields) for name, fields in parts.items()}
     parts["database"] = _enough_connections(parts["database"], values.origins)
@@ -136,6 +133,9 @@ class _Values:
 
     def of_class(self, settings: type[Any]) -> dict[str, Any]:
         return {field: self(key.section, key.name) for field, key in keys_of(settings)}
+
+    def key(self, section: str, name: str) -> Key:
+        return self._keys[section, name]
 
     def __call__(self, section: str, name: str) -> Any:
         if (section, name) not in self._found:
@@ -182,14 +182,20 @@ def _at(key: Key) -> str:
     return "" if key.section == ENVIRONMENT else f"{key}: "
 
 
-def _contradictions(http: Mapping[str, Any]) -> Iterator[str]:
-    ports: dict[int, str] = {}
-    for field, name in (("http_port", "HTTP"), ("https_port", "HTTPS"), ("cache_port", "the cache")):
-        port = http[field]
-        if port and port in ports:
-            yield f"port {port} is wanted twice, for {ports[port]} and for {name}"
-        elif port:
-            ports[port] = name
+def _ports_wanted_twice(values: _Values) -> Iterator[str]:
+    wanted: dict[int, str] = {}
+    for place, listed in (
+        ((ENVIRONMENT, "PANDA_SERVER_CONF_PORT"), ("server", "pserverporthttp")),
+        ((ENVIRONMENT, "PANDA_SERVER_CONF_PORT_SSL"), ("server", "pserverport")),
+        (("pandatx", "cache_port"), ("pandatx", "cache_port")),
+    ):
+        port = values(*place)
+        key = str(values.key(*place))
+        if values.origins[key].where.startswith("default"):
+            key = str(values.key(*listed))
+        where = f"{key} ({values.origins[key].where})"
+        if port and wanted.setdefault(port, where) != where:
+            yield f"port {port} is wanted twice, by {wanted[port]} and by {where}"
 
 
 def _enough_connections(database: DatabaseSettings, origins: dict[str, Origin]) -> DatabaseSettings:

@@ -14,6 +14,8 @@ from pandatx.config.kinds import json_object, plain
 
 SERVER, COMMON = "panda_server.cfg", "panda_common.cfg"
 
+_FORM = "neither [section] nor key = value; lines of the value above must be indented"
+
 
 @frozen
 class Entry:
@@ -131,7 +133,7 @@ class _Ini(ConfigParser):
         except MissingSectionHeaderError as error:
             return [f"{self._name}:{error.lineno}: stands before the first [section]"]
         except ParsingError as error:
-            wrong = [f"{self._name}:{line}: neither a section nor a key with a value" for line, _ in error.errors]
+            wrong = [f"{self._name}:{line}: {_FORM}" for line, _ in error.errors]
             return self._twice + wrong
         finally:
             self._reading = False

@@ -357,10 +357,10 @@ class ProcessSettings:
     )
     child_memory_limit: int = setting(
         "pandatx.child_memory_limit",
-        kinds.whole(64, scale=MIB),
-        2048 * MIB,
-        "Memory above which a child of the process pool is replaced after its call.",
-        unit="MiB",
+        kinds.whole(64),
+        1024,
+        "Resident memory above which a child of the process pool is replaced after its call.",
+        unit="MB",
     )
 
 

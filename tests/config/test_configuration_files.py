@@ -165,7 +165,7 @@ def test_faults_of_a_files_form_come_with_those_of_its_values(written):
     path = written("[server]\ndbport = x\nno value here\ndbname = a\ndbname = b\n")
     assert faults_of(path) == (
         f"{path}:5: [server] dbname stands in line 4 already",
-        f"{path}:3: neither a section nor a key with a value",
+        f"{path}:3: neither [section] nor key = value; lines of the value above must be indented",
         f'{path}:2: [server] dbport: "x" is not a whole number',
     )
 
@@ -183,8 +183,14 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path):
 
 
 def test_one_port_for_two_listeners_is_a_fault(written):
-    path = written("[server]\npserverport = 25080\n")
-    assert faults_of(path) == ("port 25080 is wanted twice, for HTTP and for HTTPS",)
+    path = written("[server]\npserverport = 25080\n[pandatx]\ncache_port = 81\n")
+    assert faults_of(path) == (
+        f"port 25080 is wanted twice, by [server] pserverporthttp (default) and by [server] pserverport ({path}:2)",
+    )
+    assert faults_of(path, PANDA_SERVER_CONF_PORT="81", PANDA_SERVER_CONF_PORT_SSL="82") == (
+        "port 81 is wanted twice, by PANDA_SERVER_CONF_PORT (environment PANDA_SERVER_CONF_PORT)"
+        f" and by [pandatx] cache_port ({path}:4)",
+    )
 
 
 def test_a_daemon_config_that_is_not_json_is_a_fault_of_the_whole(written):
