@@ -1,0 +1,214 @@
+"""Taking what pilots and Harvester report on their jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import psycopg2
+from attrs import Factory, define, field, frozen
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+
+from pandatx.clock import Clock
+from pandatx.domain.caller import Caller
+from pandatx.domain.heartbeat import DEBUG, ActiveRow, Verdict, decide
+from pandatx.domain.lifecycle import REPORTABLE
+from pandatx.domain.requests import Heartbeat, Reply
+from pandatx.errors import Busy, DatabaseAway, PandaError, RoleRequired
+from pandatx.services.batching import Batcher
+from pandatx.services.facts import Facts
+from pandatx.store import heartbeats as store
+from pandatx.store.database import Database, Transaction
+
+log = Logger()
+
+INVALID: Final = 50
+"""StatusCode for a state that is not reported."""
+FINAL_PATIENCE: Final = 3.0
+"""Seconds that a final report waits for the database before it goes to the spool (rule R4)."""
+LOCK_WAIT: Final = 5.0
+"""Seconds that a report waits for others that hold its job."""
+NO_ROLE: Final = "no production/pilot role in VOMS FQANs or non pilot owner"
+
+
+class Spool(Protocol):
+    """Where final reports stand until the database is back."""
+
+    def add(self, caller: Caller, beat: Heartbeat) -> Deferred[None]:
+        """Fires when the report is on disk; raises Busy when there is no room for it."""
+
+
+@frozen(kw_only=True)
+class _Report:
+    """A report in the line."""
+
+    caller: Caller
+    beat: Heartbeat
+
+
+@define
+class _Effects:
+    """What a batch writes beside the rows of its jobs."""
+
+    changes: dict[int, dict[str, Any]] = Factory(dict)
+    reports: list[dict[str, Any]] = Factory(list)
+    metadata: dict[int, str] = Factory(dict)
+    stdout: dict[int, str] = Factory(dict)
+    pilot_logs: dict[int, str] = Factory(dict)
+
+
+_HELD: Final = Busy("others are working on the job")
+"""The answer for a row that somebody else holds: it leaves the batch and is done alone."""
+
+
+@define(eq=False)
+class Heartbeats:
+    """Store reports by the rules of reference/lifecycle.md 6.6; each is answered after its commit.
+
+    ``report_stored`` is called when a final report was committed, so that the Adder wakes up.
+    """
+
+    _database: Database
+    _clock: Clock
+    _facts: Facts
+    _spool: Spool
+    _report_stored: Callable[[], None]
+    _hot_timeout: float = 10.0
+    _line: Batcher[_Report, Reply] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._line = Batcher(self._flush, key=lambda report: report.beat.job_id, largest=200)
+
+    async def report(self, caller: Caller, beat: Heartbeat) -> Reply:
+        """Store one report and say what the pilot is to do.
+
+        Taken from the pilot or production role and from the job's owner (rule R16), else RoleRequired. A state that
+        is not reported gives code 50 and changes nothing. A final report is never refused for want of a database.
+        """
+        if beat.job_status not in REPORTABLE:
+            log.warn("job {id}: {state} is no state that is reported", id=beat.job_id, state=beat.job_status)
+            return Reply(code=INVALID)
+        if not caller.authenticated:
+            raise RoleRequired(NO_ROLE)
+        try:
+            return await self._line.submit(_Report(caller=caller, beat=beat))
+        except DatabaseAway:
+            if not beat.final:
+                raise
+            await self._spool.add(caller, beat)
+            log.info("job {id}: {state} report spooled", id=beat.job_id, state=beat.job_status)
+            return Reply()
+
+    async def report_many(self, caller: Caller, beats: Sequence[Heartbeat]) -> list[Reply | PandaError]:
+        """``report`` for each, in order; a refusal of one is its own."""
+
+        async def one(beat: Heartbeat) -> Reply | PandaError:
+            try:
+                return await self.report(caller, beat)
+            except PandaError as error:
+                return error
+
+        return list(await gatherResults([Deferred.fromCoroutine(one(beat)) for beat in beats]))
+
+    async def play(self, caller: Caller, beat: Heartbeat) -> Reply:
+        """Store a report from the spool: the same rules, but without a database it stays in the spool."""
+        return await self._line.submit(_Report(caller=caller, beat=beat))
+
+    async def _flush(self, reports: list[_Report]) -> list[Reply | Exception]:
+        try:
+            answers = await self._write(reports, waiting=False)
+        except psycopg2.Error as error:
+            if len(reports) == 1:
+                return [error]
+            answers = [await self._alone(report) for report in reports]  # a row that is refused fails alone
+        return [
+            await self._alone(report) if answer is _HELD else answer
+            for report, answer in zip(reports, answers, strict=True)
+        ]
+
+    async def _alone(self, report: _Report) -> Reply | Exception:
+        try:
+            return (await self._write([report], waiting=True))[0]
+        except psycopg2.errors.LockNotAvailable:
+            return Busy("the job is locked by others")
+        except (psycopg2.Error, PandaError) as error:
+            return error
+
+    async def _write(self, reports: Sequence[_Report], waiting: bool) -> list[Reply | Exception]:
+        patience = FINAL_PATIENCE
+        answers = await self._database.limited(
+            "heartbeats.store", self._hot_timeout, patience, self._store, reports, waiting
+        )
+        if any(report.beat.final for report in reports):
+            self._report_stored()
+        return answers
+
+    async def _store(self, tx: Transaction, reports: Sequence[_Report], waiting: bool) -> list[Reply | Exception]:
+        now, effects = self._clock.now(), _Effects()
+        ids = sorted({report.beat.job_id for report in reports})
+        rows = await (store.lock_waiting(tx, ids, LOCK_WAIT) if waiting else store.lock(tx, ids))
+        held = frozenset[int]()
+        if not waiting and len(rows) < len(ids):
+            held = await store.active(tx, [panda_id for panda_id in ids if panda_id not in rows])
+        answers: list[Reply | Exception] = []
+        for report in reports:
+            if report.beat.job_id in held:
+                answers.append(_HELD)
+            elif not _may_report(report.caller, row := rows.get(report.beat.job_id)):
+                answers.append(RoleRequired(NO_ROLE))
+            else:
+                verdict = decide(row, report.beat, now)
+                _note(effects, report.beat, row, verdict)
+                answers.append(self._reply(verdict))
+        await self._apply(tx, effects)
+        return answers
+
+    async def _apply(self, tx: Transaction, effects: _Effects) -> None:
+        now = self._clock.now()
+        if effects.changes:
+            await store.update(tx, effects.changes, now)
+        if effects.reports:
+            await store.add_reports(tx, effects.reports, now)
+        if effects.metadata:
+            await store.add_metadata(tx, effects.metadata)
+        if effects.stdout:
+            await store.set_stdout(tx, effects.stdout)
+        if effects.pilot_logs:
+            await store.add_pilot_logs(tx, effects.pilot_logs, now)
+
+    def _reply(self, verdict: Verdict) -> Reply:
+        secrets = self._facts.known.pilot_secrets if DEBUG in verdict.command else None
+        return Reply(command=verdict.command, pilot_secrets=secrets)
+
+
+def _may_report(caller: Caller, row: ActiveRow | None) -> bool:
+    """Rule R16. Who was given a job without a role is its owner: such callers are given no others."""
+    return caller.reports or (row is not None and row.prod_user_name == caller.name)
+
+
+def _note(effects: _Effects, beat: Heartbeat, row: ActiveRow | None, verdict: Verdict) -> None:
+    """Collect what one verdict writes; ``row`` is there whenever anything is."""
+    if row is None:
+        return
+    changes = dict(verdict.changes or {})
+    if verdict.new_status is not None:
+        changes["job_status"] = verdict.new_status
+    if changes:
+        effects.changes[row.panda_id] = changes
+    if verdict.stores_report:
+        effects.reports.append(
+            {
+                "pandaid": row.panda_id,
+                "prodsourcelabel": row.prod_source_label,
+                "jobstatus": beat.job_status,
+                "attemptnr": row.attempt_nr,
+                "data": beat.job_output_report.replace("\0", ""),
+            }
+        )
+    if verdict.stores_metadata:
+        effects.metadata[row.panda_id] = beat.meta_data.replace("\0", "")
+    if verdict.stores_stdout:
+        effects.stdout[row.panda_id] = beat.stdout.replace("\0", "")
+    if verdict.stores_pilot_log:
+        effects.pilot_logs[row.panda_id] = beat.pilot_log.replace("\0", "")

@@ -1,0 +1,50 @@
+"""Reading what changes seldom: queues, shares, resource types, run-time parameters, bans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from pandatx.domain.queues import Queue, queue_of
+from pandatx.domain.shares import ResourceTypeRow, ShareRow
+from pandatx.store.database import Transaction
+from pandatx.store.queries import load
+
+SQL = load(__file__)
+
+
+async def queues(tx: Transaction) -> list[Queue]:
+    """Every queue that is stored."""
+    return [queue_of(name, orjson.loads(data)) for name, data in (await tx.run(SQL.queues)).rows if data]
+
+
+async def shares(tx: Transaction) -> list[ShareRow]:
+    return [ShareRow(**row) for row in (await tx.run(SQL.shares)).dicts()]
+
+
+async def share_use(tx: Transaction) -> dict[str, float]:
+    """HS in use by each share."""
+    return dict((await tx.run(SQL.share_use)).rows)
+
+
+async def resource_types(tx: Transaction) -> list[ResourceTypeRow]:
+    return [
+        ResourceTypeRow(name=name, min_core=a, max_core=b, min_ram_per_core=c, max_ram_per_core=d)
+        for name, a, b, c, d in (await tx.run(SQL.resource_types)).rows
+    ]
+
+
+async def config(tx: Transaction) -> list[dict[str, Any]]:
+    """The rows of CONFIG."""
+    return (await tx.run(SQL.config)).dicts()
+
+
+async def banned(tx: Transaction) -> frozenset[str]:
+    """The compact names of disabled users."""
+    return frozenset((await tx.run(SQL.banned)).column("name"))
+
+
+async def secret(tx: Transaction, owner: str) -> str | None:
+    found = (await tx.run(SQL.secret, owner=owner)).scalar()
+    return None if found is None else str(found)

@@ -1,0 +1,24 @@
+-- name: queues
+-- Every queue's description, as the loader of queue descriptions stored it.
+SELECT panda_queue, data::text AS data FROM {panda}.schedconfig_json
+
+-- name: shares
+SELECT name, value, parent, prodsourcelabel, workinggroup, processingtype, rtype FROM {panda}.global_shares ORDER BY name
+
+-- name: share_use
+-- HS in use by each share: what the daemon share_statistics, or pg_cron on a found database, counted.
+SELECT gshare, coalesce(sum(hs), 0)::float8 AS hs FROM {panda}.jobs_share_stats
+ WHERE jobstatus IN ('sent', 'running') GROUP BY gshare
+
+-- name: resource_types
+SELECT resource_name, mincore, maxcore, minrampercore, maxrampercore FROM {panda}.resource_types ORDER BY resource_name
+
+-- name: config
+-- Run-time parameters of the server and of JEDI.
+SELECT app, component, key, vo, value, type, value_json FROM {panda}.config
+
+-- name: banned
+SELECT DISTINCT name FROM {meta}.users WHERE status = 'disabled'
+
+-- name: secret
+SELECT data FROM {panda}.secrets WHERE owner = %(owner)s
