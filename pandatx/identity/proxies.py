@@ -1,0 +1,75 @@
+"""RFC 3820 proxy certificates: which certificates of a chain are proxies, whose they are, and which are limited."""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID, ObjectIdentifier
+
+PROXY_CERT_INFO = ObjectIdentifier("1.3.6.1.5.5.7.1.14")
+LIMITED_POLICY = ObjectIdentifier("1.3.6.1.4.1.3536.1.1.1.9")
+INHERIT_ALL_POLICY = ObjectIdentifier("1.3.6.1.5.5.7.21.1")
+
+_INTEGER, _OID, _SEQUENCE = 0x02, 0x06, 0x30
+
+
+def proxy_info(cert: x509.Certificate) -> bytes | None:
+    """The DER of the proxyCertInfo extension; None when this is no proxy. ValueError for broken extensions."""
+    for extension in cert.extensions:
+        if extension.oid == PROXY_CERT_INFO:
+            value = extension.value
+            return value.value if isinstance(value, x509.UnrecognizedExtension) else value.public_bytes()
+    return None
+
+
+def is_limited(cert: x509.Certificate, info: bytes) -> bool:
+    """Whether this proxy is limited, by its last CN or by its policy; one that cannot be read is taken for limited."""
+    common_names = cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if common_names and common_names[-1].value == "limited proxy":
+        return True
+    try:
+        return policy_language(info) == der_oid(LIMITED_POLICY)
+    except (ValueError, IndexError):
+        return True
+
+
+def policy_language(info: bytes) -> bytes:
+    """The DER of the policy's OID in ``ProxyCertInfo ::= SEQUENCE { pathLen INTEGER OPTIONAL, SEQUENCE { OID, ...``"""
+    _, body, _ = _element(info, _SEQUENCE)
+    if body[0] == _INTEGER:
+        _, _, body = _element(body, _INTEGER)
+    _, policy, _ = _element(body, _SEQUENCE)
+    header, content, _ = _element(policy, _OID)
+    return header + content
+
+
+def der_oid(oid: ObjectIdentifier) -> bytes:
+    """The DER of an OID whose parts are small, as all of those here are."""
+    first, second, *rest = (int(part) for part in oid.dotted_string.split("."))
+    content = bytearray([40 * first + second])
+    for part in rest:
+        seven = [part & 0x7F]
+        while part := part >> 7:
+            seven.append(0x80 | (part & 0x7F))
+        content += bytes(reversed(seven))
+    return bytes([_OID, len(content)]) + bytes(content)
+
+
+def der_proxy_info(policy: ObjectIdentifier, path_length: int | None = None) -> bytes:
+    """The extension's value for a new proxy; ``path_length`` is how many further proxies it may issue, at most 127."""
+    inner = der_oid(policy)
+    body = b"" if path_length is None else bytes([_INTEGER, 1, path_length])
+    body += bytes([_SEQUENCE, len(inner)]) + inner
+    return bytes([_SEQUENCE, len(body)]) + body
+
+
+def _element(data: bytes, tag: int) -> tuple[bytes, bytes, bytes]:
+    """Header, content and what follows of the DER element at the start of ``data``."""
+    if data[0] != tag:
+        raise ValueError(f"DER tag {data[0]:#x} where {tag:#x} was expected")
+    size, start = data[1], 2
+    if size & 0x80:
+        start += size & 0x7F
+        size = int.from_bytes(data[2:start], "big")
+    if start + size > len(data):
+        raise ValueError("DER element is cut short")
+    return data[:start], data[start : start + size], data[start + size :]

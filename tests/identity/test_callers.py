@@ -1,0 +1,161 @@
+"""From a verified chain, or a request, to a Caller."""
+
+from datetime import UTC, datetime, timedelta
+
+import attrs
+import pytest
+from cryptography import x509
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.task import Clock as ReactorClock
+from twisted.web.http_headers import Headers
+
+from pandatx.clock import Clock
+from pandatx.errors import TokenRejected
+from pandatx.identity import authority, proxies
+from pandatx.identity.callers import Callers
+from pandatx.identity.networks import Networks
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CA = authority.make_authority("/DC=local/DC=pandatx/CN=CA", NOW)
+USER = authority.make_user(CA, "/DC=local/DC=pandatx/CN=John Doe", NOW)
+
+
+@attrs.frozen
+class Lists:
+    production_dns: tuple[str, ...] = ("John Doe",)
+    pilot_owners: tuple[str, ...] = ()
+    loose_dn_match: bool = False
+    vo_members_are_pilots: tuple[str, ...] = ()
+
+
+class Transport:
+    def __init__(self, chain):
+        self.chain, self.reads = chain, 0
+
+    def getHandle(self):
+        return self
+
+    def get_verified_chain(self, as_cryptography):
+        self.reads += 1
+        return self.chain
+
+
+class Request:
+    def __init__(self, transport, peer=None, **headers):
+        self.transport = transport
+        self.client = peer or IPv4Address("TCP", "192.0.2.1", 1)
+        self.requestHeaders = Headers({name.replace("_", "-"): [value] for name, value in headers.items()})
+
+    def getHeader(self, name):
+        found = self.requestHeaders.getRawHeaders(name)
+        return found[0] if found else None
+
+
+@pytest.fixture
+def time():
+    return ReactorClock()
+
+
+@pytest.fixture
+def callers(time):
+    return Callers(Lists(), Clock.manual(time, NOW), Networks(["10.0.0.0/8"]))
+
+
+def chain(credential):
+    return [credential.cert, *credential.chain]
+
+
+def test_a_user_and_each_proxy_of_theirs_are_the_same_caller(callers):
+    first = authority.make_proxy(USER, NOW)
+    second = authority.make_proxy(first, NOW)
+    for credential in (USER, first, second):
+        caller = callers.of_chain(chain(credential), "192.0.2.1")
+        assert caller.dn == "/DC=local/DC=pandatx/CN=John Doe"
+        assert caller.name == "John Doe"
+        assert caller.how == "x509"
+        assert caller.secure
+        assert caller.production
+        assert caller.address == "192.0.2.1"
+
+
+def test_a_limited_proxy_is_seen_anywhere_in_the_chain(callers):
+    limited = authority.make_proxy(USER, NOW, limited=True)
+    assert callers.of_chain(chain(limited)).limited
+    assert callers.of_chain(chain(authority.make_proxy(limited, NOW))).limited
+    assert not callers.of_chain(chain(limited)).secure
+
+
+def test_a_proxy_is_limited_by_its_name_too():
+    cert = authority.make_user(CA, "/DC=local/CN=John Doe/CN=limited proxy", NOW).cert
+    assert proxies.is_limited(cert, proxies.der_proxy_info(proxies.INHERIT_ALL_POLICY))
+
+
+@pytest.mark.parametrize("info", [b"", b"\x30", b"\x30\x05\x02\x01", b"\x04\x00"])
+def test_a_policy_that_cannot_be_read_is_taken_for_limited(info):
+    assert proxies.is_limited(USER.cert, info)
+
+
+def test_the_policy_is_found_behind_a_path_length():
+    info = proxies.der_proxy_info(proxies.LIMITED_POLICY, path_length=3)
+    assert proxies.policy_language(info) == proxies.der_oid(proxies.LIMITED_POLICY)
+
+
+def test_a_voms_extension_that_nobody_verified_gives_no_role(time):
+    builder, key = authority._end_entity(CA, authority.dn_to_name("/DC=local/CN=Jane Roe"), NOW, 10)
+    voms = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.8005.100.100.5"), b"/atlas/Role=production")
+    forged = authority._signed(builder.add_extension(voms, critical=False), key, CA)
+    caller = Callers(Lists(vo_members_are_pilots=("atlas",)), Clock.manual(time, NOW)).of_chain(chain(forged))
+    assert (caller.fqans, caller.production, caller.pilot) == ((), False, False)
+
+
+def test_verified_fqans_give_roles(time):
+    known = Callers(Lists(production_dns=()), Clock.manual(time, NOW), fqans=lambda chain: ("/atlas/Role=pilot",))
+    caller = known.of_chain(chain(USER))
+    assert (caller.fqans, caller.pilot, caller.production) == (("/atlas/Role=pilot",), True, False)
+
+
+def test_nobody_is_behind_an_empty_chain_or_one_of_proxies_only(callers):
+    proxy = authority.make_proxy(USER, NOW)
+    for certs in ([], [proxy.cert]):
+        caller = callers.of_chain(certs, "192.0.2.1")
+        assert not caller.authenticated
+        assert caller.address == "192.0.2.1"
+
+
+def test_the_chain_is_read_once_for_a_connection(callers):
+    transport = Transport(chain(USER))
+    assert [callers.of_request(Request(transport)).name for _ in range(3)] == ["John Doe"] * 3
+    assert transport.reads == 1
+
+
+def test_a_connection_that_outlives_its_proxy_is_nobodys(callers, time):
+    transport = Transport(chain(authority.make_proxy(USER, NOW, hours=1)))
+    assert callers.of_request(Request(transport)).authenticated
+    time.advance(timedelta(hours=1).total_seconds())
+    assert not callers.of_request(Request(transport)).authenticated
+
+
+def test_plain_http_is_anonymous(callers):
+    class Plain:
+        def getHandle(self):
+            return object()
+
+    caller = callers.of_request(Request(Plain(), IPv6Address("TCP", "::ffff:192.0.2.9", 1)))
+    assert (caller.how, caller.address) == ("anonymous", "192.0.2.9")
+
+
+@pytest.mark.parametrize("header", ["Bearer abc.def.ghi", "Bearer", "", "Basic dXNlcg=="])
+def test_an_authorization_header_is_refused_whatever_certificate_is_there(callers, header):
+    with pytest.raises(TokenRejected, match="Token authentication failed") as refused:
+        callers.of_request(Request(Transport(chain(USER)), authorization=header))
+    assert "abc" not in str(refused.value)
+
+
+def test_a_forwarded_address_is_believed_from_a_trusted_proxy_only(callers):
+    forwarded = "203.0.113.5, 198.51.100.7, 10.0.0.2"
+    ours = Request(Transport([]), IPv4Address("TCP", "10.0.0.1", 1), x_forwarded_for=forwarded)
+    assert callers.of_request(ours).address == "198.51.100.7"
+    theirs = Request(Transport([]), IPv4Address("TCP", "192.0.2.1", 1), x_forwarded_for=forwarded)
+    assert callers.of_request(theirs).address == "192.0.2.1"
+    nonsense = Request(Transport([]), IPv4Address("TCP", "10.0.0.1", 1), x_forwarded_for="<script>")
+    assert callers.of_request(nonsense).address == "10.0.0.1"
