@@ -1,0 +1,168 @@
+"""TLS of the HTTPS port: grid certificates asked for but not demanded, proxies taken, no resumption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from attrs import define, field
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer  # type: ignore[import-untyped]
+
+from pandatx.errors import EXIT_CERTIFICATE, StartFault
+from pandatx.net.trust import Trust, read_trust, stamp
+
+log = Logger()
+
+HostKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+DEPTH = 10
+_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
+_NO_CRL_FOUND = 3
+_OPTIONS = SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
+
+
+class TLSFiles(Protocol):
+    """What of the HTTP settings TLS needs."""
+
+    @property
+    def host_cert(self) -> Path: ...
+
+    @property
+    def host_key(self) -> Path: ...
+
+    @property
+    def ca_dir(self) -> Path | None: ...
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+@define
+class ServerTLS:
+    """Makes the server side of TLS connections. ``load`` comes first; ``reload`` changes what new connections see.
+
+    Tickets and the session cache are off because a resumed session has lost the client's chain, and with it the
+    caller's name (reference/stack.md 4). HTTP/2 is not offered.
+    """
+
+    _files: TLSFiles
+    _context: SSL.Context | None = field(default=None, init=False)
+    _stamp: tuple[tuple[str, int, int], ...] = field(default=(), init=False)
+
+    def load(self) -> None:
+        """Read key, certificate, CAs and CRLs. StartFault (exit 4) with one clear line if the server's own cannot be
+        read; then what was in force before remains."""
+        mark = self._mark()
+        certs, key = read_host(Path(self._files.host_cert), Path(self._files.host_key))
+        self._context = make_context(certs, key, self._read_trust())
+        self._stamp = mark
+
+    def reload(self) -> bool:
+        """Read everything again for connections to come; False, and a log line, if it cannot be, and the old holds."""
+        try:
+            self.load()
+        except StartFault as fault:
+            log.error("certificates are not reread, the old ones remain: {fault}", fault=str(fault))
+            return False
+        return True
+
+    def reload_if_changed(self) -> bool:
+        """Reload when a file has changed since the last time; the caller asks once a minute (rule R13)."""
+        return self._mark() != self._stamp and self.reload()
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        if self._context is None:
+            raise RuntimeError("ServerTLS.load() comes before connections")
+        return SSL.Connection(self._context, None)
+
+    def _mark(self) -> tuple[tuple[str, int, int], ...]:
+        places = [self._files.host_cert, self._files.host_key, self._files.ca_dir]
+        return stamp([None if place is None else Path(place) for place in places])
+
+    def _read_trust(self) -> Trust:
+        place = None if self._files.ca_dir is None else Path(self._files.ca_dir)
+        try:
+            trust = read_trust(place)
+        except OSError as fault:
+            trust = Trust((), ())
+            log.warn("the CA directory {place} cannot be read: {fault}", place=str(place), fault=fault.strerror)
+        if not trust.authorities:
+            log.warn("no CA is trusted, so that every client certificate is refused (ca_dir {place})", place=str(place))
+        return trust
+
+
+def read_host(cert_file: Path, key_file: Path) -> tuple[list[x509.Certificate], HostKey]:
+    """The server's own chain and key. StartFault (exit 4) names the file and the reason."""
+    try:
+        certs = x509.load_pem_x509_certificates(_read(cert_file, "host_cert"))
+    except ValueError:
+        raise StartFault(EXIT_CERTIFICATE, f"host_cert {cert_file} holds no certificate in PEM form") from None
+    key_pem = _read(key_file, "host_key")
+    try:
+        key = serialization.load_pem_private_key(_only_key(key_pem), password=None)
+    except TypeError:
+        raise StartFault(EXIT_CERTIFICATE, f"host_key {key_file} is protected by a passphrase") from None
+    except ValueError:
+        raise StartFault(EXIT_CERTIFICATE, f"host_key {key_file} holds no private key in PEM form") from None
+    if key.public_key() != certs[0].public_key():
+        raise StartFault(EXIT_CERTIFICATE, f"host_key {key_file} is not the key of the certificate in {cert_file}")
+    if not isinstance(key, HostKey):
+        raise StartFault(EXIT_CERTIFICATE, f"host_key {key_file} is of a kind that TLS cannot use")
+    return certs, key
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as fault:
+        raise StartFault(EXIT_CERTIFICATE, f"{what} {path} cannot be read: {fault.strerror}") from None
+
+
+def _only_key(pem: bytes) -> bytes:
+    """A key file may hold the certificate before the key, as grid files do."""
+    at = pem.find(b"PRIVATE KEY-----")
+    return pem[pem.rfind(b"-----BEGIN", 0, at) :] if at > 0 else pem
+
+
+def make_context(certs: list[x509.Certificate], key: HostKey, trust: Trust) -> SSL.Context:
+    """A context, complete: pyOpenSSL forbids changes once a connection was made from it."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(_OPTIONS)
+    context.set_cipher_list(_CIPHERS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_session_id(b"pandatx")
+    try:
+        context.use_certificate(certs[0])
+        for cert in certs[1:]:
+            context.add_extra_chain_cert(cert)
+        context.use_privatekey(key)
+        context.check_privatekey()
+    except SSL.Error as fault:
+        raise StartFault(EXIT_CERTIFICATE, f"OpenSSL refuses the host certificate: {_reason(fault)}") from None
+    context.set_verify(SSL.VERIFY_PEER, _tolerate_missing_crl if trust.crls else None)
+    context.set_verify_depth(DEPTH)
+    store = context.get_cert_store()
+    if store is None:
+        raise RuntimeError("the TLS context has no certificate store")
+    trust.fill(store)
+    context.set_alpn_select_callback(_http_1_1)
+    return context
+
+
+def _tolerate_missing_crl(connection: SSL.Connection, cert: crypto.X509, errno: int, depth: int, ok: int) -> bool:
+    """A CA without a revocation list here is trusted all the same; a certificate that a list names is not."""
+    return bool(ok) or errno == _NO_CRL_FOUND
+
+
+def _http_1_1(connection: SSL.Connection, offered: list[bytes]) -> Any:
+    return b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def _reason(fault: SSL.Error) -> str:
+    return "; ".join(part for error in (fault.args[0] if fault.args else ()) for part in error[2:] if part)
