@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pandatx.errors import EXIT_DATABASE, StartFault
+from pandatx.metrics import POSTGRES_RESTARTS
 from pandatx.store.home import DATABASE, ROLE, Home, accepts, clear, create_database, machine_settings, make, open_home
 from pandatx.store.installation import SHARED_HOME, environment
 
@@ -153,6 +154,7 @@ class EmbeddedPostgres:
             pause = 0.0 if self._reactor.seconds() - began > 60 else min(2 * pause + 0.05, LONGEST_PAUSE)
             await self._sleep(pause)
             self.restarts += 1
+            POSTGRES_RESTARTS.inc()
             try:
                 await self._bring_up(self.home)
             except StartFault as fault:
