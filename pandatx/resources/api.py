@@ -125,9 +125,16 @@ async def _no_breath() -> None:
     pass
 
 
+async def _at_once(work: Callable[[], Any]) -> Any:
+    return work()
+
+
 @define(eq=False)
 class Call:
-    """The circumstances of one request. ``breathe()`` lets the reactor see to others in the midst of long work."""
+    """The circumstances of one request.
+
+    ``breathe()`` lets the reactor see to others in the midst of long work, ``in_thread`` takes work off its thread.
+    """
 
     id: str
     dialect: Dialect
@@ -135,6 +142,7 @@ class Call:
     secure: bool = False
     lost: bool = False
     breathe: Callable[[], Awaitable[None]] = _no_breath
+    in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] = _at_once
 
     def gone(self) -> bool:
         """Whether the client has hung up."""

@@ -78,7 +78,7 @@ def answer(dialect: Dialect, operation: Operation, what: Answer, wants_json: boo
         return _as_json(what.legacy(True))
     if style in (Style.STATUS, Style.URLENCODED):
         return _as_text(what.legacy(False))
-    value = what.legacy(True)
+    value = what.legacy(wants_json)
     return Response(to_json(value) if style is Style.JSON else str(value).encode(), kind=PLAIN)
 
 
@@ -101,7 +101,7 @@ def _legacy_refusal(operation: Operation, fault: PandaError, code: int, wants_js
     form = operation.form
     busy = isinstance(fault, errors.Busy)
     if form.role_text is not None and code == ROLE:
-        return Response(form.role_text.encode(), kind=PLAIN)
+        return _as_text("failed to retrieve DN" if isinstance(fault, errors.NotSecure) else form.role_text)
     if form.style in (Style.TEXT, Style.JSON):
         if busy:
             return None

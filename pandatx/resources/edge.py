@@ -58,6 +58,7 @@ class Edge:
             dialect,
             secure=request.isSecure(),
             breathe=self._breathe,
+            in_thread=self._reader.in_thread,
         )
         request.notifyFinish().addErrback(_hang_up, call)
         return Deferred.fromCoroutine(self._serve(request, served, call, name))

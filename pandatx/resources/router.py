@@ -40,7 +40,7 @@ class Tree:
         return self._edge.serve(request, served, Dialect.V1, method)
 
     @app.handle_errors(HTTPException)
-    def forbidden(self, request: Request, failure: Any) -> IResource:
+    def forbidden(self, request: Request, failure: Any) -> Any:
         """No such path: the same refusal as for an unknown method."""
         return Forbidden(self._edge)
 
