@@ -1,0 +1,123 @@
+"""One round: warm up, measure a window, and look at the tables afterwards."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from attrs import define, frozen
+
+from bench import bodies
+from bench.bodies import JobForm
+from bench.client import Answer, Ask, Loop, Script, Target
+from bench.database import Tables
+from bench.figures import Processes, Tally, difference, own_seconds, summary
+from bench.operations import Plan, scripts, submitted, wrong
+
+
+@frozen(kw_only=True)
+class Run:
+    """How long and how fast, and whom to watch."""
+
+    operation: str
+    seconds: float
+    warmup: float
+    rate: float
+    server: Processes
+    database: Processes
+    tables: Tables | None
+
+
+@define
+class Mark:
+    """What the counters said at one moment."""
+
+    at: float
+    server: dict[int, float]
+    database: dict[int, float]
+    own: float
+    activated: int
+
+
+@define(eq=False)
+class Window:
+    """The part of a run that counts: from the end of the warm-up on."""
+
+    run: Run
+    tally: Tally
+    base: int
+    start: Mark | None = None
+
+    def tick(self, elapsed: float) -> None:
+        if self.start is None and elapsed >= self.run.warmup:
+            self.tally.clear()
+            self.start = self.mark()
+
+    def mark(self) -> Mark:
+        run = self.run
+        counts = run.tables is not None and run.operation in ("submit", "bulk")
+        activated = run.tables.count(above=self.base) if counts and run.tables else 0
+        return Mark(time.perf_counter(), run.server.seconds(), run.database.seconds(), own_seconds(), activated)
+
+
+def measure(plan: Plan, run: Run) -> dict[str, Any]:
+    """Drive ``plan`` and give the figures of its window."""
+    base = run.tables.last_job() if run.tables else 0
+    finished = run.tables.count(statuses=("finished",), archived=True) if run.tables else 0
+    window = Window(run, plan.tally, base)
+    loop = Loop(plan.target, plan.tally, run.rate)
+    if not run.warmup:
+        window.tick(0.0)
+    loop.run(scripts(run.operation, plan), run.warmup + run.seconds, window.tick)
+    end = window.mark()
+    if window.start is None:
+        raise SystemExit("the run was shorter than its warm-up")
+    return {**_figures(plan.tally, window.start, end), **_afterwards(plan, run, window.start, end, base, finished)}
+
+
+def _figures(tally: Tally, start: Mark, end: Mark) -> dict[str, Any]:
+    seconds = end.at - start.at
+    requests = max(tally.requests, 1)
+    cpu = {
+        "server": difference(start.server, end.server),
+        "database": difference(start.database, end.database),
+        "bench": end.own - start.own,
+    }
+    return {
+        "seconds": round(seconds, 2),
+        "by_label": {label: summary(values, seconds) for label, values in tally.latencies.items()},
+        "requests": tally.requests,
+        "rate": round(tally.requests / seconds, 1),
+        "errors": dict(tally.errors.most_common()),
+        "counts": dict(tally.counts),
+        "cpu_us_per_request": {who: round(spent / requests * 1e6, 1) for who, spent in cpu.items()},
+        "cores_used": {who: round(spent / seconds, 2) for who, spent in cpu.items()},
+    }
+
+
+def _afterwards(plan: Plan, run: Run, start: Mark, end: Mark, base: int, finished: int) -> dict[str, Any]:
+    """What only the tables, or the answers of a later call, can say."""
+    totals = plan.tally.totals
+    if run.operation in ("submit", "bulk") and run.tables:
+        rate = (end.activated - start.activated) / (end.at - start.at)
+        waited = run.tables.wait_for(totals["submitted"], above=base, patience=60)
+        return {"jobs_activated_per_second": round(rate, 1), "last_activated_after_s": round(waited, 2)}
+    if run.operation == "lifecycle" and run.tables:
+        wanted = finished + totals["lifecycles"]
+        waited = run.tables.wait_for(wanted, statuses=("finished",), archived=True, patience=120)
+        return {"last_finished_after_s": round(waited, 2)}
+    return {}
+
+
+def submit_one(target: Target, form: JobForm) -> None:
+    """Put one job in through the API."""
+    tally = Tally()
+    answers: list[Answer] = []
+
+    def script() -> Script:
+        answers.append((yield Ask("submit", next(bodies.submissions(target, form, 1)))))
+
+    loop = Loop(target, tally)
+    loop.run([script()], 30.0)
+    if not answers or not submitted(answers[0]):
+        raise SystemExit(f"the job to be copied was not accepted: {wrong(answers[0]) if answers else 'no answer'}")
