@@ -1,0 +1,226 @@
+"""Handing jobs to pilots, on a real database."""
+
+from random import Random
+
+import pytest
+from attrs import evolve
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+
+from pandatx.clock import Clock
+from pandatx.domain.caller import Caller
+from pandatx.domain.requests import JobRequest
+from pandatx.errors import RoleRequired
+from pandatx.services.dispatch import Acquired, Dispatch
+from pandatx.services.facts import Facts
+from pandatx.store.database import Database, Transaction
+from pandatx.store.queries import Query
+
+PILOT = Caller(dn="/CN=pilot", name="pilot", how="x509", pilot=True)
+USER = Caller(dn="/CN=alice", name="alice", how="x509")
+
+SEED = Query(
+    name="seed",
+    text="""INSERT INTO {panda}.jobsactive4 (pandaid, jobstatus, computingsite, prodsourcelabel, gshare, resource_type,
+      currentpriority, minramcount, maxdiskcount, attemptnr, produsername, creationtime, modificationtime, jobname)
+    SELECT n, 'activated', %(queue)s, %(label)s, %(share)s, %(rtype)s, %(priority)s, %(memory)s, %(disk)s, 1, %(owner)s,
+      '2026-01-01', '2026-01-01', 'job' || n FROM generate_series(%(first)s, %(last)s) n""",
+)
+STATUS = Query(name="status", text="SELECT pandaid, jobstatus FROM {panda}.jobsactive4 ORDER BY pandaid")
+LOG = Query(name="log", text="SELECT pandaid, jobstatus FROM {panda}.jobs_statuslog ORDER BY modificationtime, pandaid")
+
+
+async def seed(database: Database, first: int, last: int, **values) -> None:
+    row = dict(
+        queue="Q", label="managed", share="Production", rtype="SCORE", priority=100, memory=1000, disk=100, owner="alice"
+    )
+
+    async def work(tx: Transaction) -> None:
+        await tx.run(SEED, first=first, last=last, **{**row, **values})
+
+    await database.transaction("seed", work)
+
+
+class NeverSloppy(Random):
+    def randrange(self, *_) -> int:
+        return 99
+
+
+@pytest.fixture
+def dispatch(database: Database) -> Dispatch:
+    clock = Clock(reactor)
+    return Dispatch(database, clock, Facts(database, clock), random=NeverSloppy())
+
+
+def ids(acquired: Acquired) -> list[int]:
+    return [job.panda_id for job in acquired.jobs]
+
+
+async def test_a_job_is_sent_with_what_the_pilot_said(database, dispatch):
+    await seed(database, 1, 1)
+    request = JobRequest(site_name="Q", node="node7", computing_element="ce1", scheduler_id="harvester-h")
+    (job,) = (await dispatch.acquire(PILOT, request)).jobs
+    assert (job.panda_id, job.job_status, job.modification_host, job.computing_element, job.scheduler_id) == (
+        1,
+        "sent",
+        "node7",
+        "ce1",
+        "harvester-h",
+    )
+    assert job.start_time == job.modification_time is not None
+    assert (await database.statement("log", LOG)).rows == [(1, "sent")]
+
+
+async def test_a_second_pilot_gets_nothing(database, dispatch):
+    await seed(database, 1, 1)
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q"))) == [1]
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q"))) == []
+
+
+@pytest.mark.parametrize(
+    ("request_values", "job_values"),
+    [
+        ({"memory": 999}, {"memory": 1000}),
+        ({"disk_space": 99}, {"disk": 100}),
+        ({"resource_type": "MCORE"}, {}),
+        ({"prod_source_label": "user"}, {}),
+        ({"prod_source_label": "ptest"}, {}),
+        ({"prod_source_label": "prod_test"}, {"label": "test"}),
+        ({"task_id": 5}, {}),
+        ({"background": True}, {}),
+        ({"prod_user_id": "/DC=x/CN=bob"}, {}),
+    ],
+)
+async def test_a_job_that_does_not_fit_is_not_given(database, dispatch, request_values, job_values):
+    await seed(database, 1, 3, **job_values)
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q", **request_values))) == []
+
+
+@pytest.mark.parametrize(
+    ("request_values", "job_values"),
+    [
+        ({"memory": 1000}, {"memory": 1000}),
+        ({"memory": 900}, {"memory": 0}),
+        ({"disk_space": 100}, {}),
+        ({"resource_type": "SCORE"}, {}),
+        ({"prod_source_label": "user"}, {"label": "panda"}),
+        ({"prod_source_label": "unified"}, {"label": "user"}),
+        ({"prod_source_label": "ptest"}, {"label": "ptest"}),
+        ({"prod_source_label": "test"}, {"label": "test"}),
+        ({"prod_user_id": "/DC=x/CN=alice"}, {}),
+    ],
+)
+async def test_a_job_that_fits_is_given(database, dispatch, request_values, job_values):
+    await seed(database, 1, 1, **job_values)
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q", **request_values))) == [1]
+
+
+async def test_fifty_pilots_share_twenty_jobs(database, dispatch):
+    await seed(database, 1, 20)
+    asked = [Deferred.fromCoroutine(dispatch.acquire(PILOT, JobRequest(site_name="Q"))) for _ in range(50)]
+    answers = await gatherResults(asked)
+    given = [panda_id for answer in answers for panda_id in ids(answer)]
+    assert sorted(given) == list(range(1, 21))
+    assert sum(not answer.jobs for answer in answers) == 30
+
+
+async def test_the_order_is_share_then_priority_then_age(database, dispatch):
+    await seed(database, 1, 1, share="Production", priority=900)
+    await seed(database, 2, 2, share="User", priority=10)
+    await seed(database, 3, 3, share="User", priority=500)
+    await seed(database, 4, 4, share="User", priority=500)
+    await seed(database, 5, 5, share="Nobody", priority=5000)
+    dispatch._facts.known = evolve(dispatch._facts.known, ranks={"User": 1, "Production": 2})
+    got = [ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q"))) for _ in range(5)]
+    assert got == [[3], [4], [2], [1], [5]]
+
+
+async def test_the_sloppy_part_of_calls_is_served_oldest_first(database):
+    class Sloppy(Random):
+        def randrange(self, *_) -> int:
+            return 10
+
+    clock = Clock(reactor)
+    dispatch = Dispatch(database, clock, Facts(database, clock), random=Sloppy())
+    await seed(database, 1, 1, priority=1)
+    await seed(database, 2, 2, priority=900)
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q"))) == [1]
+
+
+async def test_a_bulk_request_gets_several(database, dispatch):
+    await seed(database, 1, 5)
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q", n_jobs=3))) == [1, 2, 3]
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q", n_jobs=3))) == [4, 5]
+
+
+async def test_without_the_role_only_own_user_jobs_are_given(database, dispatch):
+    await seed(database, 1, 1, label="user", owner="bob")
+    await seed(database, 2, 2, label="user", owner="alice")
+    with pytest.raises(RoleRequired):
+        await dispatch.acquire(USER, JobRequest(site_name="Q", prod_source_label="managed"))
+    assert ids(await dispatch.acquire(USER, JobRequest(site_name="Q", prod_source_label="user"))) == [2]
+    assert ids(await dispatch.acquire(USER, JobRequest(site_name="Q", prod_source_label="user"))) == []
+
+
+async def test_a_request_whose_client_is_gone_takes_no_job(database, dispatch):
+    await seed(database, 1, 1)
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q"), gone=lambda: True)) == []
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q"))) == [1]
+
+
+async def test_a_job_given_back_is_activated_at_once_and_given_again(database, dispatch):
+    await seed(database, 1, 1)
+    acquired = await dispatch.acquire(PILOT, JobRequest(site_name="Q"))
+    await dispatch.give_back(acquired)
+    assert (await database.statement("status", STATUS)).rows == [(1, "activated")]
+    assert (await database.statement("log", LOG)).rows == [(1, "sent"), (1, "activated")]
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q"))) == [1]
+
+
+async def test_a_job_that_was_touched_since_is_not_given_back(database, dispatch):
+    await seed(database, 1, 1)
+    acquired = await dispatch.acquire(PILOT, JobRequest(site_name="Q"))
+
+    async def start(tx: Transaction) -> None:
+        await tx.run(Query(name="s", text="UPDATE {panda}.jobsactive4 SET jobstatus = 'starting'"))
+
+    await database.transaction("start", start)
+    await dispatch.give_back(acquired)
+    assert (await database.statement("status", STATUS)).rows == [(1, "starting")]
+
+
+async def test_the_worker_link_is_made_for_a_known_harvester(database, dispatch):
+    async def know(tx: Transaction) -> None:
+        await tx.run(Query(name="h", text="INSERT INTO {panda}.harvester_instances (harvester_id) VALUES ('h1')"))
+
+    await database.transaction("know", know)
+    await seed(database, 1, 2)
+    await dispatch.acquire(PILOT, JobRequest(site_name="Q", harvester_id="h1", worker_id=7))
+    await dispatch.acquire(PILOT, JobRequest(site_name="Q", harvester_id="stranger", worker_id=8))
+    link = Query(name="l", text="SELECT harvesterid, workerid, pandaid FROM {panda}.harvester_rel_jobs_workers")
+    assert (await database.statement("l", link)).rows == [("h1", 7, 1)]
+    worker = Query(name="w", text="SELECT harvesterid, workerid, status FROM {panda}.harvester_workers")
+    assert (await database.statement("w", worker)).rows == [("h1", 7, "running")]
+
+
+async def test_jobs_that_others_activate_are_found(database, dispatch):
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q"))) == []
+    await seed(database, 1, 1)
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q"))) == [1]
+
+
+async def test_nobody_goes_away_empty_while_a_job_fits_though_many_ask_with_different_limits(database, dispatch):
+    await seed(database, 1, 30, memory=1000)
+    await seed(database, 31, 60, memory=3000)
+    asked = [
+        Deferred.fromCoroutine(dispatch.acquire(PILOT, JobRequest(site_name="Q", memory=memory)))
+        for memory in [1000, 4000] * 30
+    ]
+    answers = await gatherResults(asked)
+    given = [panda_id for answer in answers for panda_id in ids(answer)]
+    assert len(given) == len(set(given))
+    large = [panda_id for answer in answers[1::2] for panda_id in ids(answer)]
+    small = [panda_id for answer in answers[0::2] for panda_id in ids(answer)]
+    assert len(large) == 30
+    assert all(panda_id <= 30 for panda_id in small)
+    assert len(given) + sum(1 for n in range(1, 31) if n not in given) >= 30
