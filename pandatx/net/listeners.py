@@ -93,6 +93,7 @@ class Listeners(Service):
     _interface: str = ""
     connections: Connections = field(init=False)
     _bound: dict[str, socket.socket] = field(factory=dict, init=False)
+    _numbers: dict[str, int] = field(factory=dict, init=False)
     _serving: list[Any] = field(factory=list, init=False)
     _certificate_check: LoopingCall | None = field(default=None, init=False)
 
@@ -111,7 +112,7 @@ class Listeners(Service):
     @property
     def numbers(self) -> dict[str, int]:
         """The ports in use, by "http", "https" and "cache"; what was asked for as 0 by its real number."""
-        return {name: bound.getsockname()[1] for name, bound in self._bound.items()}
+        return dict(self._numbers)
 
     def bind(self) -> None:
         """Take the ports and read the keys. StartFault: exit 4 for a certificate, 5 for a port."""
@@ -122,7 +123,8 @@ class Listeners(Service):
             wanted["cache"] = self._settings.cache_port
         try:
             for name, port in wanted.items():
-                self._bound[name] = self._ports.bind(port, self._interface)
+                self._bound[name] = bound = self._ports.bind(port, self._interface)
+                self._numbers[name] = bound.getsockname()[1]
         except StartFault:
             self._close()
             raise
@@ -143,6 +145,7 @@ class Listeners(Service):
         }
         if "cache" in self._bound:
             factories["cache"] = site(self._cache or self._resource)
+        self.connections.draining = False
         for name, factory in factories.items():
             self._serve(name, factory)
         self._watch_certificates()
@@ -178,20 +181,23 @@ class Listeners(Service):
         log.warn("{left} connections were cut {seconds} s after the stop", left=left, seconds=self._drain)
 
     def _serve(self, name: str, factory: Any) -> None:
-        bound = self._bound[name]
-        number = bound.getsockname()[1]
+        bound, number = self._bound[name], self._numbers[name]
         try:
             bound.listen(BACKLOG)
         except OSError as fault:
             self._close()
             raise StartFault(EXIT_PORT, f"port {number} cannot be listened on: {fault.strerror}") from None
         self._serving.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory))
+        # The reactor has its own copy; with ours open the port would go on listening after the stop.
+        del self._bound[name]
+        bound.close()
         log.info("serving {name} on port {port}", name=name, port=number)
 
     def _close(self) -> None:
         for bound in self._bound.values():
             bound.close()
         self._bound.clear()
+        self._numbers.clear()
         self._ports.release()
 
     def _watch_certificates(self) -> None:

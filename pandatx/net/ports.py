@@ -134,13 +134,18 @@ def holder(port: int) -> str:
     inodes = _listening_inodes(port)
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            links = {str(link.readlink()) for link in (process / "fd").iterdir()}
-            if inodes & links:
-                name = (process / "comm").read_text().strip()
-                return f"process {process.name} ({name})"
+            if any(_points_to(link, inodes) for link in (process / "fd").iterdir()):
+                return f"process {process.name} ({(process / 'comm').read_text().strip()})"
         except OSError:
             continue
     return "another process"
+
+
+def _points_to(link: Path, inodes: set[str]) -> bool:
+    try:
+        return str(link.readlink()) in inodes
+    except OSError:
+        return False
 
 
 def _listening_inodes(port: int) -> set[str]:

@@ -1,0 +1,348 @@
+"""Requests as they come over a wire that a test plays: limits of time and size, counters, the access log."""
+
+import re
+
+import pytest
+from serving import Page
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransportWithDisconnection
+
+from pandatx.net.accesslog import Entry, line
+from pandatx.net.connections import Connections
+from pandatx.net.site import PandaSite, SiteLimits, Watchers, body_limit
+
+
+class Wire(StringTransportWithDisconnection):
+    aborted = False
+
+    def setTcpNoDelay(self, enabled):
+        pass
+
+    def abortConnection(self):
+        self.aborted = True
+        self.loseConnection()
+
+
+class Client:
+    """One connection to a site, and what came back on it."""
+
+    def __init__(self, site, address="192.0.2.1"):
+        self.wire = Wire(peerAddress=IPv4Address("TCP", address, 4000))
+        self.channel = site.buildProtocol(self.wire.getPeer())
+        if self.channel is not None:
+            self.wire.protocol = self.channel
+            self.channel.makeConnection(self.wire)
+
+    def send(self, *parts):
+        for part in parts:
+            self.channel.dataReceived(part)
+        return self.wire.value()
+
+    @property
+    def status(self):
+        found = re.findall(rb"HTTP/1.1 (\d+)", self.wire.value())
+        return [int(status) for status in found]
+
+    @property
+    def open(self):
+        return self.wire.connected
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def lines():
+    return []
+
+
+@pytest.fixture
+def page():
+    return Page()
+
+
+@pytest.fixture
+def site(clock, lines, page):
+    limits = SiteLimits(
+        header_timeout=30,
+        body_timeout=60,
+        keep_alive=600,
+        body_limit=lambda path: 1000 if path == b"/small" else 1 << 22,
+    )
+    connections = Connections(limit=3, per_address=2)
+    return PandaSite(page, connections, clock, limits, Watchers(access_log=lines.append))
+
+
+def post(path, body, *headers):
+    head = [b"POST %s HTTP/1.1" % path, b"Host: x", b"Content-Length: %d" % len(body), *headers]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+GET = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_a_small_body_stays_in_memory_and_a_large_one_goes_to_disk(site):
+    assert Client(site).send(post(b"/x", b"a" * 10)).endswith(b"10 BytesIO")
+    assert Client(site).send(post(b"/x", b"a" * 1_500_000)).endswith(b"1500000 BufferedRandom")
+
+
+def test_a_form_is_left_for_the_resource_to_read(site):
+    form = post(b"/x", b"a=1&b=2", b"Content-Type: application/x-www-form-urlencoded")
+    assert Client(site).send(form).endswith(b"7 BytesIO")
+
+
+def test_many_requests_go_over_one_connection(site):
+    client = Client(site)
+    client.send(GET, GET + GET, post(b"/x", b"abc"))
+    assert client.status == [200] * 4
+    assert client.open
+    assert (site.counters.requests, site.counters.busy) == (4, 0)
+
+
+def test_each_answer_carries_its_own_request_id(site, lines):
+    answers = Client(site).send(GET, GET)
+    ids = re.findall(rb"X-Request-Id: (\S+)", answers, re.IGNORECASE)
+    assert len(set(ids)) == 2
+    assert all(request_id.decode() in text for request_id, text in zip(ids, lines, strict=True))
+
+
+def test_a_body_that_announces_too_much_is_refused_before_it_comes(site):
+    client = Client(site)
+    answer = client.send(b"POST /small HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n")
+    assert client.status == [413]
+    assert b"ERROR : the body is too large: 1001 bytes where 1000 bytes are the limit" in answer
+    assert site.counters.requests == 0
+
+
+def test_a_chunked_body_is_refused_when_it_has_become_too_large(site):
+    client = Client(site)
+    client.send(b"POST /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    client.send(b"258\r\n" + b"a" * 600 + b"\r\n")
+    assert client.status == []
+    client.send(b"258\r\n" + b"a" * 600 + b"\r\n0\r\n\r\n")
+    assert client.status == [413]
+    assert site.counters.requests == 0
+
+
+def test_the_refusal_of_a_v1_call_is_its_envelope(clock):
+    small = PandaSite(Page(), Connections(9, 9), clock, SiteLimits(body_limit=lambda path: 1))
+    answer = Client(small).send(post(b"/api/v1/job/submit", b"abc"))
+    assert b'{"success": false, "message": "the body is too large' in answer
+
+
+def test_a_refused_client_may_finish_sending_before_the_connection_ends(site, clock):
+    client = Client(site)
+    client.send(post(b"/small", b"a" * 1001), b"more", GET)
+    assert client.status == [413]
+    assert client.open
+    clock.advance(3)
+    assert not client.open
+
+
+@pytest.mark.parametrize(
+    ("path", "mib"),
+    [
+        (b"/server/panda/getJob", 64),
+        (b"/api/v1/job/submit", 256),
+        (b"/server/panda/submitJobs?x=1", 256),
+        (b"/api/v1/file_server/upload_cache_file", 770),
+        (b"/server/panda/putFile", 770),
+    ],
+)
+def test_what_may_be_large_is_known_by_its_path(path, mib):
+    assert body_limit(path) == mib << 20
+
+
+def test_headers_that_drip_are_cut_off_after_their_time_in_all(site, clock):
+    client = Client(site)
+    client.send(b"POST /x HTTP/1.1\r\n")
+    for number in range(29):
+        clock.advance(1)
+        client.send(b"X-%d: y\r\n" % number)
+    assert client.open
+    assert client.status == []
+    clock.advance(1)
+    assert client.status == [408]
+    clock.advance(5)
+    assert not client.open
+    assert site.counters.timed_out == 1
+
+
+def test_a_connection_that_says_nothing_is_closed_after_the_time_for_headers(site, clock):
+    client = Client(site)
+    clock.advance(29)
+    assert client.open
+    clock.advance(1)
+    assert not client.open
+    assert client.status == []
+
+
+def test_headers_of_a_later_request_have_a_time_of_their_own(site, clock):
+    client = Client(site)
+    client.send(GET)
+    clock.advance(500)
+    client.send(GET[:8])
+    clock.advance(29)
+    assert client.open
+    clock.advance(1)
+    assert client.status == [200, 408]
+
+
+def test_a_connection_may_idle_between_requests_for_the_keep_alive_time(site, clock):
+    client = Client(site)
+    client.send(GET)
+    clock.advance(599)
+    client.send(GET)
+    assert client.status == [200, 200]
+    clock.advance(599)
+    assert client.open
+    clock.advance(1)
+    assert not client.open
+
+
+def test_a_body_that_stalls_is_cut_off(site, clock):
+    client = Client(site)
+    client.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+    clock.advance(59)
+    assert client.status == []
+    clock.advance(2)
+    assert client.status == [408]
+
+
+def test_a_body_that_keeps_coming_gets_more_time(site, clock):
+    client = Client(site)
+    client.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n")
+    for _ in range(100):
+        client.send(b"a" * 40_000)
+        clock.advance(2)
+    assert client.status == [200]
+
+
+def test_no_time_runs_while_a_request_is_answered(site, clock, page):
+    client = Client(site)
+    client.send(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
+    clock.advance(3600)
+    assert client.open
+    assert site.counters.busy == 1
+    page.held[0].finish()
+    assert client.status == [200]
+    assert site.counters.busy == 0
+
+
+def test_one_address_may_open_only_so_many_connections(site):
+    first, second = Client(site), Client(site)
+    assert Client(site).channel is None
+    assert Client(site, "192.0.2.2").channel is not None
+    first.wire.loseConnection()
+    assert Client(site).channel is not None
+    assert second.open
+    assert site.counters.refused == 1
+
+
+def test_at_the_limit_an_idle_connection_makes_room(site):
+    idle = Client(site, "192.0.2.1")
+    idle.send(GET)
+    others = [Client(site, f"192.0.2.{n}") for n in (2, 3)]
+    late = Client(site, "192.0.2.4")
+    assert late.channel is not None
+    assert idle.wire.aborted
+    assert len(site.connections) == 3
+    assert all(other.open for other in others)
+
+
+def test_at_the_limit_with_all_busy_the_next_is_refused(site):
+    for number in range(3):
+        Client(site, f"192.0.2.{number}").send(b"POST /x HTTP/1.1\r\n")
+    assert Client(site, "192.0.2.9").channel is None
+
+
+def test_a_fault_in_a_resource_is_a_plain_500_without_its_text(site):
+    answer = Client(site).send(b"GET /boom HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"HTTP/1.1 500" in answer
+    assert b"secret" not in answer
+    assert b"Traceback" not in answer
+    assert site.counters.busy == 0
+
+
+def test_a_client_that_leaves_before_its_answer_is_counted_and_logged(site, lines):
+    client = Client(site)
+    client.send(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
+    client.wire.loseConnection()
+    assert (site.counters.busy, site.counters.lost) == (0, 1)
+    assert '"GET /hold HTTP/1.1" 499 ' in lines[0]
+
+
+def test_drained_connections_finish_what_they_have_begun(site, page):
+    idle, busy, new = Client(site, "1.1.1.1"), Client(site, "1.1.1.2"), Client(site, "1.1.1.3")
+    idle.send(GET)
+    busy.send(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
+    ended = site.connections.all_closed()
+    site.connections.drain()
+    assert not idle.open
+    assert busy.open
+    assert new.open
+    new.send(GET)
+    assert new.status == [200]
+    assert b"Connection: close" in new.wire.value()
+    assert not new.open
+    assert not ended.called
+    page.held[0].finish()
+    assert busy.status == [200]
+    assert b"Connection: close" in busy.wire.value()
+    assert ended.called
+
+
+def test_a_drained_connection_in_the_middle_of_its_headers_or_body_is_served(site):
+    headers, body = Client(site, "1.1.1.1"), Client(site, "1.1.1.2")
+    headers.send(GET)
+    headers.send(GET[:12])
+    body.send(post(b"/x", b"abcdef")[:-3])
+    site.connections.drain()
+    headers.send(GET[12:])
+    body.send(b"def")
+    assert headers.status == [200, 200]
+    assert body.status == [200]
+    assert not headers.open
+    assert not body.open
+
+
+NOW = 1_767_225_600.0
+
+
+def test_the_access_log_is_apaches_combined_form_and_then_ours():
+    entry = Entry(
+        address="192.0.2.1",
+        method=b"POST",
+        uri=b"/server/panda/getJob",
+        version=b"HTTP/1.1",
+        status=200,
+        size=512,
+        agent=b"pilot/3.11",
+        request_id="ab-1",
+        seconds=0.01234,
+        caller="John Doe",
+    )
+    assert line(entry, NOW) == (
+        '192.0.2.1 - - [01/Jan/2026:00:00:00 +0000] "POST /server/panda/getJob HTTP/1.1" 200 512 '
+        '"-" "pilot/3.11" ab-1 0.0123 "John Doe"'
+    )
+
+
+def test_the_access_log_can_neither_be_forged_nor_made_to_tell_secrets():
+    entry = Entry(
+        address="192.0.2.1",
+        method=b"GET",
+        uri=b"/server/panda/get_access_token?client_name=x&token_key=verysecret&y=1",
+        version=b"HTTP/1.1",
+        status=403,
+        size=0,
+        agent=b'a" 200 1\n127.0.0.1 - - \xff',
+    )
+    text = line(entry, NOW)
+    assert "verysecret" not in text
+    assert "client_name=x&token_key=***&y=1" in text
+    assert "\n" not in text
+    assert '"a\\x22 200 1\\x0a127.0.0.1 - - \\xff"' in text
