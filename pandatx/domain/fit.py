@@ -9,9 +9,7 @@ from typing import Final, NamedTuple
 from attrs import field, frozen
 
 from pandatx.domain.job import Job
-from pandatx.domain.labels import LabelFilter, accepted
-from pandatx.domain.queues import Queue
-from pandatx.domain.requests import JobRequest
+from pandatx.domain.labels import LabelFilter
 from pandatx.domain.shares import UNDEFINED
 
 # The SQL function fit_class_1 has the same bounds. Other bounds are another function and another index.
@@ -161,23 +159,6 @@ class Want:
         if self.labels.processing_types:
             return True
         return any(LABEL_CLASSES.get(label, OTHER_LABELS) == number for label in self.labels.labels)
-
-
-def want_of(
-    request: JobRequest, queue: Queue | None, *, user: str | None = None, ram_per_core: float | None = None
-) -> Want:
-    """What a pilot's request asks of its queue; ``user`` is the compact name to which it is bound, if to any."""
-    return Want(
-        labels=accepted(request.prod_source_label, request.computing_element, request.job_type, queue),
-        memory=request.memory,
-        disk=request.disk_space,
-        walltime=request.remaining_time,
-        resource_type=request.resource_type,
-        user=user,
-        task_id=request.task_id,
-        background=request.background is True,
-        ram_per_core=ram_per_core,
-    )
 
 
 def _largest(bounds: tuple[int, ...], number: int) -> int:

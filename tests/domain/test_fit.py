@@ -21,11 +21,9 @@ from pandatx.domain.fit import (
     fit_class,
     key_of,
     mark_of,
-    want_of,
 )
 from pandatx.domain.job import Job
 from pandatx.domain.labels import LabelFilter, accepted
-from pandatx.domain.requests import JobRequest
 
 LABELS = st.sampled_from(["managed", "test", "prod_test", "install", "user", "panda", "ptest", "rc_test", None])
 AMOUNTS = st.one_of(st.integers(0, 200_000), st.sampled_from([*RAM_BOUNDS, *DISK_BOUNDS]), st.integers(-5, 2**40))
@@ -110,17 +108,6 @@ def test_a_want_without_limits_covers_the_last_buckets_and_one_with_a_limit_insi
     assert not Want(labels=labels, memory=1_000_000).covers(key)
     assert Want(labels=labels, disk=500).covers(key)
     assert not Want(labels=labels, disk=499).covers(key)
-
-
-def test_a_request_becomes_a_want_and_what_it_leaves_out_filters_nothing():
-    bare = want_of(JobRequest(site_name="Q"), None)
-    assert bare == Want(labels=accepted(None, None, None, None)) and not bare.narrow
-    asked = JobRequest(
-        site_name="Q", memory=100, disk_space=200, remaining_time=300, background=True, task_id=5, resource_type="MCORE"
-    )
-    want = want_of(asked, None, user="Jo")
-    assert (want.memory, want.disk, want.walltime) == (100, 200, 300)
-    assert (want.task_id, want.background, want.resource_type, want.user) == (5, True, "MCORE", "Jo") and want.narrow
 
 
 def test_zero_and_less_filter_nothing():
