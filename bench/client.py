@@ -140,8 +140,8 @@ class Loop:
                 if on_tick:
                     on_tick(now - start)
             for fileno, _ in self._epoll.poll(self._patience(now, end, next_tick)):
-                if connection := self._open.get(fileno):
-                    self._step(connection)
+                if ready := self._open.get(fileno):
+                    self._step(ready)
             if self.rate:
                 self._pace()
         self.close()
