@@ -1,0 +1,136 @@
+"""How a job ends by its report and the answer of the adder plugin (reference/lifecycle.md 2.7, steps 7 to 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from attrs import evolve, field, frozen
+
+from pandatx.domain.heartbeat import KILL
+from pandatx.domain.job import Job, JobFile
+from pandatx.domain.lifecycle import TERMINAL
+from pandatx.domain.report import OUTPUTS, WITHDRAWN, ReportOutcome, ddm_error
+
+_BYTES_LIMIT: Final = 99_999_999_999
+_LONGEST_RETRY: Final = timedelta(hours=24)
+# A report is free when its lock is ten minutes old: this one is tried again after a minute.
+_LOCKED_BEFORE: Final = timedelta(minutes=9)
+_PRODUCED: Final = frozenset(("ready", "transferring", "merging"))
+
+
+@frozen(kw_only=True)
+class PluginResult:
+    """What an adder plugin answered: ``result`` is ok, temporary or fatal; the lists are LFNs."""
+
+    result: str = "ok"
+    error: str | None = None
+    transferring: tuple[str, ...] = ()
+    merging: tuple[str, ...] = ()
+
+    @classmethod
+    def crashed(cls, text: str) -> PluginResult:
+        return cls(result="fatal", error=f"AdderPlugin failure: {text}")
+
+
+@frozen(kw_only=True)
+class Conclusion:
+    """How a report ends for its job, to be written in one transaction.
+
+    ``retry_locked_time``, where not None: nothing is written but this as the report's lockedTime. ``changes`` and
+    ``file_changes`` as in ReportOutcome. ``blocks`` are the destination blocks for the Closer, ``library_guids`` by LFN
+    go to the jobs that read the outputs of this build.
+    """
+
+    status: str
+    changed: bool = False
+    retry_locked_time: datetime | None = None
+    changes: dict[str, Any] = field(factory=dict)
+    file_changes: dict[int, dict[str, Any]] = field(factory=dict)
+    new_files: tuple[JobFile, ...] = ()
+    blocks: tuple[str, ...] = ()
+    library_guids: dict[str, str] = field(factory=dict)
+
+    @property
+    def archives(self) -> bool:
+        return self.retry_locked_time is None and self.status in TERMINAL
+
+
+def conclude(
+    job: Job, outcome: ReportOutcome, plugin: PluginResult | None, reported_at: datetime, now: datetime
+) -> Conclusion:
+    """Decide the job's status from its report and the plugin's answer (None where it was not called). Steps 8 to 12.
+
+    ``job`` is the job before ``outcome`` was applied; ``reported_at`` is the timeStamp of the stored report.
+    """
+    answer = plugin or PluginResult()
+    if answer.result == "temporary" and now - reported_at < _LONGEST_RETRY:
+        return Conclusion(status=job.job_status, retry_locked_time=now - _LOCKED_BEFORE)
+    refused = answer.result != "ok"
+    status = _status(job, outcome.failed or refused, answer)
+    reported = outcome.applied_to(job).files
+    files = tuple(_ended(each, answer, failed=status in TERMINAL and status != "finished") for each in reported)
+    file_changes = {row_id: dict(values) for row_id, values in outcome.file_changes.items()}
+    for before, after in zip(reported[: len(job.files)], files, strict=False):
+        if after.status != before.status:
+            file_changes.setdefault(after.row_id, {})["status"] = after.status
+    changes = outcome.job_changes | _job_changes(job, status, files, now)
+    if refused and not changes.get("ddm_error_code"):
+        changes |= ddm_error(answer.error or "AdderPlugin failure")
+    builds = job.prod_source_label == "panda" and status == "finished"
+    return Conclusion(
+        status=status,
+        changed=status != job.job_status,
+        changes=changes,
+        file_changes={row_id: values for row_id, values in file_changes.items() if values},
+        new_files=files[len(job.files) :],
+        blocks=destination_blocks(files),
+        library_guids={each.lfn: each.guid for each in files if builds and each.type == "output" and each.guid},
+    )
+
+
+def _job_changes(job: Job, status: str, files: Iterable[JobFile], now: datetime) -> dict[str, Any]:
+    produced = [each for each in files if each.type == "output" and each.status in _PRODUCED]
+    changes: dict[str, Any] = {
+        "modification_time": now,
+        "job_dispatcher_error_code": 0,
+        "job_dispatcher_error_diag": None,
+        "n_output_data_files": len(produced),
+        "output_file_bytes": min(sum(each.fsize for each in produced), _BYTES_LIMIT),
+    }
+    if job.end_time is None:
+        changes["end_time"] = now
+    if status != job.job_status:
+        changes["state_change_time"] = now
+    if status == "transferring":
+        changes["job_sub_status"] = None
+    return changes
+
+
+def destination_blocks(files: Iterable[JobFile]) -> tuple[str, ...]:
+    """The blocks that the Closer looks at when a job has ended."""
+    return tuple(
+        sorted({each.destination_dblock for each in files if each.type in OUTPUTS and each.destination_dblock})
+    )
+
+
+def _status(job: Job, failed: bool, answer: PluginResult) -> str:
+    if job.job_status in WITHDRAWN:
+        return job.job_status
+    if failed:
+        return "cancelled" if job.command_to_pilot == KILL else "failed"
+    if answer.merging:
+        return "merging"
+    return "transferring" if answer.transferring else "finished"
+
+
+def _ended(each: JobFile, answer: PluginResult, *, failed: bool) -> JobFile:
+    """The file with its last status; of a failed job no output and no log counts."""
+    if each.type not in OUTPUTS:
+        return each
+    if failed:
+        return evolve(each, status="failed")
+    if each.lfn in answer.merging:
+        return evolve(each, status="merging")
+    return evolve(each, status="transferring") if each.lfn in answer.transferring else each
