@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Final
@@ -17,6 +17,8 @@ from pandatx.domain.caller import Caller
 from pandatx.domain.fit import LABEL_CLASSES, Key, Mark, Want, key_of, mark_of
 from pandatx.domain.job import Job
 from pandatx.domain.labels import accepted, counts_sent
+from pandatx.domain.pilot_job import Extras
+from pandatx.domain.queues import Queue
 from pandatx.domain.requests import JobRequest
 from pandatx.domain.summary import QueueSummary, Ticket
 from pandatx.errors import DatabaseAway, RoleRequired
@@ -51,11 +53,21 @@ _WHOLE: Final = {
 
 @frozen(kw_only=True)
 class Acquired:
-    """Jobs for one request, ``sent`` and committed; ``n_sent`` counts those sent to the queue in the last minute."""
+    """Jobs for one request, ``sent`` and committed; ``n_sent`` counts those sent to the queue in the last minute.
+
+    ``secrets`` are those of the owners whose jobs use them (tag us), by the owner's name.
+    """
 
     jobs: tuple[Job, ...] = ()
     n_sent: int = 0
     claimed_at: datetime | None = None
+    secrets: Mapping[str, str] = Factory(dict)
+    pilot_secrets: str | None = None
+
+    def extras(self, job: Job, proxy_key: bool = False) -> Extras:
+        """What of this a job's description needs."""
+        secrets = self.secrets.get(job.prod_user_name or "")
+        return Extras(n_sent=self.n_sent, secrets=secrets, pilot_secrets=self.pilot_secrets, proxy_key=proxy_key)
 
 
 @define(eq=False)
@@ -158,6 +170,7 @@ class Dispatch:
                 user=user or None,
                 task_id=request.task_id,
                 background=request.background is True,
+                ram_per_core=self._mean_rss_limit(queue),
             ),
             slot=Slot(
                 node=(request.node or "")[:128] or None,
@@ -171,6 +184,15 @@ class Dispatch:
             counts_sent=counts_sent(request.prod_source_label),
             gone=gone,
         )
+
+    def _mean_rss_limit(self, queue: Queue | None) -> float | None:
+        """MB per core for a pushed queue whose running jobs use more than they should (reference/lifecycle.md 6.2)."""
+        if queue is None or not queue.pushed or not queue.mean_rss:
+            return None
+        known = self._facts.known
+        if known.parameters.get("meanrss", "IGNORE_MEANRSS", False):
+            return None
+        return queue.mean_rss if known.memory_per_core.get(queue.name, 0.0) > queue.mean_rss else None
 
     async def _serve(self, line: list[_Asking]) -> list[Acquired | Exception]:
         """Serve those that wait together, in rounds until everybody has a job or no key is left to look in."""
@@ -190,14 +212,27 @@ class Dispatch:
     async def _answers(self, line: Sequence[_Asking], fault: Exception | None) -> list[Acquired | Exception]:
         whole = await store.complete(self._database, [job for asking in line for job in asking.got])
         jobs = {job.panda_id: job for job in whole}
+        secrets = await self._secrets(whole)
         answers: list[Acquired | Exception] = []
         for asking in line:
             if not asking.got:
                 answers.append(Acquired() if fault is None else fault)
                 continue
             got = tuple(jobs[job.panda_id] for job in asking.got)
-            answers.append(Acquired(jobs=got, n_sent=self._count_sent(asking), claimed_at=got[0].start_time))
+            answers.append(
+                Acquired(
+                    jobs=got,
+                    n_sent=self._count_sent(asking),
+                    claimed_at=got[0].start_time,
+                    secrets=secrets,
+                    pilot_secrets=self._facts.known.pilot_secrets,
+                )
+            )
         return answers
+
+    async def _secrets(self, jobs: Iterable[Job]) -> dict[str, str]:
+        owners = {job.prod_user_name or "" for job in jobs if "us" in (job.special_handling or "").split(",")}
+        return await store.secrets(self._database, sorted(owners)) if owners else {}
 
     async def _round(self, open_: Sequence[_Asking], fresh: set[str]) -> bool:
         """One claim for everybody that has keys to look in; whether another round is worth while.
@@ -283,7 +318,7 @@ class Dispatch:
         """Give back what a claim took whose commit nobody could be asked about (rule R3)."""
         while self._doubtful:
             claimed_at, jobs = self._doubtful[0]
-            await self._database.transaction("dispatch.give_back", self._give_back, jobs, claimed_at)
+            self.activated(await self._database.transaction("dispatch.give_back", self._give_back, jobs, claimed_at))
             self._doubtful.pop(0)
 
     async def _give_back(self, tx: Transaction, jobs: Sequence[Job], claimed_at: datetime) -> list[Job]:

@@ -26,6 +26,7 @@ class Known:
     queues: Mapping[str, Queue] = Factory(dict)
     shares: ShareTree = Factory(ShareTree)
     ranks: Mapping[str, int] = Factory(dict)
+    memory_per_core: Mapping[str, float] = Factory(dict)
     resource_types: tuple[ResourceTypeRow, ...] = ()
     parameters: Parameters = Factory(Parameters)
     banned: frozenset[str] = frozenset()
@@ -58,6 +59,7 @@ class Facts:
             queues={queue.name: queue for queue in found},
             shares=tree,
             ranks=tree.ranks(await store.share_use(tx)),
+            memory_per_core=await store.memory_per_core(tx),
             resource_types=tuple(rows),
             parameters=parameters_of(await store.config(tx)),
             banned=await store.banned(tx),

@@ -160,6 +160,11 @@ async def complete(database: Database, jobs: Sequence[Job]) -> list[Job]:
     return [evolve(job, files=tuple(by_job[job.panda_id]), job_parameters=parameters.get(job.panda_id)) for job in jobs]
 
 
+async def secrets(database: Database, owners: Sequence[str]) -> dict[str, str]:
+    """The stored secrets of these owners, JSON texts."""
+    return dict((await database.statement("dispatch.secrets", SQL.secrets, owners=list(owners))).rows)
+
+
 async def give_back(tx: Transaction, jobs: Sequence[Job], claimed: datetime, now: datetime) -> Result:
     """Activate jobs that are still exactly as the claim at ``claimed`` left them; the keys of those that were."""
     return await tx.run(

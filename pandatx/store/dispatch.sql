@@ -113,9 +113,5 @@ WITH g AS (SELECT * FROM unnest(%(ids)s::bigint[], %(attempts)s::int[], %(nodes)
  r AS (DELETE FROM {panda}.harvester_rel_jobs_workers w USING u WHERE w.pandaid = u.pandaid)
 SELECT pandaid, computingsite, gshare, resource_type, fit, currentpriority FROM u
 
--- name: shares
-SELECT name, value, parent, prodsourcelabel, workinggroup, processingtype, rtype FROM {panda}.global_shares ORDER BY name
-
--- name: share_use
--- HS in use by each share: what the daemon share_statistics, or pg_cron on a found database, counted.
-SELECT gshare, jobstatus, sum(hs) AS hs FROM {panda}.jobs_share_stats GROUP BY gshare, jobstatus
+-- name: secrets
+SELECT owner, data FROM {panda}.secrets WHERE owner = ANY (%(owners)s) AND data IS NOT NULL

@@ -28,6 +28,11 @@ async def share_use(tx: Transaction) -> dict[str, float]:
     return dict((await tx.run(SQL.share_use)).rows)
 
 
+async def memory_per_core(tx: Transaction) -> dict[str, float]:
+    """MB per core of the running jobs of each queue."""
+    return {queue: memory or 0.0 for queue, memory in (await tx.run(SQL.memory_per_core)).rows}
+
+
 async def resource_types(tx: Transaction) -> list[ResourceTypeRow]:
     return [
         ResourceTypeRow(name=name, min_core=a, max_core=b, min_ram_per_core=c, max_ram_per_core=d)

@@ -10,6 +10,11 @@ SELECT name, value, parent, prodsourcelabel, workinggroup, processingtype, rtype
 SELECT gshare, coalesce(sum(hs), 0)::float8 AS hs FROM {panda}.jobs_share_stats
  WHERE jobstatus IN ('sent', 'running') GROUP BY gshare
 
+-- name: memory_per_core
+-- Mean memory per core of each queue's running jobs, MB.
+SELECT computingsite, (sum(prorated_mem_avg * njobs) / nullif(sum(njobs), 0))::float8 AS memory
+  FROM {panda}.jobs_share_stats WHERE jobstatus = 'running' AND prorated_mem_avg IS NOT NULL GROUP BY computingsite
+
 -- name: resource_types
 SELECT resource_name, mincore, maxcore, minrampercore, maxrampercore FROM {panda}.resource_types ORDER BY resource_name
 
