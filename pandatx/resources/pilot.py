@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from pandatx.domain.caller import Caller
 from pandatx.domain.job import Job
 from pandatx.domain.lifecycle import REPORTABLE
-from pandatx.domain.pilot_job import Extras, job_dictionary
+from pandatx.domain.pilot_job import job_dictionary
 from pandatx.domain.queues import Queue
 from pandatx.domain.requests import (
     Heartbeat,
@@ -188,9 +188,9 @@ class PilotResource:
         )
 
     def _describer(self, acquired: Acquired, request: JobRequest) -> Callable[[Job], dict[str, Any]]:
-        extras = Extras(n_sent=acquired.n_sent, proxy_key=request.get_proxy_key in ("True", "true"))
+        proxy_key = request.get_proxy_key in ("True", "true")
         queue = self._queue_of(request.site_name)
-        return lambda job: job_dictionary(job, queue, extras)
+        return lambda job: job_dictionary(job, queue, acquired.extras(job, proxy_key))
 
     @operation(
         "pilot/update_job",

@@ -20,10 +20,10 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from txpostgres import txpostgres
 
-from pandatx import metrics
 from pandatx.clock import Clock
 from pandatx.config import Schemas
 from pandatx.errors import Busy, DatabaseAway, PandaError
+from pandatx.metrics import TRANSACTION_RETRIES, TRANSACTION_SECONDS
 from pandatx.store.pool import Pool
 from pandatx.store.queries import Query
 
@@ -78,11 +78,11 @@ class Result:
         return [row[place] for row in self.rows]
 
 
-def _utc(value: str | None, _cursor: Any) -> datetime | None:
+def _utc(value: Any, _cursor: Any) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
-def _number(value: str | None, _cursor: Any) -> int | float | None:
+def _number(value: Any, _cursor: Any) -> int | float | None:
     if value is None:
         return None
     return float(value) if "." in value else int(value)
@@ -303,7 +303,7 @@ class Database:
             finally:
                 if deadline.active():
                     deadline.cancel()
-                metrics.TRANSACTION_SECONDS.labels(name).observe(self._clock.seconds() - started)
+                TRANSACTION_SECONDS.labels(name).observe(self._clock.seconds() - started)
                 self.pool.release(session)
         raise Busy(f"{name} met other transactions too often")
 
@@ -314,7 +314,7 @@ class Database:
             if attempt >= ATTEMPTS:
                 raise DatabaseAway() from error
             return True
-        metrics.TRANSACTION_RETRIES.labels(name).inc()
+        TRANSACTION_RETRIES.labels(name).inc()
         return error.pgcode in _RETRIED and attempt < ATTEMPTS
 
     async def _commit(self, session: Session, tx: Transaction) -> None:
