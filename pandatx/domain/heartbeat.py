@@ -116,7 +116,7 @@ def decide(row: ActiveRow | None, beat: Heartbeat, now: datetime) -> Verdict:
         return refusal
     if row.job_status in _NOT_DISPATCHED and not may_change(row.job_status, new):
         return Verdict(rule=0, command=KILL)  # nobody has been given this job: it will be dispatched again
-    kept = _rule_that_keeps(row.job_status, new, beat.final)
+    kept = _rule_that_keeps(row, new, beat.final)
     batch = None if kept in (3, 5, 6) else _strange_batch(row.batch_id, beat.batch_id)
     if batch is not None:
         return _answer(row, beat, rule=7, command=KILL, changes=batch, stores_report=beat.final)
@@ -138,14 +138,17 @@ def _already_done(row: ActiveRow, new: str, final: bool) -> Verdict | None:
     return None
 
 
-def _rule_that_keeps(old: str, new: str, final: bool) -> int | None:
+def _rule_that_keeps(row: ActiveRow, new: str, final: bool) -> int | None:
     """Rules 3, 5, 6 and 9: nothing changes, the pilot hears the usual command."""
+    old = row.job_status
     if old == "holding" and new == "holding" and not final:
         return 3
     if old == "merging":
         return 5
     if old in ("holding", "transferring") and new in ("running", "starting"):
         return 6
+    if old == new == "transferring" and not row.job_dispatcher_error_diag:
+        return 6  # the Adder set it: a text here would let a second final report through rule 2
     if old == "holding" and new == "transferring":
         return 9
     return None

@@ -121,6 +121,12 @@ def test_rule_6_a_late_report_is_ignored_with_the_usual_command(old, new):
     assert (verdict.rule, verdict.command, verdict.changes) == (6, "debug", None)
 
 
+@pytest.mark.parametrize(("diag", "rule"), [(None, 6), ("", 6), ("set to transferring by the pilot", 8)])
+def test_a_pilot_does_not_claim_the_adders_transferring(diag, rule):
+    verdict = judge("transferring", "transferring", job_dispatcher_error_diag=diag)
+    assert (verdict.rule, verdict.new_status) == (rule, None)
+
+
 def test_rule_9_a_holding_job_does_not_go_to_transferring():
     verdict = judge("holding", "transferring")
     assert (verdict.rule, verdict.command, verdict.changes) == (9, "", None)
@@ -181,7 +187,6 @@ def test_what_is_not_a_plain_number_is_compared(text):
         ("running", "finished", "holding"),
         ("running", "failed", "holding"),
         ("sent", "failed", "holding"),
-        ("transferring", "transferring", None),
         ("strange", "running", None),
         ("strange", "failed", "holding"),
     ],
@@ -368,6 +373,16 @@ def test_a_second_final_report_is_never_stored_again(found, sent):
     if first.rule == 8 and sent.final:
         second = decide(after(found, first), sent, NOW)
         assert second == Verdict(rule=4, command="alreadydone")
+
+
+@given(ROWS, st.lists(BEATS), st.sampled_from(["holding", "transferring", "merging"]))
+def test_once_a_report_is_taken_no_other_is_whatever_comes_between(found, sent, by_the_adder):
+    taken = attrs.evolve(found, job_status=by_the_adder, job_dispatcher_error_diag=None)
+    for each in sent:
+        verdict = decide(taken, each, NOW)
+        assert not verdict.stores_report
+        taken = after(taken, verdict)
+        assert taken.job_status == by_the_adder
 
 
 @given(ROWS, BEATS)
