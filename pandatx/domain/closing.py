@@ -12,8 +12,8 @@ import orjson
 from attrs import field, frozen
 
 from pandatx.domain.job import Job, JobFile
+from pandatx.domain.report import OUTPUTS
 
-_OUTPUTS: Final = frozenset(("output", "log"))
 _USER_LABELS: Final = frozenset(("user", "panda"))
 
 # Activator
@@ -125,7 +125,7 @@ def _closed_status(job: Job, top: bool) -> str:
 
 
 def _is_unmerged(each: JobFile) -> bool:
-    return each.type in _OUTPUTS and each.destination_dblock_token == "TOMERGE"
+    return each.type in OUTPUTS and each.destination_dblock_token == "TOMERGE"
 
 
 def all_complete(verdicts: Iterable[BlockVerdict]) -> bool:
@@ -148,7 +148,7 @@ class SyntheticReport:
 
 def finish(job: Job) -> SyntheticReport | None:
     """The report that ends a transferring job once all of its outputs have arrived or failed, else None."""
-    outputs = [each for each in job.files if each.type in _OUTPUTS]
+    outputs = [each for each in job.files if each.type in OUTPUTS]
     if job.job_status != "transferring" or any(each.status not in _SETTLED for each in outputs):
         return None
     failed = any(each.status == "failed" for each in outputs)

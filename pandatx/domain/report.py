@@ -22,6 +22,9 @@ _EVENT_SERVICE: Final = frozenset((1, 4, 5))
 _SETTLED: Final = frozenset(("finished", "failed", "unknown", "merging"))
 WITHDRAWN: Final = frozenset(("cancelled", "closed"))
 _REGEX: Final = "regex|"
+_LFN_LIMIT: Final = 4000
+# JSON's way to write the one character that PostgreSQL stores nowhere.
+_NUL: Final = "\\u0000"
 _MD5: Final = re.compile(r"[0-9a-fA-F]{32}")
 
 
@@ -117,6 +120,8 @@ def parse(data: str, inputs: frozenset[str]) -> dict[str, FileReport]:
         raise UnreadableReport(str(error)) from error
     if not isinstance(found, dict):
         raise UnreadableReport("not an object")
+    if _NUL in data or any(len(lfn) > _LFN_LIMIT for lfn in found):
+        raise UnreadableReport("a text that no column holds")
     return {lfn: _file_report(lfn, values, lfn in inputs) for lfn, values in found.items()}
 
 
@@ -148,7 +153,7 @@ def _size(value: Any) -> int | None:
 
 def _read_metadata(text: str | None) -> dict[str, Any]:
     try:
-        found = orjson.loads(text or "")
+        found = orjson.loads((text or "").replace(_NUL, ""))
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -103,6 +103,12 @@ def test_an_output_needs_guid_size_and_checksum(values):
         parse(json.dumps({"out": values}), frozenset())
 
 
+@pytest.mark.parametrize("report", ['{"out\\u0000": 1}', json.dumps({"x" * 4001: GOOD}), '{"\\ud800": {"guid": "g"}}'])
+def test_texts_that_no_column_holds_are_unreadable(report):
+    with pytest.raises(UnreadableReport):
+        parse(report, frozenset())
+
+
 def test_an_input_needs_a_guid_only():
     assert parse('{"in": {"guid": "g"}}', frozenset(("in",)))["in"].fsize is None
 
@@ -267,6 +273,11 @@ def test_without_metadata_the_number_of_a_managed_job_counts(label, events):
 def test_bad_metadata_does_no_harm(text):
     found = interpret(job(), "finished", json.dumps({"out": GOOD, "log": GOOD}), text)
     assert (found.failed, found.n_events, found.worker_node) == (False, {}, None)
+
+
+def test_metadata_is_freed_of_what_no_column_holds():
+    found = interpret(job(), "finished", "{}", '{"worker_node": {"site": "S\\u0000"}}')
+    assert found.worker_node == {"site": "S"}
 
 
 # Laws
