@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.conch.checkers import IAuthorizedKeysDB, SSHPublicKeyChecker
 from twisted.conch.insults.insults import ServerProtocol
 from twisted.conch.manhole import ColoredManhole, ManholeInterpreter
-from twisted.conch.manhole_ssh import ConchFactory, TerminalRealm
+from twisted.conch.manhole_ssh import ConchFactory, TerminalRealm, TerminalSession
 from twisted.conch.ssh.keys import BadKeyError, Key
+from twisted.conch.ssh.transport import SSHServerTransport
 from twisted.cred.portal import Portal
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
@@ -30,6 +31,9 @@ from pandatx.errors import EXIT_CONFIGURATION, EXIT_PORT, StartFault
 log = Logger()
 
 HOST_KEY = "manhole_host_key"
+
+SIGNATURES = b"ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256"
+"""What operators' keys may sign with."""
 
 # conch is untyped, and half of its interfaces know no self
 _TerminalRealm: Any = TerminalRealm
@@ -81,8 +85,10 @@ class Manhole:
 
     def _factory(self, key: Any) -> Any:
         realm = _TerminalRealm()
+        realm.sessionFactory = Session
         realm.chainedProtocolFactory = lambda: _ServerProtocol(Prompt, dict(self._namespace))
         factory = _ConchFactory(Portal(realm, [_Checker(AuthorizedKeys(self._keys_file))]))
+        factory.protocol = Transport
         factory.publicKeys = {b"ssh-ed25519": key.public()}
         factory.privateKeys = {b"ssh-ed25519": key}
         factory.noisy = False
@@ -107,6 +113,35 @@ class AuthorizedKeys:
                     yield _Key.fromString(text.strip())
                 except (BadKeyError, ValueError, IndexError):
                     log.warn("{path}, line {number} is not a plain public key", path=str(self._path), number=number)
+
+
+class Transport(SSHServerTransport):
+    """Says that keys of other kinds than the host's will do; conch does not, and OpenSSH then keeps RSA to itself."""
+
+    def sendExtInfo(self, extensions: list[tuple[bytes, bytes]]) -> None:
+        others = [(name, value) for name, value in extensions if name != b"server-sig-algs"]
+        super().sendExtInfo([*others, (b"server-sig-algs", SIGNATURES)])  # type: ignore[no-untyped-call]
+
+
+class Session(TerminalSession):
+    """A session that ends with its input, may change its size, and says that there is a prompt only."""
+
+    _proto: Any = None
+
+    def openShell(self, proto: Any) -> None:
+        self._proto = proto
+        super().openShell(proto)  # type: ignore[no-untyped-call]
+
+    def execCommand(self, proto: Any, cmd: bytes) -> None:
+        proto.write(b"The manhole runs no commands; it has a prompt: ssh without one.\r\n")
+        proto.loseConnection()
+
+    def eofReceived(self) -> None:
+        if self._proto is not None:
+            self._proto.loseConnection()
+
+    def windowChanged(self, newWindowSize: tuple[int, int, int, int]) -> None:
+        """The prompt breaks no lines: nothing to do."""
 
 
 class Prompt(ColoredManhole):

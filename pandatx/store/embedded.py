@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import signal
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
@@ -28,8 +30,8 @@ log = Logger()
 
 T = TypeVar("T")
 
-POLL = 0.03
-"""Seconds between two looks whether PostgreSQL lets us in."""
+POLL, LONGEST_POLL = 0.03, 1.0
+"""Seconds between two looks whether PostgreSQL lets us in; more and more of them, since recovery may take minutes."""
 PATIENCE = 30.0
 """Seconds for the processes of an earlier server to leave the data (reference/stack.md 2)."""
 LONGEST_PAUSE = 5.0
@@ -51,6 +53,12 @@ def home_directory(state_dir: Path, shared: Path = SHARED_HOME) -> Path:
 def _pass_over_cancelling(failure: Failure) -> None:
     if not isinstance(failure.value, CancelledError):
         failure.raiseException()
+
+
+_TROUBLE = ("ERROR", "FATAL", "PANIC", "WARNING")
+_STARTING = "the database system is "
+"""Starting up, shutting down, in recovery: what those who come too early or too late are told."""
+_PREFIX = re.compile(r"\S*\[(\d+)\] ")
 
 
 @define(eq=False)
@@ -138,10 +146,12 @@ class EmbeddedPostgres:
 
     async def _comes_up(self, home: Home, postmaster: Postmaster) -> bool:
         """False when it ended; as long as it lives, it may be recovering."""
+        pause = POLL
         while postmaster.alive:
             if await self._in_thread(accepts, home):
                 return True
-            await self._sleep(POLL)
+            await self._sleep(pause)
+            pause = min(1.2 * pause, LONGEST_POLL)
         return False
 
     async def _keep_up(self) -> None:
@@ -191,7 +201,9 @@ class Postmaster(ProcessProtocol):
     def __init__(self) -> None:
         self.alive = True
         self.pid: int | None = None
-        self.last_words = "no reason given"
+        self.last_words = ""
+        """Why it ended, as far as it said."""
+        self._lines: deque[str] = deque(maxlen=3)
         self._waiting: list[Deferred[None]] = []
         self._rest = b""
 
@@ -209,8 +221,9 @@ class Postmaster(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         self.alive = False
-        if self.last_words == "no reason given" and not isinstance(reason.value, ProcessDone):
-            self.last_words = reason.getErrorMessage()
+        if not self.last_words:
+            by_itself = isinstance(reason.value, ProcessTerminated) and reason.value.signal is None
+            self.last_words = " ".join(self._lines) if by_itself and self._lines else reason.getErrorMessage()
         self.stop_waiting()
 
     def ended(self) -> Deferred[None]:
@@ -232,9 +245,18 @@ class Postmaster(ProcessProtocol):
             self.transport.signalProcess(number.name.removeprefix("SIG"))
 
     def _say(self, line: str) -> None:
-        if any(f" {word}: " in f" {line}" for word in ("ERROR", "FATAL", "PANIC", "WARNING")):
+        troubled = any(f" {word}: " in f" {line}" for word in _TROUBLE)
+        if troubled and _STARTING not in line:
             log.warn("postgres: {line}", line=line)
         elif line:
             log.debug("postgres: {line}", line=line)
-        if any(f"{word}: " in line for word in ("FATAL", "PANIC")):
-            self.last_words = line
+        if line and _is_of(self.pid, line):
+            self._lines.append(line)
+            if "FATAL: " in line or "PANIC: " in line:
+                self.last_words = line
+
+
+def _is_of(pid: int | None, line: str) -> bool:
+    """Whether the server itself says it, not one of its backends."""
+    prefix = _PREFIX.match(line)
+    return prefix is None or prefix[1] == str(pid)

@@ -67,11 +67,11 @@ class Home:
         """PostgreSQL in the foreground, as its user; it ends when the thread that starts it does."""
         postgres = [str(self.installation.bindir / "postgres"), "-D", str(self.data)]
         for name in ("config_file", "hba_file", "ident_file"):
-            postgres += ["-c", f"{name}={self.root / _FILES[name]}"]
+            postgres += ["-c", f"{name}={self.root / FILES[name]}"]
         return launch(self.account, postgres, at_death=signal.SIGINT)
 
 
-_FILES = {"config_file": "postgresql.conf", "hba_file": "pg_hba.conf", "ident_file": "pg_ident.conf"}
+FILES = {"config_file": "postgresql.conf", "hba_file": "pg_hba.conf", "ident_file": "pg_ident.conf"}
 
 
 def open_home(root: Path, bindir: Path | None = None) -> Home:
@@ -97,9 +97,9 @@ def make(home: Home, settings: Mapping[str, str], users: frozenset[str] = frozen
     _make_socket_dir(home)
     owners = frozenset((own_account().name, home.account.name))
     where = {"unix_socket_directories": str(home.socket_dir)}
-    _write(home.root / _FILES["ident_file"], ident_text(owners, users))
-    _write(home.root / _FILES["hba_file"], "local all all peer map=pandatx\n")
-    _write(home.root / _FILES["config_file"], settings_text({**where, **settings}))
+    _write(home.root / FILES["ident_file"], ident_text(owners, users))
+    _write(home.root / FILES["hba_file"], "local all all peer map=pandatx\n")
+    _write(home.root / FILES["config_file"], settings_text({**where, **settings}))
     if not home.data.is_dir():
         _make_data(home, durable)
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import pytest_twisted
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from twisted.conch.error import ConchError
 from twisted.conch.ssh.channel import SSHChannel
 from twisted.conch.ssh.connection import SSHConnection
@@ -26,9 +28,9 @@ from pandatx.errors import EXIT_CONFIGURATION, StartFault
 from pandatx.ops.manhole import HOST_KEY, Manhole, without_texts
 
 
-def new_key() -> Key:
+def new_key(private: Any = None) -> Key:
     return Key.fromString(
-        Ed25519PrivateKey.generate().private_bytes(
+        (private or Ed25519PrivateKey.generate()).private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
         )
     )
@@ -39,14 +41,16 @@ class Shell(SSHChannel):
 
     name = b"session"
 
-    def __init__(self, lines: bytes, seen: defer.Deferred[bytes]) -> None:
+    def __init__(self, lines: bytes, seen: defer.Deferred[bytes], eof: bool) -> None:
         super().__init__()
-        self.lines, self.seen, self.text = lines, seen, b""
+        self.lines, self.seen, self.text, self.eof = lines, seen, b"", eof
 
     def channelOpen(self, _: bytes) -> None:
         self.conn.sendRequest(self, b"pty-req", packRequest_pty_req(b"vt100", (80, 24, 0, 0), b""))
         self.conn.sendRequest(self, b"shell", b"")
         self.write(self.lines)
+        if self.eof:
+            self.conn.sendEOF(self)
 
     def dataReceived(self, data: bytes) -> None:
         self.text += data
@@ -84,8 +88,8 @@ class Client(SSHClientTransport):
 
     factory_takes = b""
 
-    def __init__(self, key: Key, lines: bytes, seen: defer.Deferred[bytes]) -> None:
-        self.key, self.lines, self.seen = key, lines, seen
+    def __init__(self, key: Key, lines: bytes, seen: defer.Deferred[bytes], eof: bool) -> None:
+        self.key, self.lines, self.seen, self.eof = key, lines, seen, eof
         self.fingerprint = b""
 
     def verifyHostKey(self, key: bytes, fingerprint: bytes) -> defer.Deferred[int]:
@@ -94,7 +98,7 @@ class Client(SSHClientTransport):
 
     def connectionSecure(self) -> None:
         connection = SSHConnection()
-        connection.serviceStarted = lambda: connection.openChannel(Shell(self.lines, self.seen))
+        connection.serviceStarted = lambda: connection.openChannel(Shell(self.lines, self.seen, self.eof))
         self.requestService(Login(self.key, connection, self.seen))
 
     def connectionLost(self, reason: Any) -> None:
@@ -121,10 +125,10 @@ class Place:
         names = {"server": "the server", "answer": 42}
         return Manhole(reactor, 0, self.keys, self.path, names, **{"as_root": True, **options})
 
-    async def type(self, port: int, key: Key, lines: bytes) -> tuple[bytes, Client]:
+    async def type(self, port: int, key: Key, lines: bytes, eof: bool = False) -> tuple[bytes, Client]:
         seen: defer.Deferred[bytes] = defer.Deferred()
         seen.addTimeout(20, reactor)
-        client = await ClientCreator(reactor, Client, key, lines, seen).connectTCP("127.0.0.1", port)
+        client = await ClientCreator(reactor, Client, key, lines, seen, eof).connectTCP("127.0.0.1", port)
         self.client = client
         return await seen, client
 
@@ -141,6 +145,26 @@ async def test_the_right_key_gets_a_prompt_that_knows_the_server(place: Place) -
     assert port is not None
     text, _ = await place.type(port, place.key, b"print(server, answer * 2)\r\x04")
     assert b"the server 84" in text
+
+
+@pytest.mark.parametrize(
+    "private", [generate_private_key(SECP256R1()), generate_rsa_key(65537, 2048)], ids=["ec", "rsa"]
+)
+async def test_keys_of_other_kinds_do_as_well(place: Place, private: Any) -> None:
+    key = new_key(private)
+    place.allow(place.key, key)
+    port = place.manhole.start()
+    assert port is not None
+    text, client = await place.type(port, key, b"print(answer)\r\x04")
+    assert b"42" in text
+    assert b"rsa-sha2-256" in client.peerExtensions[b"server-sig-algs"]
+
+
+async def test_the_end_of_input_ends_the_session(place: Place) -> None:
+    port = place.manhole.start()
+    assert port is not None
+    text, _ = await place.type(port, place.key, b"print(answer)\r", eof=True)
+    assert b"42" in text
 
 
 async def test_another_key_is_refused_and_a_password_is_not_even_asked_for(place: Place) -> None:

