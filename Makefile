@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/python -m bench.demo $(if $(PILOT),--pilot '$(PILOT)')
+	PYTHONPATH=tests/whole $(BIN)/python -m bench.demo $(if $(PILOT),--pilot '$(PILOT)')
 
 run: $(STAMP)
 	@test -f $(HOME_DIR)/panda_server.cfg || $(BIN)/pandatx init $(HOME_DIR)
