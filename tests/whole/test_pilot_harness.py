@@ -1,4 +1,4 @@
-"""The harness of the real pilot, shown against a stand-in for the server that hands out one job and records all."""
+"""The harness of the real pilot, and what ``pandatx init`` writes for it, against a stand-in that hands out one job."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ import ssl
 import threading
 import urllib.parse
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pilot import (
     Pilot,
     Place,
@@ -29,20 +25,10 @@ from pilot import (
     version,
 )
 
+from pandatx.cli import init
+from pandatx.cli.documents import Places
+
 CACHE = Path(__file__).parents[2] / ".run" / "pilots"
-TRANSFORM = """#!/bin/bash
-# -p COMMAND, percent-encoded
-eval "$(python3 -c 'import sys, urllib.parse as u; print(u.unquote(sys.argv[1]))' "$2")"
-"""
-# Newer pilots ask by write_lan and read_lan, older ones by pw and pr; without "default" pilot3 turns to rucio.
-ACTIVITIES = ("pr", "pw", "pl", "read_lan", "write_lan", "write_lan_analysis", "read_wan", "write_wan", "default")
-QUEUE = {
-    "name": "LOCAL", "nickname": "LOCAL", "panda_resource": "LOCAL", "siteid": "LOCAL", "atlas_site": "LOCAL",
-    "site": "LOCAL", "state": "ACTIVE", "status": "online", "type": "unified", "resource_type": "grid", "corecount": 1,
-    "maxwdir": 10000, "maxrss": 4000, "maxtime": 345600, "timefloor": 0, "catchall": "mv_final_destination",
-    "copytools": {"mv": {"setup": ""}}, "acopytools": {activity: ["mv"] for activity in ACTIVITIES},
-    "astorages": {activity: ["LOCAL_DATA"] for activity in ACTIVITIES}, "container_type": "", "is_cvmfs": False,
-}  # fmt: skip
 
 
 class StandIn(ThreadingHTTPServer):
@@ -50,9 +36,8 @@ class StandIn(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, home: Path, context: ssl.SSLContext) -> None:
+    def __init__(self, home: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.socket = context.wrap_socket(self.socket, server_side=True)
         self.home = home
         self.jobs: list[dict[str, Any]] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -72,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         queue = json.loads((self.server.home / "queues.json").read_text())["LOCAL"]
         known = {"/cache/schedconfig/LOCAL.all.json": lambda: json.dumps(queue).encode()}
-        known |= {"/trf/user/runShell": lambda: (self.server.home / "trf/user/runShell").read_bytes()}
+        known |= {"/trf/user/runGen-00-00-02": lambda: (self.server.home / "trf/user/runGen-00-00-02").read_bytes()}
         body = known.get(self.path, lambda: b"")()
         self._answer(body, 200 if body else 404)
 
@@ -102,54 +87,24 @@ class Handler(BaseHTTPRequestHandler):
         return
 
 
-def certificate(name: str, issuer: Any = None, *, authority: bool = False) -> tuple[Any, Any]:
-    """A certificate and its key, by ``issuer`` (such a pair) or by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(issuer[0].subject if issuer else subject, subject, key.public_key())
-    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(hours=1))
-    builder = builder.not_valid_after(now + timedelta(days=1))
-    builder = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-    return builder.sign(issuer[1] if issuer else key, hashes.SHA256()), key
-
-
-def write_pem(path: Path, pair: tuple[Any, Any]) -> None:
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(pair[0].public_bytes(serialization.Encoding.PEM) + pair[1].private_bytes(*form))
-
-
 @pytest.fixture
 def stand_in(tmp_path: Path) -> Iterator[StandIn]:
     home = tmp_path / "home"
-    (home / "trf/user").mkdir(parents=True)
-    authority = certificate("Test CA", authority=True)
-    (home / "ca.pem").write_bytes(authority[0].public_bytes(serialization.Encoding.PEM))
-    write_pem(home / "host.pem", certificate("localhost", authority))
-    write_pem(home / "pilot-proxy.pem", certificate("pilot", authority))
-    (home / "queues.json").write_text(json.dumps({"LOCAL": QUEUE}))
-    (home / "ddmendpoints.json").write_text(json.dumps({"LOCAL_DATA": storage(home / "storage")}))
-    (home / "trf/user/runShell").write_text(TRANSFORM)
+    server = StandIn(home)
+    port = server.server_address[1]
+    places = Places(home=home, http_port=port, https_port=port, metrics_port=port, user="nobody", group="nogroup")
+    init.write(places, datetime.now(UTC))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(home / "ca.pem"))
-    context.load_cert_chain(home / "host.pem")
+    context.load_cert_chain(home / "hostcert.pem", home / "hostkey.pem")
     context.verify_mode = ssl.CERT_OPTIONAL
-    server = StandIn(home, context)
+    context.verify_flags |= ssl.VERIFY_ALLOW_PROXY_CERTS
+    server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     yield server
     server.shutdown()
     server.server_close()
     thread.join()
-
-
-def storage(directory: Path) -> dict[str, Any]:
-    protocol = {"endpoint": "file://localhost", "flavour": "POSIX", "path": f"{directory}/"}
-    return {
-        "name": "LOCAL_DATA", "state": "ACTIVE", "type": "DATADISK", "token": "LOCAL_DATA", "site": "LOCAL",
-        "is_deterministic": True, "resource": {}, "rprotocols": {}, "special_setup": {},
-        "arprotocols": {activity: [protocol] for activity in ACTIVITIES},
-    }  # fmt: skip
 
 
 def place_of(server: StandIn) -> Place:
@@ -160,16 +115,17 @@ def place_of(server: StandIn) -> Place:
 def job(url: str, shell: str) -> dict[str, Any]:
     return {
         "PandaID": 4711, "taskID": 1, "jobsetID": 1, "attemptNr": 0, "prodSourceLabel": "user", "maxWalltime": 3600,
-        "transformation": url, "prodUserID": "someone", "coreCount": 1, "inFiles": "", "outFiles": "out.txt,job.log.tgz",
-        "jobPars": f'-p "{urllib.parse.quote(shell)}"', "homepackage": "NULL", "swRelease": "NULL", "cmtConfig": "NULL",
-        "scopeOut": "user.me", "scopeLog": "user.me", "logFile": "job.log.tgz", "logGUID": "3d1f1a4e-0000-4000-8000-000000000001",
+        "transformation": url, "prodUserID": "someone", "coreCount": 1, "inFiles": "", "logFile": "job.log.tgz",
+        "jobPars": f'--exec "{urllib.parse.quote(shell)}"', "swRelease": "NULL", "cmtConfig": "NULL",
+        "outFiles": "out.txt,job.log.tgz", "scopeOut": "user.me", "scopeLog": "user.me",
+        "homepackage": "NULL", "logGUID": "3d1f1a4e-0000-4000-8000-000000000001",
         "realDatasets": "user.me.out,user.me.log", "ddmEndPointOut": "LOCAL_DATA,LOCAL_DATA",
     }  # fmt: skip
 
 
 def run_one_job(server: StandIn, source: Path, directory: Path) -> None:
     place = place_of(server)
-    server.jobs.append(job(transformation(source, place, "runShell"), "echo hello > out.txt"))
+    server.jobs.append(job(transformation(source, place, init.TRANSFORM), "echo hello > out.txt"))
     with Pilot(source, place, directory, heartbeat=5) as pilot:
         assert pilot.wait_for_jobs(1, 90) == {4711: "finished"}, pilot.log
     assert server.updates()[0] == "starting" and server.updates()[-1] == "finished"
