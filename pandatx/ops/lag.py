@@ -9,6 +9,7 @@ from attrs import define, field
 
 from pandatx.clock import Clock
 from pandatx.metrics import LAG_EXCEEDED, LAG_SECONDS
+from pandatx.ops.health import Finding
 
 INTERVAL = 0.05
 LIMIT = 0.05
@@ -39,6 +40,10 @@ class LagGauge:
     def worst(self) -> float:
         """Seconds: the latest of the last ten seconds."""
         return self._late[0][1] if self._late else 0.0
+
+    async def check(self) -> Finding:
+        """For /readyz: shown only, since a slow server is better than none."""
+        return Finding(name="lag", ok=self.worst <= LIMIT, text=f"{self.worst * 1000:.0f} ms", vital=False)
 
     def _tick(self) -> None:
         now = self._clock.seconds()

@@ -121,6 +121,15 @@ async def test_many_who_ask_at_once_cost_one_look_a_second() -> None:
     await again
 
 
+async def test_lag_is_shown_and_leaves_the_server_ready() -> None:
+    reactor_time = task.Clock()
+    gauge = LagGauge(Clock.manual(reactor_time))
+    gauge.start()
+    reactor_time.advance(0.2)
+    assert await gauge.check() == Finding(name="lag", ok=False, text="150 ms", vital=False)
+    gauge.stop()
+
+
 def test_the_lag_gauge_keeps_the_worst_of_ten_seconds_and_counts_what_is_over_50_ms() -> None:
     reactor_time = task.Clock()
     before = LAG_EXCEEDED._value.get()
