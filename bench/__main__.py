@@ -73,7 +73,7 @@ class Options:
 @click.option("--rounds", default=1, help="Repeat, prepared anew each time; the median counts.")
 @click.option("--dialect", type=click.Choice(["legacy", "v1"]), default="legacy", help="Of is_alive and getjob.")
 @click.option("--json", help="Write the figures to this file too.")
-@click.option("--dsn", help="The server's database: for --prepare, and to see what became of the jobs.")
+@click.option("--dsn", help="The server's database, or state:DIR: for --prepare, and for what became of the jobs.")
 @click.option("--schema", default="doma_panda", help="Where the job tables are.")
 @click.option("--wipe", is_flag=True, help="Empty the job tables before each round. ALL JOBS ARE LOST.")
 @click.option("--prepare", default=0, help="Jobs that wait when the round begins.")
@@ -137,7 +137,17 @@ def _rounds(options: Options) -> dict[str, Any]:
 
 
 def _tables(options: Options) -> Tables | None:
-    return Tables(options.dsn, options.schema) if options.dsn else None
+    return Tables(_dsn(options.dsn), options.schema) if options.dsn else None
+
+
+def _dsn(text: str) -> str:
+    """What libpq takes; ``state:DIR`` is the embedded database of the state directory DIR."""
+    if not text.startswith("state:"):
+        return text
+    from pandatx.store.embedded import home_directory  # only here: bench is for any server
+    from pandatx.store.home import SUPERUSER, open_home
+
+    return open_home(home_directory(Path(text[6:]).resolve())).dsn(user=SUPERUSER)
 
 
 def _processes(options: Options) -> tuple[Processes, Processes]:

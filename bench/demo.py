@@ -42,7 +42,7 @@ JOBS = (  # the one that fails comes first, since it takes longest
     ("draws numbers", "seq 1 100000 | sha256sum > sum.txt", "sum.txt"),
     ("sleeps a little", "sleep 3; date > date.txt", "date.txt"),
 )  # fmt: skip
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 class DemoFault(Exception):
