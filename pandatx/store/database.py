@@ -6,7 +6,7 @@ a cancelled statement keeps its error, and libpq's blocking cancel runs in a thr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -21,9 +21,9 @@ from twisted.logger import Logger
 from txpostgres import txpostgres
 
 from pandatx.clock import Clock
-from pandatx.config import Schemas
+from pandatx.config import DatabaseSettings, Schemas
 from pandatx.errors import Busy, DatabaseAway, PandaError
-from pandatx.metrics import TRANSACTION_RETRIES, TRANSACTION_SECONDS
+from pandatx.metrics import DATABASE_OFFSET_SECONDS, TRANSACTION_RETRIES, TRANSACTION_SECONDS
 from pandatx.store.pool import Pool
 from pandatx.store.queries import Query
 
@@ -35,6 +35,7 @@ ATTEMPTS = 4
 """How often a transaction is tried at most: a deadlock is retried three times (rule R1)."""
 CANCEL_GRACE = 2.0
 """Seconds between the limit in the server, the cancel request, and the end of the session."""
+WORRYING_OFFSET = timedelta(seconds=5)
 HOT_SETTINGS = (
     "plan_cache_mode=force_generic_plan",
     "enable_seqscan=off",
@@ -221,6 +222,11 @@ class Database:
     def up(self) -> bool:
         return self.pool.up
 
+    @property
+    def why_down(self) -> str:
+        """What the last attempt to connect met."""
+        return self.pool.last_fault or "the database cannot be reached"
+
     async def statement(self, name: str, query: Query, *, patience: float = 5.0, **params: Any) -> Result:
         """A transaction of one statement, in one round trip; tried again when the session turns out to be dead.
 
@@ -398,22 +404,33 @@ def shield(running: defer.Deferred[T]) -> defer.Deferred[T]:
     return outer
 
 
-async def offset_to(database: Database, clock: Clock) -> timedelta:
-    """How far the database's clock is ahead of this machine's (rule R44)."""
+async def measure_offset(database: Database, clock: Clock) -> None:
+    """Set the clock right by the database's (rules R8, R44)."""
     before = clock.now() - clock.offset
-    result = await database.statement("clock.offset", _CLOCK)
+    there: datetime = (await database.statement("clock.offset", _CLOCK)).scalar()
     after = clock.now() - clock.offset
-    there: datetime = result.scalar()
-    return there - (before + (after - before) / 2)
+    offset = there - (before + (after - before) / 2)
+    if abs(offset) > WORRYING_OFFSET >= abs(clock.offset):
+        log.warn("the clock of the database differs from this machine's by {offset}", offset=str(offset))
+    clock.offset = offset
+    DATABASE_OFFSET_SECONDS.set(offset.total_seconds())
 
 
 _CLOCK = Query(name="database_clock", text="SELECT clock_timestamp() AT TIME ZONE 'UTC'")
 
 
+def conninfo_of(settings: DatabaseSettings) -> str:
+    """libpq's connection string for an external database."""
+    return psycopg2.extensions.make_dsn(
+        host=settings.host,
+        port=settings.port or None,
+        user=settings.user,
+        password=settings.password or None,
+        dbname=settings.name,
+        keepalives_idle=30,
+        keepalives_interval=30,
+    )
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def in_batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """``items`` cut into runs of at most ``size``."""
-    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -46,6 +46,7 @@ class Pool(Generic[S]):
     _stopped: bool = True
     _drained: defer.Deferred[None] | None = None
     down_since: float | None = None
+    last_fault: str = ""
     last_outage_end: float | None = None
 
     def start(self) -> None:
@@ -146,6 +147,7 @@ class Pool(Generic[S]):
             try:
                 session = await self._connect()
             except DatabaseAway as error:
+                self.last_fault = str(error)
                 if not self._all and self.down_since is None:
                     self.down_since = self._clock.seconds()
                     log.warn("{pool}: {error}", pool=self.name, error=str(error))

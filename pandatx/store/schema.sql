@@ -1,3 +1,7 @@
+-- name: alive
+-- Whether anybody is there.
+SELECT 1
+
 -- name: columns
 -- Every column of the given schemas.
 SELECT table_schema, table_name, column_name FROM information_schema.columns WHERE table_schema = ANY(%(schemas)s)

@@ -1,0 +1,105 @@
+"""Parts of a server that start one after the other and stop the other way round."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pandatx.clock import ReactorTime
+from pandatx.errors import StartFault
+
+log = Logger()
+
+STOP_LIMIT = 30.0
+"""Seconds for everything to end and flush (rule R35)."""
+
+
+async def nothing() -> None:
+    """For a part that has nothing to do at its start or its end."""
+
+
+class Part(Service):
+    """One part: ``start`` is awaited before the next one begins, ``stop`` before the one before it ends."""
+
+    def __init__(
+        self, name: str, start: Callable[[], Awaitable[Any]], stop: Callable[[], Awaitable[Any]] = nothing
+    ) -> None:
+        self.name = name
+        self._start = start
+        self._stop = stop
+
+    async def begin(self) -> None:
+        await self._start()
+        super().startService()  # type: ignore[no-untyped-call]
+
+    async def end(self) -> None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        await self._stop()
+
+
+class Server(MultiService):
+    """The whole server. A part that cannot start ends it: ``failed`` is told, with the exit code of rule R36."""
+
+    def __init__(self, reactor: ReactorTime, failed: Callable[[StartFault], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._reactor = reactor
+        self._failed = failed
+        self._begun: list[Part] = []
+        self._stopping = False
+        self.up: Deferred[None] = Deferred()
+
+    def add(self, part: Part) -> None:
+        part.setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def startService(self) -> None:
+        Service.startService(self)  # type: ignore[no-untyped-call]
+        Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        part: Part
+        for part in self:
+            if self._stopping:
+                return
+            try:
+                self._begun.append(part)
+                await part.begin()
+            except StartFault as fault:
+                log.critical("{fault}", fault=fault)
+                self._failed(fault)
+                return
+            except Exception as error:  # our bug: a traceback in the log, and no half-started server
+                log.failure("{part} could not be started", part=part.name)
+                self._failed(StartFault(1, f"{part.name} could not be started: {error}"))
+                return
+        log.info("up")
+        self.up.callback(None)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)  # type: ignore[no-untyped-call]
+        self._stopping = True
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        """End every part; what does not end in time is left, with its name in the log."""
+        limit = self._reactor.seconds() + STOP_LIMIT
+        while self._begun:
+            part = self._begun.pop()
+            ending: Deferred[None] = Deferred.fromCoroutine(part.end())
+            left = max(0.1, limit - self._reactor.seconds())
+            ending.addTimeout(left, self._reactor)  # type: ignore[arg-type]
+            try:
+                await ending
+            except Exception:
+                log.failure("{part} did not end well", part=part.name)
+        log.info("stopped")
+
+
+def say(line: str) -> None:
+    """One line for whoever started the server."""
+    sys.stderr.write(f"twistd panda: {line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,62 @@
+"""The command `twistd panda`: options, and what can be checked before the reactor runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet import reactor as _reactor
+from twisted.logger import globalLogPublisher
+from twisted.python import usage
+
+from pandatx.app import App
+from pandatx.config import load, roles_of
+from pandatx.errors import EXIT_USAGE, StartFault
+from pandatx.parts import say
+
+reactor: Any = _reactor
+
+
+class Options(usage.Options):
+    """``twistd panda --config FILE [--roles http,daemon]``."""
+
+    longdesc = "The PanDA server: the HTTPS API, the daemons and the process pool over one PostgreSQL database."
+    optParameters = (
+        ["config", "c", None, "panda_server.cfg; without it the usual places are searched"],
+        ["roles", "r", None, "http, daemon or both; without it [pandatx] roles"],
+    )
+
+    def parseOptions(self, options: Any = None) -> None:
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+            if self["roles"] is not None:
+                self["roles"] = roles_of(self["roles"])
+        except (usage.UsageError, ValueError) as fault:
+            say(str(fault))
+            sys.exit(EXIT_USAGE)
+
+
+def makeService(options: Options) -> MultiService:
+    """The server; one line on stderr and the exit code of rule R36 for what cannot work."""
+    try:
+        config = load(Path(options["config"]) if options["config"] else None, os.environ)
+        app = App.make(reactor, config, options["roles"] or config.process.roles, os.environ)
+    except StartFault as fault:
+        for line in str(fault).splitlines():
+            say(line)
+        sys.exit(fault.exit_code)
+    globalLogPublisher.addObserver(app.logs)
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(app.reload))
+    app.logs.reopen_on_signal(reactor)
+    return app.server(_end_with)
+
+
+def _end_with(fault: StartFault) -> None:
+    """Stop, and leave with the fault's exit code once everything has ended."""
+    say(str(fault))
+    reactor.addSystemEventTrigger("after", "shutdown", os._exit, fault.exit_code)
+    reactor.callWhenRunning(reactor.stop)
