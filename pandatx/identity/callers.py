@@ -23,6 +23,8 @@ log = Logger()
 FqanReader = Callable[[Sequence[x509.Certificate]], tuple[str, ...]]
 
 _CACHE = "_pandatx_caller"
+STALE_CRL = "stale CRL"
+"""What net/tls.py leaves on a TLS connection whose chain was checked with a revocation list that is too old."""
 
 
 def no_fqans(chain: Sequence[x509.Certificate]) -> tuple[str, ...]:
@@ -80,7 +82,10 @@ class Callers:
         return Caller(address=address) if found is None else self._of_holder(found, chain, address)
 
     def of_request(self, request: Any) -> Caller:
-        """The caller of a twisted.web request, from its connection. TokenRejected for any Authorization header."""
+        """The caller of a twisted.web request, from its connection; the access log learns the name.
+
+        Raises TokenRejected for any Authorization header.
+        """
         if request.requestHeaders.hasHeader(b"authorization"):
             raise TokenRejected(_why_no_token(request.getHeader(b"authorization")))
         transport = request.transport
@@ -89,6 +94,7 @@ class Callers:
             known = self._of_connection(transport, peer_address(request.client))
             setattr(transport, _CACHE, known)
         caller = known.caller
+        request.caller_name = caller.name
         if known.until is not None and known.until <= self._clock.now():
             caller = Caller(address=caller.address)
         if caller.address in self._trusted_proxies:
@@ -100,6 +106,8 @@ class Callers:
         found = holder(chain) if chain else None
         if found is None:
             return _Known(Caller(address=address), None)
+        if _may_be_revoked(transport):
+            found = evolve(found, limited=True)
         return _Known(self._of_holder(found, chain, address), found.until)
 
     def _of_holder(self, found: Holder, chain: Sequence[x509.Certificate], address: str) -> Caller:
@@ -140,6 +148,12 @@ def peer_address(peer: Any) -> str:
 def _verified_chain(transport: Any) -> list[x509.Certificate]:
     read = getattr(getattr(transport, "getHandle", _nothing)(), "get_verified_chain", None)
     return (read(as_cryptography=True) or []) if read is not None else []
+
+
+def _may_be_revoked(transport: Any) -> bool:
+    """The revocation list of the caller's CA is too old to say: no secure calls then, but reports (rule R13)."""
+    read = getattr(transport.getHandle(), "get_app_data", _nothing)
+    return bool(read() == STALE_CRL)
 
 
 def _nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import time
 
 from attrs import frozen
@@ -41,7 +42,9 @@ def line(entry: Entry, now: float | None = None) -> str:
     )
 
 
+@lru_cache(maxsize=4096)
 def _text(raw: bytes) -> str:
+    """Methods, versions, agents and most paths are the same all day."""
     return _escaped(raw.decode("latin-1"))
 
 

@@ -47,6 +47,11 @@ class Counters:
     timed_out: int = 0
     lost: int = 0
 
+    @property
+    def bytes(self) -> int:
+        """In and out."""
+        return self.bytes_in + self.bytes_out
+
 
 @define
 class Connections:

@@ -11,7 +11,7 @@ from typing import IO
 
 from attrs import define, field
 
-from pandatx.errors import EXIT_PORT, StartFault
+from pandatx.errors import EXIT_CONFIGURATION, EXIT_PORT, StartFault
 
 BACKLOG = 1024
 _LOCK_NAME = "ports.lock"
@@ -47,8 +47,12 @@ class Ports:
         """Join the processes of this state directory; alone in it, what dead ones noted is forgotten."""
         if self._lock is not None or not self.share:
             return
-        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (self.state_dir / _LOCK_NAME).open("a+")
+        try:
+            self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = (self.state_dir / _LOCK_NAME).open("a+")
+        except OSError as fault:
+            line = f"[pandatx] state_dir {self.state_dir} cannot be used: {fault.strerror}"
+            raise StartFault(EXIT_CONFIGURATION, line) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock.truncate(0)

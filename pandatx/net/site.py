@@ -231,7 +231,7 @@ class PandaSite(_Site):  # type: ignore[misc]
             size=request.sentLength,
             referrer=request.getHeader(b"referer") or b"",
             agent=request.getHeader(b"user-agent") or b"",
-            request_id=request.request_id,
+            request_id=_answered_id(request),
             seconds=seconds,
             caller=request.caller_name,
         )
@@ -242,6 +242,12 @@ class PandaSite(_Site):  # type: ignore[misc]
         if self._watchers.access_log is not None:
             entry = Entry(address=address, method=method, uri=path, version=b"HTTP/1.1", status=status, size=size)
             self._watchers.access_log(line(entry))
+
+
+def _answered_id(request: Request) -> str:
+    """The id in the answer: the resource may have set one that its own log lines carry."""
+    found = request.responseHeaders.getRawHeaders(b"X-Request-Id")
+    return found[0].decode("ascii", "replace") if found else request.request_id
 
 
 def _segments(path: bytes) -> list[bytes]:

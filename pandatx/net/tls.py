@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +18,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer  # type: ignore[import-untyped]
 
 from pandatx.errors import EXIT_CERTIFICATE, StartFault
+from pandatx.identity.callers import STALE_CRL
 from pandatx.net.trust import Trust, read_trust, stamp
 
 log = Logger()
@@ -24,7 +27,7 @@ HostKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519Privat
 
 DEPTH = 10
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
-_NO_CRL_FOUND = 3
+_NO_CRL_FOUND, _CRL_HAS_EXPIRED = 3, 12
 _OPTIONS = SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
 
 
@@ -51,23 +54,30 @@ class ServerTLS:
     """
 
     _files: TLSFiles
+    _own: tuple[list[x509.Certificate], HostKey] | None = field(default=None, init=False)
     _context: SSL.Context | None = field(default=None, init=False)
     _stamp: tuple[tuple[str, int, int], ...] = field(default=(), init=False)
 
     def load(self) -> None:
         """Read key, certificate, CAs and CRLs. StartFault (exit 4) with one clear line if the server's own cannot be
-        read; then what was in force before remains."""
-        mark = self._mark()
-        certs, key = read_host(Path(self._files.host_cert), Path(self._files.host_key))
-        self._context = make_context(certs, key, self._read_trust())
-        self._stamp = mark
+        read."""
+        self._stamp = self._mark()
+        own = read_host(Path(self._files.host_cert), Path(self._files.host_key))
+        self._context = make_context(*own, self._read_trust())
+        self._own = own
 
     def reload(self) -> bool:
-        """Read everything again for connections to come; False, and a log line, if it cannot be, and the old holds."""
+        """Read everything again, for connections to come.
+
+        False, with a log line, if the server's own certificate or key cannot be used; then the old ones remain, beside
+        the new CAs and CRLs: a server that has given up root may no longer read its key.
+        """
         try:
             self.load()
         except StartFault as fault:
-            log.error("certificates are not reread, the old ones remain: {fault}", fault=str(fault))
+            log.error("the host certificate is not reread, the old one remains: {fault}", fault=str(fault))
+            if self._own is not None:
+                self._context = make_context(*self._own, self._read_trust())
             return False
         return True
 
@@ -145,7 +155,7 @@ def make_context(certs: list[x509.Certificate], key: HostKey, trust: Trust) -> S
         context.check_privatekey()
     except SSL.Error as fault:
         raise StartFault(EXIT_CERTIFICATE, f"OpenSSL refuses the host certificate: {_reason(fault)}") from None
-    context.set_verify(SSL.VERIFY_PEER, _tolerate_missing_crl if trust.crls else None)
+    context.set_verify(SSL.VERIFY_PEER, _judge(trust) if trust.crls else None)
     context.set_verify_depth(DEPTH)
     store = context.get_cert_store()
     if store is None:
@@ -155,9 +165,20 @@ def make_context(certs: list[x509.Certificate], key: HostKey, trust: Trust) -> S
     return context
 
 
-def _tolerate_missing_crl(connection: SSL.Connection, cert: crypto.X509, errno: int, depth: int, ok: int) -> bool:
-    """A CA without a revocation list here is trusted all the same; a certificate that a list names is not."""
-    return bool(ok) or errno == _NO_CRL_FOUND
+def _judge(trust: Trust) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
+    """What OpenSSL asks at each step. A CA without a list here is trusted; a list past its time holds for an hour more,
+    then the caller is taken for one who may be revoked; a certificate that a list names is refused."""
+
+    def verdict(connection: SSL.Connection, cert: crypto.X509, errno: int, depth: int, ok: int) -> bool:
+        if ok or errno == _NO_CRL_FOUND:
+            return True
+        if errno != _CRL_HAS_EXPIRED:
+            return False
+        if trust.is_stale(cert.to_cryptography().issuer, datetime.now(UTC)):
+            connection.set_app_data(STALE_CRL)
+        return True
+
+    return verdict
 
 
 def _http_1_1(connection: SSL.Connection, offered: list[bytes]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from attrs import frozen
@@ -12,12 +13,14 @@ from twisted.logger import Logger
 
 log = Logger()
 
+GRACE = timedelta(hours=1)
+NEVER = datetime.max.replace(tzinfo=UTC) - GRACE
 _CRL_BEGIN = b"-----BEGIN X509 CRL-----"
 
 
 @frozen
 class Trust:
-    """What client certificates are judged by. ``crls`` holds pairs of a list and whether it is out of date."""
+    """What client certificates are judged by."""
 
     authorities: tuple[x509.Certificate, ...]
     crls: tuple[x509.CertificateRevocationList, ...]
@@ -35,6 +38,11 @@ class Trust:
                 store.add_crl(crl)
             flags |= crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL
         store.set_flags(flags)
+
+    def is_stale(self, issuer: x509.Name, now: datetime) -> bool:
+        """Whether the newest list of a CA ran out more than an hour ago (rule R13)."""
+        ends = [crl.next_update_utc or NEVER for crl in self.crls if crl.issuer == issuer]
+        return bool(ends) and max(ends) + GRACE < now
 
 
 def read_trust(place: Path | None) -> Trust:

@@ -12,7 +12,7 @@ from twisted.web.http_headers import Headers
 from pandatx.clock import Clock
 from pandatx.errors import TokenRejected
 from pandatx.identity import authority, proxies
-from pandatx.identity.callers import Callers
+from pandatx.identity.callers import STALE_CRL, Callers
 from pandatx.identity.networks import Networks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,11 +29,14 @@ class Lists:
 
 
 class Transport:
-    def __init__(self, chain):
-        self.chain, self.reads = chain, 0
+    def __init__(self, chain, mark=None):
+        self.chain, self.reads, self.mark = chain, 0, mark
 
     def getHandle(self):
         return self
+
+    def get_app_data(self):
+        return self.mark
 
     def get_verified_chain(self, as_cryptography):
         self.reads += 1
@@ -133,6 +136,17 @@ def test_a_connection_that_outlives_its_proxy_is_nobodys(callers, time):
     assert callers.of_request(Request(transport)).authenticated
     time.advance(timedelta(hours=1).total_seconds())
     assert not callers.of_request(Request(transport)).authenticated
+
+
+def test_a_caller_who_may_be_revoked_may_report_but_not_call_securely(callers):
+    caller = callers.of_request(Request(Transport(chain(USER), STALE_CRL)))
+    assert (caller.authenticated, caller.secure) == (True, False)
+
+
+def test_the_access_log_learns_the_name(callers):
+    request = Request(Transport(chain(USER)))
+    callers.of_request(request)
+    assert request.caller_name == "John Doe"
 
 
 def test_plain_http_is_anonymous(callers):

@@ -92,8 +92,7 @@ def listeners(folder: Path, page=None, share=True, **changes) -> Listeners:
         ServerTLS(settings),
         Ports(folder / "state", share),
         reactor,
-        interface="127.0.0.1",
-        **rest,
+        **({"interface": "127.0.0.1"} | rest),
     )
 
 

@@ -12,6 +12,7 @@ from serving import Page, client_context, in_thread, listeners, until
 
 from pandatx.errors import EXIT_CONFIGURATION, EXIT_PORT, StartFault
 from pandatx.net.ports import Ports, holder
+from pandatx.net.site import Watchers
 from pandatx.net.user import give_up_root
 
 
@@ -218,6 +219,23 @@ def test_ports_of_dead_processes_are_forgotten(tmp_path):
     assert ports._noted() == set()
 
 
+async def test_an_ipv4_client_is_known_by_its_ipv4_address_on_a_socket_for_both_families(tmp_path):
+    lines = []
+    service = listeners(tmp_path, interface="", watchers=Watchers(access_log=lines.append))
+    service.startService()
+    try:
+        await in_thread(ask, service.numbers["http"], b"/x", None, b"close")
+    finally:
+        await service.stopService()
+    assert lines[0].startswith("127.0.0.1 - - [")
+
+
+def test_a_state_directory_that_cannot_be_made_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StartFault, match="state_dir .* cannot be used: Not a directory"):
+        Ports(tmp_path / "file" / "state").lock()
+
+
 def test_both_families_are_served_on_one_socket(tmp_path):
     with Ports(tmp_path, share=False).bind(0) as made:
         made.listen()
@@ -234,6 +252,7 @@ def test_giving_up_root_needs_a_user_and_a_group_that_exist():
 
 GIVE_UP = """
 import os
+from pandatx.net.site import Watchers
 from pandatx.net.user import give_up_root
 give_up_root("nobody")
 print(os.getresuid(), os.getresgid(), os.environ["USER"])

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from klein import Klein
 from serving import Page
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
@@ -346,3 +347,21 @@ def test_the_access_log_can_neither_be_forged_nor_made_to_tell_secrets():
     assert "client_name=x&token_key=***&y=1" in text
     assert "\n" not in text
     assert '"a\\x22 200 1\\x0a127.0.0.1 - - \\xff"' in text
+
+
+def test_a_klein_application_is_served_and_its_request_id_is_the_logged_one(clock, lines):
+    app = Klein()
+
+    @app.route("/api/<name>/<method>", methods=["POST"])
+    def answer(request, name, method):
+        request.setHeader(b"x-request-id", b"mine-1")
+        return f"{name} {method} {request.content.read().decode()}"
+
+    site = PandaSite(app.resource(), Connections(9, 9), clock, None, Watchers(access_log=lines.append))
+    client = Client(site)
+    assert client.send(post(b"/api/pilot%20x/acquire_jobs?a=1", b"body")).endswith(
+        b"pilot x acquire_jobs body\r\n0\r\n\r\n"
+    )
+    client.send(GET)
+    assert client.status == [200, 404]
+    assert " mine-1 " in lines[0]

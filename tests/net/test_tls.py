@@ -4,6 +4,7 @@ import http.client
 import socket
 import ssl
 import subprocess
+from datetime import timedelta
 
 import pytest
 from serving import CA, HOST, NOW, OTHER_CA, USER, client_context, in_thread, listeners, write_settings
@@ -87,6 +88,24 @@ async def test_a_revoked_user_and_their_proxies_are_refused(tmp_path, credential
 @pytest.mark.parametrize("credential", [USER, PROXY], ids=["user", "proxy"])
 async def test_a_revocation_list_leaves_others_alone(tmp_path, credential):
     assert (await ask(tmp_path, credential, prepare=revoke(HOST.cert)))[0] == 200
+
+
+@pytest.mark.parametrize(("age", "limited"), [(24.5, False), (26, True)])
+async def test_a_revocation_list_that_ran_out_holds_for_an_hour_and_then_refuses_secure_calls(tmp_path, age, limited):
+    def prepare(folder):
+        old = authority.make_crl(CA, [HOST.cert], NOW - timedelta(hours=age), days=1)
+        (folder / "ca.r0").write_bytes(old)
+
+    assert await ask(tmp_path, PROXY, prepare=prepare) == (200, f"{USER_DN} {limited}")
+
+
+async def test_a_revocation_list_that_ran_out_still_names_the_revoked(tmp_path):
+    def prepare(folder):
+        old = authority.make_crl(CA, [USER.cert], NOW - timedelta(days=3), days=1)
+        (folder / "ca.r0").write_bytes(old)
+
+    with pytest.raises((ssl.SSLError, OSError)):
+        await ask(tmp_path, PROXY, ssl.TLSVersion.TLSv1_2, prepare=prepare)
 
 
 async def test_a_ca_without_a_list_is_trusted_beside_one_that_has_a_list(tmp_path):
@@ -195,6 +214,19 @@ async def test_a_reload_changes_what_new_connections_see(tmp_path):
         (tmp_path / "hostkey.pem").write_bytes(new.key_pem())
         assert service.reload()
         assert await in_thread(serial_seen, port) == new.cert.serial_number
+    finally:
+        await service.stopService()
+
+
+async def test_authorities_are_reread_even_when_the_key_no_longer_can_be(tmp_path):
+    service = listeners(tmp_path)
+    service.startService()
+    (tmp_path / "hostkey.pem").unlink()
+    (tmp_path / "certificates" / "other.0").write_bytes(OTHER_CA.cert_pem())
+    assert not service.reload()
+    try:
+        context = client_context(tmp_path, OUTSIDER)
+        assert await in_thread(get, service.numbers["https"], context) == (200, "/CN=outsider False")
     finally:
         await service.stopService()
 
