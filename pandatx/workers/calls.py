@@ -9,7 +9,9 @@ from twisted.internet.defer import Deferred
 
 
 class CallError(Exception):
-    """A call to the pool that gave no result."""
+    """A call to the pool that gave no result; ``outcome`` is the word for it in metrics."""
+
+    outcome = "failed"
 
 
 class CallFailed(CallError):
@@ -23,9 +25,13 @@ class CallFailed(CallError):
 class CallTimedOut(CallError):
     """The call's time was over: its child was killed with everything it had started."""
 
+    outcome = "timed_out"
+
 
 class CallDied(CallError):
     """The child ended under the call, or the pool was stopped before the call was over."""
+
+    outcome = "died"
 
 
 @define(eq=False)
@@ -38,3 +44,8 @@ class Call:
     context: str
     outcome: Deferred[Any] = field(init=False)
     application: str = field(init=False, default="")
+
+    @property
+    def label(self) -> str:
+        """What the log calls it."""
+        return self.context or self.name

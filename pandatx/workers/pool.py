@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pandatx import metrics
 from pandatx.workers.calls import Call, CallDied, CallError, CallFailed, CallTimedOut
 from pandatx.workers.process import Child
 from pandatx.workers.user import ChildUser
@@ -64,7 +65,6 @@ class ProcessPool:
     _reactor: Any
     _settings: PoolSettings
     _on_kill: Callable[[str], Awaitable[None]] = _nothing_to_clear
-    tally: Counter[str] = field(init=False, factory=Counter)
     _open: bool = field(init=False, default=False)
     _children: list[Child] = field(init=False, factory=list)
     _waiting: deque[Call] = field(init=False, factory=deque)
@@ -77,6 +77,8 @@ class ProcessPool:
     async def start(self) -> None:
         """Start the children; done when all are ready, or when one could not be started (it is tried again)."""
         self._open = True
+        metrics.CHILDREN.labels("busy").set_function(lambda: self.status.busy)
+        metrics.CHILDREN.labels("idle").set_function(lambda: self.status.size - self.status.busy)
         up: Deferred[None] = Deferred()
         self._up = up
         for _ in range(self._settings.size):
@@ -104,7 +106,7 @@ class ProcessPool:
     async def call(self, name: str, *args: Any, timeout: float, context: str = "") -> Any:
         """Run the function "package.module:function" in a child and give its result; all values are JSON.
 
-        ``timeout`` counts in seconds from when a child takes the call; ``context`` goes with each line it prints.
+        ``timeout`` counts in seconds from when a child takes the call; ``context`` stands before each line it prints.
         Raises CallFailed with the exception's text, CallTimedOut, or CallDied. Cancelling the call kills its child.
         """
         if not self._open:
@@ -113,13 +115,26 @@ class ProcessPool:
         call.outcome = Deferred(lambda _: self._cancel(call))
         self._waiting.append(call)
         self._assign()
+        begun, outcome = self._reactor.seconds(), "cancelled"
         try:
             result = await call.outcome
+            outcome = "done"
         except CallError as fault:
-            self.tally[type(fault).__name__] += 1
+            outcome = fault.outcome
             raise
-        self.tally["done"] += 1
+        finally:
+            metrics.CALLS.labels(name, outcome).inc()
+            metrics.CALL_SECONDS.labels(name).observe(self._reactor.seconds() - begun)
         return result
+
+    def kill(self, context: str, why: str) -> None:
+        """End the calls of a context; their callers get CallDied(why) once what they left is cleared."""
+        for call in [call for call in self._waiting if call.context == context]:
+            self._waiting.remove(call)
+            call.outcome.errback(CallDied(why))
+        for child in list(self._children):
+            if child.call is not None and child.call.context == context:
+                child.kill(CallDied(why))
 
     @property
     def status(self) -> PoolStatus:
@@ -145,16 +160,19 @@ class ProcessPool:
         self._assign()
 
     def child_free(self, child: Child) -> None:
-        if child.old or not self._open:
+        if not self._open:
             child.retire()
+        elif child.old:
+            self._renew(child, "lifetime")
         elif child.memory_mb > self._settings.memory_mark:
             log.info("child {pid} holds {memory:.0f} MB: replaced", pid=child.pid, memory=child.memory_mb)
-            child.retire()
+            self._renew(child, "memory")
         self._assign()
 
     def child_gone(self, child: Child, call: Call | None, fault: CallError) -> None:
         self._children.remove(child)
         if call is not None:
+            metrics.CHILDREN_REPLACED.labels(fault.outcome).inc()
             self._bury(call, fault)
         if self._open:
             self._replace(child, fault)
@@ -195,7 +213,11 @@ class ProcessPool:
     def _grow_old(self, child: Child) -> None:
         child.old = True
         if child.idle:
-            child.retire()
+            self._renew(child, "lifetime")
+
+    def _renew(self, child: Child, why: str) -> None:
+        metrics.CHILDREN_REPLACED.labels(why).inc()
+        child.retire()
 
     def _cancel(self, call: Call) -> None:
         if call in self._waiting:
@@ -214,7 +236,7 @@ class ProcessPool:
         self._burials.add(clearing)
 
         def unclear(failure: Failure) -> None:
-            log.failure("{call}: its database sessions may live on", failure, call=call.name)
+            log.failure("{label}: its database sessions may live on", failure, label=call.label)
 
         def report(_: object) -> None:
             self._burials.discard(clearing)

@@ -173,16 +173,16 @@ class Child(ProcessProtocol):
         self._limit = None
         call = self.call
         if call:
-            log.warn("{call}: killed after {timeout:g} s", call=call.name, timeout=call.timeout, context=call.context)
-            self.kill(CallTimedOut(f"{call.name} took more than {call.timeout:g} s and was killed"))
+            log.warn("{label}: killed after {timeout:g} s", label=call.label, timeout=call.timeout, call=call.name)
+            self.kill(CallTimedOut(f"{call.label} took more than {call.timeout:g} s and was killed"))
         else:
             log.warn("child {pid} neither starts nor ends: killed", pid=self.pid)
             self.kill()
 
     def _say(self, line: str) -> None:
         call = self.call
-        name, context = (call.name, call.context) if call else ("child", "")
-        log.info("{call}: {line}", call=name, line=line, context=context, pid=self.pid)
+        name, label = (call.name, call.label) if call else ("", "child")
+        log.info("{label}: {line}", label=label, line=line, call=name, pid=self.pid)
 
     def _watch_clock(self, seconds: float) -> None:
         self._stop_clock()

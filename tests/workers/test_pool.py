@@ -257,13 +257,30 @@ async def test_a_cancelled_call_that_waits_is_never_begun_and_a_running_one_is_k
     assert await pool.call("acts:pid", timeout=10) != first
 
 
+async def test_the_calls_of_a_context_can_be_killed_and_the_reason_is_told_once_they_are_dead(pools):
+    asked = []
+
+    async def on_kill(application):
+        asked.append(application)
+
+    pool = await pools.start(on_kill)
+    calls = [ensureDeferred(pool.call("acts:sleep", 600, timeout=700, context="daemon x")) for _ in range(2)]
+    other = ensureDeferred(pool.call("acts:echo", 1, timeout=10, context="daemon y"))
+    pool.kill("daemon x", "its lock was lost")
+    for call in calls:
+        with pytest.raises(CallDied, match="its lock was lost"):
+            await call
+    assert len(asked) == 1
+    assert await other == 1
+
+
 async def test_printed_lines_go_to_the_log_under_the_name_of_their_call(pools, logged):
     pool = await pools.start()
     await pool.call("acts:speak", "one", timeout=10, context="run 7")
     await pool.call("acts:shout", 3, timeout=10)
     assert lines(logged, "acts:speak") == ["one", "err one"] or lines(logged, "acts:speak") == ["err one", "one"]
     assert lines(logged, "acts:shout") == ["yyy"]
-    assert {event["context"] for event in logged if event.get("line") == "one"} == {"run 7"}
+    assert {event["label"] for event in logged if event.get("line") == "one"} == {"run 7"}
 
 
 async def test_a_print_of_a_megabyte_is_logged_in_pieces_and_blocks_nothing(pools, logged):

@@ -1,0 +1,37 @@
+"""The daemons that live in this server, and how often they run unless the operator's file says otherwise."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class BuiltIn:
+    """A native daemon. ``ours`` runs whether or not the operator's [daemon] section names it (R42); times in seconds.
+
+    The code itself is given by app.py under the same name: an object with ``async def run(context)``.
+    """
+
+    name: str
+    period: float
+    timeout: float | None = None
+    sync: bool = False
+    loop: bool = False
+    ours: bool = True
+
+
+_ROWS: Final = (
+    # Of the PanDA daemon guide; they run when the operator names them.
+    BuiltIn(name="add_main", period=240, loop=True, ours=False),
+    BuiltIn(name="copyArchive", period=2400, sync=True, ours=False),
+    # Ours.
+    BuiltIn(name="share_statistics", period=60, sync=True),
+    BuiltIn(name="queue_loader", period=60),
+    BuiltIn(name="setup_rescue", period=60, sync=True),
+)
+CATALOGUE: Final = {row.name: row for row in _ROWS}
+
+# Where operators' files say that the scripts of the guide are.
+GUIDE_PACKAGE: Final = "pandaserver.daemons.scripts"

@@ -1,0 +1,122 @@
+"""The scheduler: all daemons on their clocks (design.md 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+from attrs import define, field
+from twisted.internet.defer import DeferredList, ensureDeferred
+from twisted.logger import Logger
+
+from pandatx.clock import Clock
+from pandatx.errors import NotFound
+from pandatx.scheduler.daemon import Daemon, DaemonState
+from pandatx.scheduler.locks import LockStore, SyncLock
+from pandatx.scheduler.timed import NotRun, TimedDaemon
+
+__all__ = ["NotRun", "Scheduler"]
+
+STOP_LIMIT = 20.0
+APART = 1.0
+
+log = Logger()
+
+
+def _no_jitter() -> float:
+    return 0.0
+
+
+@define(eq=False)
+class Scheduler:
+    """Runs daemons at their times.
+
+    ``holder`` is host-instance-pid: the lockedBy of sync daemons, at most 56 characters. ``jitter`` gives the part of a
+    second by which first starts are spread, so that servers that start together do not ask for the locks together.
+    ``faults`` are the entries of the operator's file that could not be read.
+    """
+
+    _clock: Clock
+    _locks: LockStore
+    _holder: str
+    _daemons: tuple[Daemon, ...]
+    faults: tuple[str, ...] = ()
+    _jitter: Callable[[], float] = _no_jitter
+    _timed: dict[str, TimedDaemon] = field(init=False, factory=dict)
+    _started: bool = field(init=False, default=False)
+
+    def start(self) -> None:
+        """Start all, a second apart (R35); a sync daemon that is not due waits for its time."""
+        self._started = True
+        for fault in self.faults:
+            log.error("{fault}", fault=fault)
+        self._add(self._daemons)
+
+    async def stop(self, seconds: float = STOP_LIMIT) -> None:
+        """Start nothing more. Scripts get ``seconds`` to end, then SIGKILL; native daemons end between two batches."""
+        self._started = False
+        await self._stop(self._timed.values(), seconds)
+
+    async def reload(self, daemons: tuple[Daemon, ...], faults: tuple[str, ...] = ()) -> None:
+        """Take over a new configuration: what is gone or changed ends its run first, the rest goes on."""
+        self.faults = faults
+        for fault in faults:
+            log.error("{fault}", fault=fault)
+        wanted = {daemon.name: daemon for daemon in daemons}
+        leaving = [timed for name, timed in self._timed.items() if wanted.get(name) != timed.daemon]
+        staying = set(self._timed) - {timed.daemon.name for timed in leaving}
+        self._daemons = daemons
+        await self._stop(leaving, STOP_LIMIT)
+        if self._started:
+            for timed in leaving:
+                del self._timed[timed.daemon.name]
+            self._add([daemon for daemon in daemons if daemon.name not in staying])
+
+    @property
+    def states(self) -> tuple[DaemonState, ...]:
+        """One record per daemon, by name."""
+        return tuple(self._timed[name].state for name in sorted(self._timed))
+
+    @property
+    def summary(self) -> str:
+        """For the status line: `12 ok, 1 late`."""
+        states = self.states
+        counts = {
+            "ok": sum(state.ok for state in states),
+            "late": sum(state.late for state in states),
+            "failed": sum(state.last_error is not None for state in states) + len(self.faults),
+            "paused": sum(state.condition == "paused" for state in states),
+        }
+        return ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "ok")
+
+    def pause(self, name: str) -> None:
+        """Begin no more runs of a daemon on this server; one under way goes on. Raises NotFound."""
+        self._find(name).paused = True
+
+    def resume(self, name: str) -> None:
+        """Let a paused daemon run again, at its next time. Raises NotFound."""
+        self._find(name).paused = False
+
+    async def run_now(self, name: str) -> DaemonState:
+        """Run a daemon now and give its state after. Raises NotFound, or NotRun when it runs already."""
+        timed = self._find(name)
+        await timed.run_now()
+        return timed.state
+
+    def _find(self, name: str) -> TimedDaemon:
+        if name not in self._timed:
+            raise NotFound(f"no daemon {name}")
+        return self._timed[name]
+
+    def _add(self, daemons: Iterable[Daemon]) -> None:
+        for place, daemon in enumerate(daemons):
+            timed = TimedDaemon(daemon, self._clock, self._lock_of)
+            self._timed[daemon.name] = timed
+            timed.start(place * APART + self._jitter())
+
+    def _lock_of(self, daemon: Daemon) -> SyncLock:
+        period = timedelta(seconds=daemon.period)
+        return SyncLock(self._locks, self._clock, daemon.name, self._holder, period)
+
+    async def _stop(self, leaving: Iterable[TimedDaemon], seconds: float) -> None:
+        await DeferredList([ensureDeferred(timed.stop(seconds)) for timed in leaving])

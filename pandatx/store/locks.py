@@ -1,0 +1,39 @@
+"""The lock rows of sync daemons, which older servers read too."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pandatx.store import queries
+from pandatx.store.database import Transaction
+
+_queries = queries.load(__file__)
+
+
+def component(daemon: str) -> str:
+    """The name of a daemon's lock row."""
+    return f"pandaD.{daemon}"
+
+
+async def take(
+    tx: Transaction, daemon: str, holder: str, start: datetime, free_before: datetime, may_repeat: bool
+) -> tuple[bool, datetime | None]:
+    """Whether the lock is the holder's now, and its time; no time when somebody took it at this very moment."""
+    result = await tx.run(
+        _queries.lock_take,
+        component=component(daemon),
+        holder=holder,
+        start=start,
+        free_before=free_before,
+        may_repeat=may_repeat,
+    )
+    if not result.rows:
+        return False, None
+    ours, locked_time = result.rows[0]
+    return ours, locked_time
+
+
+async def move(tx: Transaction, daemon: str, holder: str, locked_time: datetime) -> bool:
+    """Set the time of a lock; False when it is not the holder's."""
+    result = await tx.run(_queries.lock_move, component=component(daemon), holder=holder, locked_time=locked_time)
+    return result.count > 0
