@@ -40,7 +40,8 @@ class Placement:
     """What the server knows when it stores a submission.
 
     ``host`` is the caller's, ``node`` the server's. ``panda_ids`` and ``row_ids`` give as many ids as there are jobs
-    and files. ``user_ids`` is set where ``needs_user_counter`` says so, ``tasks`` are the caller's own tasks.
+    and files, ``guids`` one for each log file that has none. ``user_ids`` is set where ``needs_user_counter`` says so,
+    ``tasks`` are the caller's own tasks.
     """
 
     caller: Caller
@@ -51,6 +52,7 @@ class Placement:
     resource_types: Sequence[ResourceTypeRow]
     panda_ids: Iterator[int]
     row_ids: Iterator[int]
+    guids: Iterator[str] | None = None
     user_ids: UserIds | None = None
     standing: Standing = Standing()
     tasks: frozenset[int] = frozenset()
@@ -85,14 +87,18 @@ def prepare(jobs: Sequence[Job], placement: Placement, now: datetime) -> tuple[J
 
 
 def check(
-    jobs: Sequence[Job], caller: Caller, queues: Mapping[str, Queue], tasks: frozenset[int] = frozenset()
+    jobs: Sequence[Job],
+    caller: Caller,
+    queues: Mapping[str, Queue],
+    tasks: frozenset[int] = frozenset(),
+    first: int = 0,
 ) -> None:
-    """Refuse a submission as a whole, with the job's index and the field named.
+    """Refuse a submission as a whole, with the job's index, counted from ``first``, and the field named.
 
     Raises UnknownQueue for a job without a queue or with one that is not known, NotPermitted for a label or a task
     that is not the caller's to use, BadRequest for a value that cannot be stored.
     """
-    for index, job in enumerate(jobs):
+    for index, job in enumerate(jobs, first):
         where = f"jobs[{index}]"
         check_job(job, where)
         if job.computing_site is None or job.computing_site not in queues:
@@ -135,8 +141,13 @@ def place(jobs: Sequence[Job], placement: Placement, now: datetime) -> tuple[Job
 
     The jobs must have passed ``check``. Raises UnknownQueue if a queue has gone since.
     """
+    return tuple(placing(jobs, placement, now))
+
+
+def placing(jobs: Sequence[Job], placement: Placement, now: datetime) -> Iterator[Job]:
+    """``place`` one job at a time, for a caller that lets others in between."""
     if not jobs:
-        return ()
+        return
     caller = placement.caller
     vo, country_group = _groups(caller.fqans)
     for name, text, width in (("prodUserID", caller.dn, 250), ("prodUserName", caller.name, 60), ("VO", vo, 32)):
@@ -159,7 +170,8 @@ def place(jobs: Sequence[Job], placement: Placement, now: datetime) -> tuple[Job
         country_group=country_group,
         task_id=builds + ((len(jobs) - builds) << 1),
     )
-    return tuple([_placed(job, index, placement, shared) for index, job in enumerate(jobs)])
+    for index, job in enumerate(jobs):
+        yield _placed(job, index, placement, shared)
 
 
 def _placed(job: Job, index: int, placement: Placement, shared: _Shared) -> Job:
@@ -197,7 +209,8 @@ def _placed(job: Job, index: int, placement: Placement, shared: _Shared) -> Job:
     if job.job_name is not None and "$ORIGINPANDAID" in job.job_name:
         values["job_name"] = job.job_name.replace("$ORIGINPANDAID", str(job.parent_id or panda_id))
     row_ids = placement.row_ids
-    values["files"] = tuple([_placed_file(file, job, next(row_ids), replaced) for file in job.files])
+    guids = placement.guids
+    values["files"] = tuple([_placed_file(file, job, next(row_ids), replaced, guids) for file in job.files])
     return Job(**values)
 
 
@@ -262,7 +275,7 @@ class _Placeholders:
         return text if self.task is None else text.replace("$JEDITASKID", self.task)
 
 
-def _placed_file(file: JobFile, job: Job, row_id: int, replaced: _Placeholders) -> JobFile:
+def _placed_file(file: JobFile, job: Job, row_id: int, replaced: _Placeholders, guids: Iterator[str] | None) -> JobFile:
     values: dict[str, Any] = dict(zip(SETTABLE_OF_FILE, file_values(file), strict=True))
     values["row_id"] = row_id
     values["panda_id"] = int(replaced.panda)
@@ -272,6 +285,8 @@ def _placed_file(file: JobFile, job: Job, row_id: int, replaced: _Placeholders) 
             raise BadRequest(f"lfn {file.lfn[:60]}", f"is longer than {LFN_WIDTH} characters")
     if file.status not in ("ready", "cached"):
         values["status"] = "unknown"
+    if guids is not None and file.type == "log" and not file.guid:
+        values["guid"] = next(guids)
     if job.jedi_task_id is not None:
         values["jedi_task_id"] = job.jedi_task_id
         values["dataset_id"] = file.dataset_id

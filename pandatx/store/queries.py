@@ -74,9 +74,15 @@ class Queries:
 
 def load(module: str, **fragments: str) -> Queries:
     """The queries of the .sql file beside ``module`` (its ``__file__``), with ``fragments`` put in."""
-    text = Path(module).with_suffix(".sql").read_text(encoding="utf-8")
-    parts = _NAME.split(text)[1:]
-    return Queries({name: _parse(name, body, fragments) for name, body in zip(parts[::2], parts[1::2], strict=True)})
+    path = Path(module).with_suffix(".sql")
+    parts = _NAME.split(path.read_text(encoding="utf-8"))[1:]
+    # Sessions know a query by its name, so it carries that of its file.
+    return Queries(
+        {
+            name: _parse(f"{path.stem}_{name}", body, fragments)
+            for name, body in zip(parts[::2], parts[1::2], strict=True)
+        }
+    )
 
 
 def _parse(name: str, body: str, fragments: dict[str, str]) -> Query:
