@@ -23,6 +23,7 @@ from pandatx.domain.requests import JobRequest
 from pandatx.domain.summary import QueueSummary, Ticket
 from pandatx.errors import DatabaseAway, RoleRequired
 from pandatx.identity.names import compact_name
+from pandatx.metrics import JOBS_GIVEN_BACK, JOBS_SENT
 from pandatx.services.batching import Batcher
 from pandatx.services.facts import Facts
 from pandatx.store import dispatch as store
@@ -130,11 +131,7 @@ class Dispatch:
             raise RoleRequired(NO_ROLE)
         if request.timeout <= 10:  # the time budget of reference/wire.md 2.1.1: none is left to look for a job
             return Acquired()
-        acquired = await self._line.submit(self._asking(caller, request, gone))
-        if acquired.jobs:
-            names = " ".join(str(job.panda_id) for job in acquired.jobs)
-            log.info("{queue}: sent {jobs} to {node}", queue=request.site_name, jobs=names, node=request.node)
-        return acquired
+        return await self._line.submit(self._asking(caller, request, gone))
 
     async def give_back(self, acquired: Acquired) -> None:
         """Activate again the jobs of an answer of which no byte has left the server (rule R3)."""
@@ -144,6 +141,7 @@ class Dispatch:
             "dispatch.give_back", self._give_back, acquired.jobs, acquired.claimed_at
         )
         self.activated(back)
+        JOBS_GIVEN_BACK.inc(len(back))
         log.info("gave back {n} jobs whose answer was not delivered", n=len(back))
 
     def activated(self, jobs: Iterable[Job]) -> None:
@@ -210,9 +208,14 @@ class Dispatch:
         return await self._answers(line, fault)
 
     async def _answers(self, line: Sequence[_Asking], fault: Exception | None) -> list[Acquired | Exception]:
-        whole = await store.complete(self._database, [job for asking in line for job in asking.got])
+        got_all = [job for asking in line for job in asking.got]
+        whole = await store.complete(self._database, got_all) if got_all else []
         jobs = {job.panda_id: job for job in whole}
         secrets = await self._secrets(whole)
+        if jobs:
+            JOBS_SENT.inc(len(jobs))
+            sent = " ".join(f"{job.panda_id}@{job.computing_site}" for job in whole)
+            log.info("sent {n} jobs: {sent}", n=len(jobs), sent=sent)
         answers: list[Acquired | Exception] = []
         for asking in line:
             if not asking.got:
