@@ -232,7 +232,7 @@ async def test_an_ipv4_client_is_known_by_its_ipv4_address_on_a_socket_for_both_
 
 def test_a_state_directory_that_cannot_be_made_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StartFault, match="state_dir .* cannot be used: Not a directory"):
+    with pytest.raises(StartFault, match=r"state_dir .* cannot be used: Not a directory"):
         Ports(tmp_path / "file" / "state").lock()
 
 
