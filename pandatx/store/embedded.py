@@ -44,10 +44,15 @@ _PASSING = ("lock file", "still in use")
 
 
 def home_directory(state_dir: Path, shared: Path = SHARED_HOME) -> Path:
-    """Where the cluster of a server lies: with its state, or for root where another user can reach it (rule R34)."""
-    if os.geteuid() != 0:
-        return state_dir / "postgresql"
-    return shared / hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:16]
+    """Where the cluster of a server lies: with its state, or for root where another user can reach it (rule R34).
+
+    One that is there stays where it is, so that a server which gives up being root, or begins to be, keeps its data.
+    """
+    inside = state_dir.resolve() / "postgresql"
+    outside = shared / hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:16]
+    if (inside / "data").is_dir():
+        return inside
+    return outside if os.geteuid() == 0 or (outside / "data").is_dir() else inside
 
 
 def _pass_over_cancelling(failure: Failure) -> None:
@@ -132,7 +137,8 @@ class EmbeddedPostgres:
             if await self._in_thread(clear, home):
                 self._postmaster = Postmaster()
                 command = home.command()
-                self._reactor.spawnProcess(self._postmaster, command[0], command, env=environment(), path="/")
+                # without a path: then Twisted spawns instead of forking, and a signal that comes early is not lost
+                self._reactor.spawnProcess(self._postmaster, command[0], command, env=environment())
                 if await self._comes_up(home, self._postmaster):
                     return
                 why = self._postmaster.last_words
@@ -242,7 +248,7 @@ class Postmaster(ProcessProtocol):
 
     def send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessExitedAlready):
-            self.transport.signalProcess(number.name.removeprefix("SIG"))
+            self.transport.signalProcess(int(number))
 
     def _say(self, line: str) -> None:
         troubled = any(f" {word}: " in f" {line}" for word in _TROUBLE)

@@ -80,10 +80,13 @@ def open_home(root: Path, bindir: Path | None = None) -> Home:
     root = root.resolve()
     data = root / "data"
     exists = data.is_dir()
-    if os.geteuid() != 0:
-        account = own_account()
-    else:
-        account = account_of(data) if exists else service_account()
+    account = account_of(data) if exists else service_account()
+    if os.geteuid() not in (0, account.uid):
+        raise StartFault(
+            EXIT_DATABASE,
+            f"the database in {data} belongs to {account.name}, and the server runs as {own_account().name}: "
+            f"give it to {own_account().name} (chown -R {own_account().name} {root}), or set dbhost",
+        )
     major = int((data / "PG_VERSION").read_text()) if exists else None
     installation = readable_for(account, choose(major) if bindir is None else installation_at(bindir))
     return Home(root=root, account=account, installation=installation)
@@ -250,8 +253,13 @@ def _make_socket_dir(home: Home) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o644)
+    """A new file in place of the old one, whoever that belonged to and wherever it pointed."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(text)
+    new.rename(path)
 
 
 def _quoted(value: str) -> str:

@@ -27,7 +27,10 @@ SHARED_HOME = Path("/var/lib/pandatx")
 
 # Runs in a process of its own before PostgreSQL does: a session of its own, so that Ctrl-C at a terminal reaches the
 # server only; another user; a signal at the death of the parent, and none left behind if that happened already.
+# An interrupt that Python has only noted would be lost in the exec, hence the default for it.
 _LAUNCHER = """
+import _signal
+_signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 import ctypes, os, sys
 parent, uid, gid, at_death, *command = sys.argv[1:]
 os.setsid()

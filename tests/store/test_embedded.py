@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from pandatx.errors import EXIT_DATABASE, StartFault
 from pandatx.store import installation
 from pandatx.store.cluster import Cluster
-from pandatx.store.embedded import EmbeddedPostgres, Postmaster
+from pandatx.store.embedded import EmbeddedPostgres, Postmaster, home_directory
 from pandatx.store.home import FILES, ident_text, occupants, open_home, settings, settings_text
 
 SERVER = """
@@ -131,6 +131,18 @@ async def test_stop_then_start_finds_the_same_data(place: Path) -> None:
         await second.stop()
 
 
+async def test_one_that_hangs_is_ended_all_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pandatx.store.embedded.FAST", 0.1)
+    monkeypatch.setattr("pandatx.store.embedded.IMMEDIATE", 0.1)
+    postgres = embedded(place)
+    await postgres.start()
+    assert postgres.pid is not None
+    os.kill(postgres.pid, signal.SIGSTOP)
+    await postgres.stop()
+    assert not postgres.running
+    await until(lambda: not occupants(postgres.home.data))
+
+
 async def test_stop_in_the_middle_of_a_first_start_leaves_nothing_running(place: Path) -> None:
     postgres = embedded(place)
     started = ensureDeferred(postgres.start())
@@ -210,6 +222,39 @@ async def test_a_stranded_server_on_the_data_is_told_to_go(place: Path) -> None:
         assert stranded.wait(10) == 0
     finally:
         await again.stop()
+
+
+async def test_data_that_lie_with_the_state_stay_there_when_the_server_becomes_root(place: Path) -> None:
+    cluster = Cluster(place / "state" / "postgresql", durable=True)
+    cluster.start()
+    await deferToThread(ask, cluster.dsn(), "CREATE TABLE kept AS SELECT 47 AS value")
+    cluster.stop()
+    postgres = embedded(place)
+    dsn = await postgres.start()
+    try:
+        assert await deferToThread(ask, dsn, "SELECT value FROM kept") == 47
+    finally:
+        await postgres.stop()
+
+
+def test_data_that_root_made_elsewhere_are_not_passed_over_for_an_empty_database(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    outside = home_directory(place / "state", place / "shared")
+    assert outside.parent == place / "shared"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert home_directory(place / "state", place / "shared") == place / "state" / "postgresql"
+    (outside / "data").mkdir(parents=True)
+    assert home_directory(place / "state", place / "shared") == outside
+
+
+def test_data_of_another_user_are_one_clear_fault(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "home" / "data").mkdir(parents=True)
+    (place / "home" / "data" / "PG_VERSION").write_text("18\n")
+    monkeypatch.setattr(os, "geteuid", lambda: pwd.getpwnam("daemon").pw_uid)
+    with pytest.raises(StartFault, match="the server runs as daemon"):
+        open_home(place / "home")
 
 
 async def test_data_of_a_version_that_is_not_installed_are_one_clear_fault(place: Path) -> None:
