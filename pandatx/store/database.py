@@ -6,7 +6,7 @@ a cancelled statement keeps its error, and libpq's blocking cancel runs in a thr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -434,3 +434,8 @@ def conninfo_of(settings: DatabaseSettings) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def in_batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """``items`` cut into runs of at most ``size``."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
