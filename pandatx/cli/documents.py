@@ -63,8 +63,8 @@ schedconfig_cache_dir = {p.home}/cache/schedconfig
 auth_config = {p.home}/auth
 CRIC_URL_SCHEDCONFIG = {queues}
 CRIC_URL_DDMENDPOINTS = {endpoints}
-adder_plugins = any:pandatx.plugins.local:LocalAdder
-setupper_plugins = any:pandatx.plugins.local:LocalSetupper
+adder_plugins = any:pandatx.plugins.local:Adder
+setupper_plugins = any:pandatx.plugins.local:Setupper
 ; Whole names, whole DNs or whole parts of DNs. Who holds production.pem may do everything.
 production_dns = {production}
 pilot_owners = {pilot}
