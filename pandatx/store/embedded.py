@@ -25,10 +25,13 @@ from pandatx.errors import EXIT_DATABASE, StartFault
 from pandatx.metrics import POSTGRES_RESTARTS
 from pandatx.store.home import DATABASE, ROLE, Home, accepts, clear, create_database, machine_settings, make, open_home
 from pandatx.store.installation import SHARED_HOME, environment
+from pandatx.store.statedir import Lock, StateDirectory
 
 log = Logger()
 
 T = TypeVar("T")
+
+LOCK = "postgresql"
 
 POLL, LONGEST_POLL = 0.03, 1.0
 """Seconds between two looks whether PostgreSQL lets us in; more and more of them, since recovery may take minutes."""
@@ -68,7 +71,7 @@ _PREFIX = re.compile(r"\S*\[(\d+)\] ")
 
 @define(eq=False)
 class EmbeddedPostgres:
-    """The cluster of the state directory ``state_dir``, whose lock the caller holds (rule R9).
+    """The cluster of the state directory ``state_dir``, one server's at a time by a lock there (rule R9).
 
     ``users`` are the users of this machine who may come in beside the server's own, such as daemon scripts' uname.
     """
@@ -81,11 +84,13 @@ class EmbeddedPostgres:
     _connections: int = field(default=200, kw_only=True)
     _home: Home | None = field(default=None, init=False)
     _postmaster: Postmaster | None = field(default=None, init=False)
+    _lock: Lock | None = field(default=None, init=False)
     _work: Deferred[None] | None = field(default=None, init=False)
     restarts: int = field(default=0, init=False)
 
     async def start(self) -> str:
         """Come back with the DSN when it accepts connections; StartFault (exit 6) when it cannot."""
+        self._lock = self._hold()
         self._work = ensureDeferred(self._start())
         await self._work
         self._work = ensureDeferred(self._keep_up())
@@ -98,6 +103,8 @@ class EmbeddedPostgres:
             self._work.cancel()
         if self._postmaster is not None:
             await self._end(self._postmaster)
+        if self._lock is not None:
+            self._lock.release()
 
     @property
     def home(self) -> Home:
@@ -116,6 +123,18 @@ class EmbeddedPostgres:
     def dsn(self, dbname: str = DATABASE, user: str = ROLE) -> str:
         """What libpq connects with; it stays the same over restarts."""
         return self.home.dsn(dbname, user)
+
+    def _hold(self) -> Lock:
+        state = StateDirectory(self._state_dir)
+        state.make()
+        lock = state.lock(LOCK)
+        if lock is None:
+            raise StartFault(
+                EXIT_DATABASE,
+                f"the embedded PostgreSQL of {self._state_dir} belongs to another server ({state.holder(LOCK)}): "
+                "stop that one, or set dbhost to run several",
+            )
+        return lock
 
     def _prepare(self) -> Home:
         try:

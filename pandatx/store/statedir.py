@@ -60,7 +60,7 @@ class StateDirectory:
     def lock(self, name: str) -> Lock | None:
         """The lock ``name`` of this directory, or None while another process (or another Lock) holds it.
 
-        A server asks for ``server`` to own the embedded database, and for ``daemon`` to run the scheduler.
+        ``postgresql`` is the embedded database's, ``daemon`` the scheduler's.
         """
         descriptor = os.open(self._lock_file(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -195,6 +195,20 @@ async def test_both_killed_at_once_it_starts_again_although_the_pid_file_names_a
         await postgres.stop()
 
 
+async def test_a_second_server_on_the_state_directory_is_refused_and_leaves_the_first_alone(place: Path) -> None:
+    first = embedded(place)
+    dsn = await first.start()
+    try:
+        pid = first.pid
+        with pytest.raises(StartFault, match="belongs to another server") as fault:
+            await embedded(place).start()
+        assert fault.value.exit_code == EXIT_DATABASE
+        assert await deferToThread(ask, dsn, "SELECT 1") == 1
+        assert first.pid == pid
+    finally:
+        await first.stop()
+
+
 async def test_it_has_a_session_of_its_own_so_that_a_terminals_interrupt_passes_it_by(place: Path) -> None:
     postgres = embedded(place)
     await postgres.start()
@@ -229,6 +243,7 @@ async def test_data_that_lie_with_the_state_stay_there_when_the_server_becomes_r
     cluster.start()
     await deferToThread(ask, cluster.dsn(), "CREATE TABLE kept AS SELECT 47 AS value")
     cluster.stop()
+    os.chown(place / "state", cluster.home.account.uid, -1)
     postgres = embedded(place)
     dsn = await postgres.start()
     try:
