@@ -19,6 +19,7 @@ from pandatx.identity import authority, names, proxies
 from pandatx.identity.roles import Roles
 from pandatx.net.tls import ServerTLS
 from pandatx.net.trust import read_trust
+from pandatx.plugins import registry
 
 
 def pandatx(*arguments):
@@ -86,6 +87,13 @@ def test_the_configuration_is_read_without_a_fault_or_a_warning(home):
     ):
         assert folder.is_dir()
         assert folder.is_relative_to(home)
+
+
+def test_its_plugins_are_the_local_ones(home):
+    jobs = load(home / "panda_server.cfg", {}).jobs
+    for role, entries in (("adder", jobs.adder_plugins), ("setupper", jobs.setupper_plugins)):
+        ours = registry.resolve([(entry.vos, entry.target, entry.group) for entry in entries], role)
+        assert ours.for_vo("anything") == f"pandatx.plugins.local:{role.capitalize()}"
 
 
 def test_the_roles_are_those_of_the_certificates(home):
