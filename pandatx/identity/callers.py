@@ -23,8 +23,8 @@ log = Logger()
 FqanReader = Callable[[Sequence[x509.Certificate]], tuple[str, ...]]
 
 _CACHE = "_pandatx_caller"
-STALE_CRL = "stale CRL"
-"""What net/tls.py leaves on a TLS connection whose chain was checked with a revocation list that is too old."""
+STALE_CRL = "_pandatx_stale_crl"
+"""What net/tls.py sets on the transport of a client whose chain was checked with a revocation list that is too old."""
 
 
 def no_fqans(chain: Sequence[x509.Certificate]) -> tuple[str, ...]:
@@ -106,7 +106,8 @@ class Callers:
         found = holder(chain) if chain else None
         if found is None:
             return _Known(Caller(address=address), None)
-        if _may_be_revoked(transport):
+        if getattr(transport, STALE_CRL, False):
+            # The list cannot say whether the caller was revoked: no secure calls then, but reports (rule R13).
             found = evolve(found, limited=True)
         return _Known(self._of_holder(found, chain, address), found.until)
 
@@ -148,12 +149,6 @@ def peer_address(peer: Any) -> str:
 def _verified_chain(transport: Any) -> list[x509.Certificate]:
     read = getattr(getattr(transport, "getHandle", _nothing)(), "get_verified_chain", None)
     return (read(as_cryptography=True) or []) if read is not None else []
-
-
-def _may_be_revoked(transport: Any) -> bool:
-    """The revocation list of the caller's CA is too old to say: no secure calls then, but reports (rule R13)."""
-    read = getattr(transport.getHandle(), "get_app_data", _nothing)
-    return bool(read() == STALE_CRL)
 
 
 def _nothing() -> None:

@@ -133,7 +133,9 @@ class Listeners(Service):
         if not self._bound:
             self.bind()
         limits = self._limits or SiteLimits(
-            header_timeout=self._settings.header_timeout, body_timeout=self._settings.body_timeout
+            header_timeout=self._settings.header_timeout,
+            body_timeout=self._settings.body_timeout,
+            upload_dir=self._ports.upload_dir(),
         )
 
         def site(resource: IResource) -> PandaSite:

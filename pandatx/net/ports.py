@@ -61,6 +61,10 @@ class Ports:
         fcntl.flock(lock, fcntl.LOCK_SH)
         self._lock = lock
 
+    def upload_dir(self) -> Path | None:
+        """Where large bodies are kept while they come in: not /tmp, which may be memory."""
+        return self.state_dir if os.access(self.state_dir, os.W_OK | os.X_OK) else None
+
     def release(self) -> None:
         """Leave the processes of this state directory."""
         if self._lock is not None:

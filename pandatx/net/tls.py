@@ -18,7 +18,8 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer  # type: ignore[import-untyped]
 
 from pandatx.errors import EXIT_CERTIFICATE, StartFault
-from pandatx.identity.callers import STALE_CRL
+from pandatx.identity.callers import STALE_CRL, peer_address
+from pandatx.identity.names import slash_dn
 from pandatx.net.trust import Trust, read_trust, stamp
 
 log = Logger()
@@ -28,6 +29,19 @@ HostKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519Privat
 DEPTH = 10
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
 _NO_CRL_FOUND, _CRL_HAS_EXPIRED = 3, 12
+_REASONS = {
+    9: "it is not valid yet",
+    10: "it has expired",
+    18: "it is self-signed",
+    19: "its CA is not among those in ca_dir",
+    20: "its CA is not among those in ca_dir",
+    21: "its CA is not among those in ca_dir",
+    22: "its chain is longer than 10",
+    23: "it is revoked",
+    24: "it is no CA, yet it has signed another: a proxy of the legacy Globus kind? Only RFC 3820 proxies are taken",
+    40: "it is a proxy, and proxies are not taken",
+}
+_REASONS[79] = _REASONS[24]
 _OPTIONS = SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
 
 
@@ -155,7 +169,7 @@ def make_context(certs: list[x509.Certificate], key: HostKey, trust: Trust) -> S
         context.check_privatekey()
     except SSL.Error as fault:
         raise StartFault(EXIT_CERTIFICATE, f"OpenSSL refuses the host certificate: {_reason(fault)}") from None
-    context.set_verify(SSL.VERIFY_PEER, _judge(trust) if trust.crls else None)
+    context.set_verify(SSL.VERIFY_PEER, _judge(trust))
     context.set_verify_depth(DEPTH)
     store = context.get_cert_store()
     if store is None:
@@ -167,16 +181,23 @@ def make_context(certs: list[x509.Certificate], key: HostKey, trust: Trust) -> S
 
 def _judge(trust: Trust) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
     """What OpenSSL asks at each step. A CA without a list here is trusted; a list past its time holds for an hour more,
-    then the caller is taken for one who may be revoked; a certificate that a list names is refused."""
+    then the caller is taken for one who may be revoked; a refusal is a log line with the reason."""
 
     def verdict(connection: SSL.Connection, cert: crypto.X509, errno: int, depth: int, ok: int) -> bool:
-        if ok or errno == _NO_CRL_FOUND:
+        if ok or (errno == _NO_CRL_FOUND and trust.crls):
             return True
-        if errno != _CRL_HAS_EXPIRED:
-            return False
-        if trust.is_stale(cert.to_cryptography().issuer, datetime.now(UTC)):
-            connection.set_app_data(STALE_CRL)
-        return True
+        protocol = connection.get_app_data()  # Twisted leaves the transport there
+        if errno == _CRL_HAS_EXPIRED:
+            if protocol is not None and trust.is_stale(cert.to_cryptography().issuer, datetime.now(UTC)):
+                setattr(protocol, STALE_CRL, True)
+            return True
+        log.info(
+            "{address}: the certificate of {dn} is refused: {why}",
+            address="" if protocol is None else peer_address(protocol.getPeer()),
+            dn=slash_dn(cert.to_cryptography()),
+            why=_REASONS.get(errno, f"OpenSSL's error {errno}"),
+        )
+        return False
 
     return verdict
 

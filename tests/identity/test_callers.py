@@ -29,14 +29,11 @@ class Lists:
 
 
 class Transport:
-    def __init__(self, chain, mark=None):
-        self.chain, self.reads, self.mark = chain, 0, mark
+    def __init__(self, chain):
+        self.chain, self.reads = chain, 0
 
     def getHandle(self):
         return self
-
-    def get_app_data(self):
-        return self.mark
 
     def get_verified_chain(self, as_cryptography):
         self.reads += 1
@@ -139,7 +136,9 @@ def test_a_connection_that_outlives_its_proxy_is_nobodys(callers, time):
 
 
 def test_a_caller_who_may_be_revoked_may_report_but_not_call_securely(callers):
-    caller = callers.of_request(Request(Transport(chain(USER), STALE_CRL)))
+    transport = Transport(chain(USER))
+    setattr(transport, STALE_CRL, True)
+    caller = callers.of_request(Request(transport))
     assert (caller.authenticated, caller.secure) == (True, False)
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from serving import CA, HOST, NOW, OTHER_CA, USER, client_context, in_thread, listeners, write_settings
+from twisted.logger import capturedLogs
 
 from pandatx.errors import EXIT_CERTIFICATE, StartFault
 from pandatx.identity import authority
@@ -70,6 +71,33 @@ IMPOSTOR = authority._signed(
 async def test_a_certificate_that_does_not_verify_ends_the_handshake(tmp_path, credential):
     with pytest.raises((ssl.SSLError, OSError)):
         await ask(tmp_path, credential, ssl.TLSVersion.TLSv1_2)
+
+
+LEGACY = authority._signed(
+    authority._builder(
+        authority.dn_to_name(f"{USER_DN}/CN=proxy"), USER.cert.subject, USER.key, NOW, PROXY.cert.not_valid_after_utc
+    ),
+    USER.key,
+    USER,
+)
+
+
+@pytest.mark.parametrize(
+    ("credential", "why"),
+    [
+        (LEGACY, "legacy Globus kind? Only RFC 3820 proxies are taken"),
+        (OUTSIDER, "its CA is not among those in ca_dir"),
+    ],
+    ids=["legacy proxy", "of another CA"],
+)
+async def test_a_refusal_is_logged_with_address_name_and_reason(tmp_path, credential, why):
+    with capturedLogs() as events:
+        with pytest.raises((ssl.SSLError, OSError)):
+            await ask(tmp_path, credential, ssl.TLSVersion.TLSv1_2)
+    (said,) = [event for event in events if event.get("why")]
+    assert why in said["why"]
+    assert said["address"] == "127.0.0.1"
+    assert said["dn"] == USER_DN if credential is LEGACY else "/CN=outsider"
 
 
 def revoke(*certs):
