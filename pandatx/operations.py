@@ -11,16 +11,16 @@ from attrs import define, field
 from pandatx import metrics
 from pandatx.clock import Clock
 from pandatx.config import OpsSettings
-from pandatx.errors import PandaError
 from pandatx.net.connections import Counters
 from pandatx.ops.health import Finding, Health
-from pandatx.ops.lag import LIMIT, LagGauge
+from pandatx.ops.lag import LagGauge
 from pandatx.ops.manhole import Manhole
 from pandatx.ops.metrics import OperatorsPort, operators_pages
 from pandatx.ops.notifier import Notifier
 from pandatx.ops.status import Figures, StatusLine
+from pandatx.ops.vitals import DatabaseWatch
 from pandatx.scheduler.loop import Scheduler
-from pandatx.store import schema
+from pandatx.store import vitals
 from pandatx.store.database import Database
 from pandatx.store.statedir import Lock, StateDirectory
 
@@ -42,6 +42,7 @@ class Operations:
     namespace: Mapping[str, object]
     schema_text: str = "not checked"
     lag: LagGauge = field(init=False)
+    watch: DatabaseWatch = field(init=False)
     health: Health = field(init=False)
     notifier: Notifier = field(init=False)
     _line: StatusLine = field(factory=StatusLine)
@@ -51,20 +52,27 @@ class Operations:
 
     def __attrs_post_init__(self) -> None:
         self.lag = LagGauge(self.clock)
+        self.watch = DatabaseWatch(self.clock, lambda: vitals.look(self.database))
         self.health = Health(
-            self.clock, {"database": self._database, "daemons": self._daemons, "lag": self._lag, "schema": self._schema}
+            self.clock,
+            {
+                "database": self.watch.check,
+                "daemons": self._daemons,
+                "lag": self.lag.check,
+                "schema": self._schema,
+            },
         )
         self.notifier = Notifier(self.reactor, self.environ, self.status)
         for database in (self.database, self.background):
             metrics.POOL_SESSIONS.labels(database.name, "busy").set_function(partial(_busy, database))
             metrics.POOL_WAITING.labels(database.name).set_function(partial(_waiting, database))
-        metrics.DATABASE_UP.set_function(lambda: float(self.database.up))
 
     async def start(self) -> None:
         """The metrics port and the manhole; the first process of a state directory has the ports as configured."""
         self._first = self.state.lock("operators")
         first = self._first is not None
         self.lag.start()
+        self.watch.start()
         self._port = OperatorsPort(self.reactor, self.settings.metrics_address, operators_pages(self.health), first)
         self._port.start()
         if self.settings.manhole_port is not None and self.settings.manhole_keys is not None:
@@ -82,6 +90,7 @@ class Operations:
     async def stop(self) -> None:
         """Close both."""
         self.lag.stop()
+        self.watch.stop()
         if self._manhole is not None:
             await self._manhole.stop()
         if self._port is not None:
@@ -114,24 +123,12 @@ class Operations:
         )
         return self._line.text(figures, self.clock.seconds())
 
-    async def _database(self) -> Finding:
-        try:
-            found = await self.database.statement("health.database", schema.SQL.writable, patience=1.0)
-        except PandaError as error:
-            return Finding(name="database", ok=False, text=str(error))
-        writable = bool(found.scalar())
-        return Finding(name="database", ok=writable, text="" if writable else "read only")
-
     async def _daemons(self) -> Finding:
         scheduler = self.scheduler()
         if scheduler is None:
             return Finding(name="daemons", ok=True, text="not run by this process", vital=False)
         ok = not scheduler.faults and all(state.ok or state.late for state in scheduler.states)
         return Finding(name="daemons", ok=ok, text=scheduler.summary, vital=False)
-
-    async def _lag(self) -> Finding:
-        worst = self.lag.worst
-        return Finding(name="lag", ok=worst <= LIMIT, text=f"{worst * 1000:.0f} ms", vital=False)
 
     async def _schema(self) -> Finding:
         return Finding(name="schema", ok=self.schema_text.endswith("passed"), text=self.schema_text)

@@ -2,10 +2,6 @@
 -- Whether anybody is there.
 SELECT 1
 
--- name: writable
--- Whether this database takes changes.
-SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'
-
 -- name: columns
 -- Every column of the given schemas.
 SELECT table_schema, table_name, column_name FROM information_schema.columns WHERE table_schema = ANY(%(schemas)s)
