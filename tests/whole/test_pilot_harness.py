@@ -19,6 +19,7 @@ from pilot import (
     Pilot,
     Place,
     hashed_authorities,
+    lives,
     obtain,
     takes_base_urls,
     transformation,
@@ -42,9 +43,21 @@ class StandIn(ThreadingHTTPServer):
         self.jobs: list[dict[str, Any]] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.subjects: list[str] = []
+        self.command = "NULL"
+        self.called = threading.Condition()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         return
+
+    def wait_for_state(self, state: str, timeout: float) -> dict[str, Any]:
+        """The report that says so, once it has come."""
+
+        def found() -> list[dict[str, Any]]:
+            return [fields for name, fields in self.calls if name == "updateJob" and fields["state"] == state]
+
+        with self.called:
+            assert self.called.wait_for(found, timeout), self.updates()
+            return found()[-1]
 
     def updates(self) -> list[str]:
         return [fields["state"] for name, fields in self.calls if name == "updateJob"]
@@ -68,10 +81,12 @@ class Handler(BaseHTTPRequestHandler):
         as_json = "json" in self.headers.get("Content-Type", "")
         fields = json.loads(body) if as_json else dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True))
         method = self.path.rsplit("/", 1)[1]
-        self.server.calls.append((method, fields))
+        with self.server.called:
+            self.server.calls.append((method, fields))
+            self.server.called.notify_all()
         certificate = self.connection.getpeercert()  # type: ignore[attr-defined]
         self.server.subjects.append(str(certificate and certificate["subject"]))
-        answer: dict[str, Any] = {"StatusCode": 0, "command": "NULL"}
+        answer: dict[str, Any] = {"StatusCode": 0, "command": self.server.command}
         if method == "getJob":
             answer = {"StatusCode": 0, **self.server.jobs.pop(0)} if self.server.jobs else {"StatusCode": 20}
         wants_json = "json" in self.headers.get("Accept", "")
@@ -130,8 +145,7 @@ def run_one_job(server: StandIn, source: Path, directory: Path) -> None:
         assert pilot.wait_for_jobs(1, 90) == {4711: "finished"}, pilot.log
     assert server.updates()[0] == "starting" and server.updates()[-1] == "finished"
     assert any("pilot" in subject for subject in server.subjects)
-    final = next(fields for name, fields in reversed(server.calls) if name == "updateJob")
-    report = json.loads(final["xml"])
+    report = json.loads(server.wait_for_state("finished", 1)["xml"])
     assert set(report) == {"out.txt", "job.log.tgz"} and report["out.txt"]["fsize"] == 6
     assert [path.read_text() for path in (server.home / "storage").rglob("out.txt")] == ["hello\n"]
 
@@ -145,6 +159,32 @@ def test_the_pilot_of_pypi_takes_a_job_to_finished(stand_in: StandIn, tmp_path: 
 @pytest.mark.long
 def test_the_pilot_of_a_checkout_takes_a_job_to_finished(stand_in: StandIn, tmp_path: Path) -> None:
     run_one_job(stand_in, obtain(os.environ["PILOT"], CACHE), tmp_path / "pilot")
+
+
+def kill_running_job(server: StandIn, source: Path, directory: Path) -> None:
+    place = place_of(server)
+    marker = server.home / "payload.pid"
+    shell = f"echo $$ > {marker}; sleep 600; touch out.txt"
+    server.jobs.append(job(transformation(source, place, init.TRANSFORM), shell))
+    with Pilot(source, place, directory, heartbeat=5) as pilot:
+        pilot.wait_for("monitor loop #3:", 60)
+        payload = int(marker.read_text())
+        assert lives(payload)
+        server.command = "tobekilled"
+        # A killed job gets no summary in the log: the pilot reports, and goes home.
+        assert int(server.wait_for_state("failed", 60)["pilotErrorCode"]) == 1144
+        if takes_base_urls(source):  # the older one ends the shell around the payload only
+            assert not lives(payload)
+
+
+@pytest.mark.long
+def test_tobekilled_fails_the_job_of_the_pilot_of_pypi(stand_in: StandIn, tmp_path: Path) -> None:
+    kill_running_job(stand_in, obtain(None, CACHE), tmp_path / "pilot")
+
+
+@pytest.mark.long
+def test_tobekilled_ends_the_payload_of_the_pilot_of_a_checkout(stand_in: StandIn, tmp_path: Path) -> None:
+    kill_running_job(stand_in, obtain(os.environ["PILOT"], CACHE), tmp_path / "pilot")
 
 
 def test_authorities_are_found_by_the_hash_of_their_name(stand_in: StandIn) -> None:
