@@ -1,0 +1,415 @@
+"""Ending jobs by their final reports (reference/lifecycle.md 2.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+import attrs
+import psycopg2
+from attrs import Factory, define, field, frozen
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pandatx import metrics
+from pandatx.clock import Clock
+from pandatx.domain.conclusion import Conclusion, PluginResult, conclude
+from pandatx.domain.job import Job, JobFile
+from pandatx.domain.report import FileReport, ReportOutcome, interpret, stale
+from pandatx.errors import PandaError
+from pandatx.services.builds import Builds
+from pandatx.store import archive as jobs_store
+from pandatx.store import reports as store
+from pandatx.store.archive import Change
+from pandatx.store.columns import SEPARATE
+from pandatx.store.database import Database, Transaction
+from pandatx.store.reports import FREE_AFTER, Report
+from pandatx.workers.calls import CallDied, CallError, CallFailed
+
+log = Logger()
+
+TOGETHER: Final = 100
+"""Reports in one batch."""
+SLOW: Final = 1.0
+"""Seconds after which a batch is left to its plugin, and the next one is begun beside it."""
+MOST_SLOW: Final = 8
+LOOK: Final = 10.0
+"""Seconds between looks for what others left (rule R17)."""
+RENEWAL: Final = 180.0
+"""Seconds between renewals of the locks while a plugin runs (rule R8)."""
+CALL_LIMIT: Final = 600.0
+"""Seconds for one call of a plugin, with a whole batch."""
+_RETRY_HELD: Final = timedelta(seconds=2)
+_RETRY_REFUSED: Final = timedelta(minutes=1)
+_CALL: Final = "pandatx.plugins.run:add"
+
+_JOB_NAMES: Final = tuple(each.name for each in attrs.fields(Job) if each.name not in {*SEPARATE, "files"})
+_FILE_NAMES: Final = tuple(each.name for each in attrs.fields(JobFile))
+_REPORT_NAMES: Final = tuple(each.name for each in attrs.fields(FileReport))
+
+
+class Pool(Protocol):
+    """workers.pool, as far as it is called here."""
+
+    async def call(self, name: str, *args: Any, timeout: float, context: str = "") -> Any: ...
+
+
+class Closing(Protocol):
+    """services.closer, as far as it is called here."""
+
+    async def close(self, jobs: Sequence[Job]) -> None: ...
+
+
+@frozen(kw_only=True)
+class Item:
+    """A report in hand, and what it says of its job."""
+
+    report: Report
+    job: Job
+    outcome: ReportOutcome
+
+
+@define
+class _Ending:
+    """How the reports of a batch ended."""
+
+    concluded: list[tuple[Item, Conclusion, Change]] = Factory(list)
+    later: list[tuple[Report, datetime]] = Factory(list)
+    dropped: list[Report] = Factory(list)
+
+
+@define(eq=False)
+class Adder:
+    """Judge final reports, with the plugin of the job's VO, and archive their jobs in batches.
+
+    ``target_of`` gives the plugin "module:Class" for (VO, cloud); ``owner`` names this server in the reports' locks
+    and is the same after a restart, so that a restarted server goes on at once with what it had in hand.
+    ``noted`` is told of the nodes that job reports describe.
+    """
+
+    _database: Database
+    _clock: Clock
+    _pool: Pool
+    _target_of: Callable[[str, str], str]
+    _plugin_settings: Mapping[str, Any]
+    _closer: Closing
+    _owner: str
+    _noted: Callable[[Job, ReportOutcome], Awaitable[None]] | None = None
+    _call_limit: float = CALL_LIMIT
+    _builds: Builds = field(init=False)
+    _woken: bool = False
+    _looping: bool = False
+    _stopped: bool = False
+    _timer: Any = None
+    _taking: DeferredLock = field(factory=DeferredLock)
+    _working: set[int] = field(factory=set)
+    _running: set[Deferred[int]] = field(factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self._builds = Builds(self._database, self._clock)
+
+    def start(self) -> None:
+        """Begin to look by itself."""
+        self._look()
+
+    async def stop(self) -> None:
+        """Begin no more batches, and wait for those that run."""
+        self._stopped = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        await DeferredList([_done(running) for running in self._running])
+
+    def wake(self) -> None:
+        """A final report was stored: look at once."""
+        self._woken = True
+        if not self._looping and not self._stopped:
+            self._looping = True
+            Deferred.fromCoroutine(self._loop())
+
+    async def run_once(self, limit: int = TOGETHER) -> int:
+        """Work on up to ``limit`` free reports; how many were taken. Raises DatabaseAway, Busy."""
+        taken, items = await self._taking.run(self._take_some, limit)
+        renewal = self._renew_later([item.report.panda_id for item in items])
+        try:
+            await _all(self._work(target, group) for target, group in self._by_target(items).items())
+        finally:
+            renewal()
+            self._working.difference_update(item.report.panda_id for item in items)
+        return taken
+
+    # The loop
+
+    def _look(self) -> None:
+        self._timer = self._clock.reactor.callLater(LOOK, self._look)
+        self.wake()
+
+    async def _loop(self) -> None:
+        try:
+            while self._woken and not self._stopped and len(self._running) < MOST_SLOW:
+                self._woken = False
+                running = Deferred.fromCoroutine(self._guarded())
+                self._running.add(running)
+                running.addCallback(self._over, running)
+                await self._soon(running)
+        finally:
+            self._looping = False
+
+    async def _guarded(self) -> int:
+        """A batch of the loop; what goes wrong is told, and tried again with the next look."""
+        try:
+            return await self.run_once()
+        except (PandaError, psycopg2.Error) as error:
+            log.warn("final reports wait: {error}", error=error)
+        except Exception:
+            log.failure("a batch of final reports")
+        return 0
+
+    def _over(self, taken: int, running: Deferred[int]) -> int:
+        self._running.discard(running)
+        if taken >= TOGETHER or self._woken:
+            self.wake()
+        return taken
+
+    def _soon(self, running: Deferred[int]) -> Deferred[None]:
+        """Fires when the batch is over, or has become slow."""
+        waited: Deferred[None] = Deferred()
+
+        def fire() -> None:
+            if not waited.called:
+                waited.callback(None)
+
+        timer = self._clock.reactor.callLater(SLOW, fire)
+
+        def over(taken: int) -> int:
+            if timer.active():
+                timer.cancel()
+            fire()
+            return taken
+
+        running.addCallback(over)
+        return waited
+
+    def _renew_later(self, ids: Sequence[int]) -> Callable[[], None]:
+        """Renew the locks of reports until what is returned is called."""
+
+        timers: list[Any] = []
+
+        def due() -> None:
+            timers[:] = [self._clock.reactor.callLater(RENEWAL, due)]
+            renewing = Deferred.fromCoroutine(
+                self._database.transaction("adder.renew", store.renew, ids, self._owner, self._clock.now())
+            )
+            renewing.addErrback(lambda failure: log.warn("locks not renewed: {f}", f=failure.getErrorMessage()))
+
+        def end() -> None:
+            timers.pop().cancel()
+
+        timers.append(self._clock.reactor.callLater(RENEWAL, due))
+        return end
+
+    # Taking
+
+    async def _take_some(self, limit: int) -> tuple[int, list[Item]]:
+        """One at a time, since a report of ours that is not in ``_working`` counts as left over."""
+        taken, items = await self._database.transaction("adder.take", self._take, limit)
+        self._working.update(item.report.panda_id for item in items)
+        return taken, items
+
+    async def _take(self, tx: Transaction, limit: int) -> tuple[int, list[Item]]:
+        reports = await store.take(tx, self._owner, list(self._working), self._clock.now(), limit)
+        if not reports:
+            return 0, []
+        ids = sorted({report.panda_id for report in reports})
+        jobs = await jobs_store.read(tx, ids)
+        metadata = await store.metadata(tx, list(jobs)) if jobs else {}
+        items, useless = [], []
+        for report in reports:
+            job = jobs.get(report.panda_id)
+            why = stale(job, report.attempt_nr)
+            if job is None or why is not None:
+                log.info("job {id}: its final report has no effect: {why}", id=report.panda_id, why=why)
+                useless.append(report)
+            else:
+                outcome = interpret(job, report.status, report.data, metadata.get(job.panda_id))
+                items.append(Item(report=report, job=job, outcome=outcome))
+        await store.drop(tx, useless)
+        return len(reports), items
+
+    def _by_target(self, items: Iterable[Item]) -> dict[str, list[Item]]:
+        groups: dict[str, list[Item]] = {}
+        for item in items:
+            target = "" if item.outcome.fatal else self._target_of(item.job.vo or "", item.job.cloud or "")
+            groups.setdefault(target, []).append(item)
+        return groups
+
+    # Working
+
+    async def _work(self, target: str, items: Sequence[Item]) -> None:
+        """Ask the plugin, and write how the jobs end. When it was killed, each job is tried alone."""
+        answers: dict[int, PluginResult] = {}
+        if target:
+            try:
+                answers = await self._ask(target, items)
+            except CallError as fault:
+                if isinstance(fault, CallDied) and self._stopped:
+                    return
+                if len(items) > 1 and not isinstance(fault, CallFailed):
+                    log.warn(
+                        "adder plugin {target}: {fault}; its jobs are tried one by one", target=target, fault=fault
+                    )
+                    await self._one_by_one(target, items)
+                    return
+                answers = {item.job.panda_id: PluginResult.crashed(str(fault)) for item in items}
+        await self._finish([(item, answers.get(item.job.panda_id)) for item in items])
+
+    async def _one_by_one(self, target: str, items: Sequence[Item]) -> None:
+        await _all(self._work(target, [item]) for item in items)
+
+    async def _ask(self, target: str, items: Sequence[Item]) -> dict[int, PluginResult]:
+        jobs = [_for_plugin(item) for item in items]
+        context = f"adder {items[0].job.panda_id}" + (f" and {len(items) - 1} more" if len(items) > 1 else "")
+        found = await self._pool.call(
+            _CALL, target, jobs, self._plugin_settings, timeout=self._call_limit, context=context
+        )
+        answers = {answer["panda_id"]: _result(answer) for answer in found}
+        silent = PluginResult.crashed("it gave no answer for the job")
+        return {item.job.panda_id: answers.get(item.job.panda_id, silent) for item in items}
+
+    async def _finish(self, answered: Sequence[tuple[Item, PluginResult | None]]) -> None:
+        try:
+            ending = await self._database.transaction("adder.conclude", self._conclude, answered)
+        except psycopg2.Error as error:
+            if len(answered) > 1:  # a row that is refused fails alone
+                for one in answered:
+                    await self._finish([one])
+                return
+            item = answered[0][0]
+            log.error("job {id}: its end is refused: {error}", id=item.job.panda_id, error=error)
+            await self._database.transaction(
+                "adder.release", store.release, [(item.report, self._free_in(_RETRY_REFUSED))], self._owner
+            )
+            return
+        await self._follow(ending)
+
+    async def _conclude(self, tx: Transaction, answered: Sequence[tuple[Item, PluginResult | None]]) -> _Ending:
+        ending, now = _Ending(), self._clock.now()
+        before = {item.job.panda_id: item.job for item, _ in answered}
+        rows = await jobs_store.lock_again(tx, before)
+        held = frozenset[int]()
+        if len(rows) < len(before):
+            held = await jobs_store.alive(tx, [panda_id for panda_id in before if panda_id not in rows])
+        ours = await store.still_ours(tx, list(before), self._owner)
+        for item, answer in answered:
+            if item.report.key not in ours:
+                log.warn("job {id}: another server works on its report", id=item.job.panda_id)
+            elif item.job.panda_id in held:
+                ending.later.append((item.report, self._free_in(_RETRY_HELD)))
+            else:
+                _judge(ending, item, rows.get(item.job.panda_id), answer, now)
+        await self._write(tx, ending, now)
+        return ending
+
+    async def _write(self, tx: Transaction, ending: _Ending, now: datetime) -> None:
+        await jobs_store.archive(tx, [change for _, end, change in ending.concluded if end.archives], now)
+        await jobs_store.keep(tx, [change for _, end, change in ending.concluded if not end.archives], now)
+        await jobs_store.wire_builds(
+            tx, [(change.job, end.library_guids) for _, end, change in ending.concluded if end.library_guids]
+        )
+        await store.drop(tx, ending.dropped)
+        await store.release(tx, ending.later, self._owner)
+
+    async def _follow(self, ending: _Ending) -> None:
+        """What comes after the commit: nothing of it can undo the jobs' ends."""
+        ended = []
+        for item, conclusion, change in ending.concluded:
+            after = change.after
+            log.info("job {id}: {status}", id=after.panda_id, status=conclusion.status)
+            if conclusion.archives:
+                metrics.JOBS_ENDED.labels(conclusion.status).inc()
+            ended.append(after)
+            if self._noted is not None and (item.outcome.worker_node or item.outcome.worker_node_gpus):
+                await self._try(self._noted(after, item.outcome))
+        if ended:
+            await self._try(self._closer.close(ended))
+        if broken := [job for job in ended if job.prod_source_label == "panda" and job.job_status == "failed"]:
+            await self._try(self._builds.failed(broken))
+
+    async def _try(self, work: Awaitable[Any]) -> None:
+        try:
+            await work
+        except (PandaError, psycopg2.Error) as error:
+            log.warn("after the end of jobs: {error}", error=error)
+
+    def _free_in(self, time: timedelta) -> datetime:
+        """The lockedTime of a report that is to be taken again after ``time``."""
+        return self._clock.now() - FREE_AFTER + time
+
+
+def _judge(ending: _Ending, item: Item, job: Job | None, answer: PluginResult | None, now: datetime) -> None:
+    why = stale(job, item.report.attempt_nr)
+    if job is None or why is not None:
+        log.info("job {id}: its final report has no effect: {why}", id=item.job.panda_id, why=why)
+        ending.dropped.append(item.report)
+        return
+    conclusion = conclude(job, item.outcome, answer, item.report.stored_at, now)
+    if conclusion.retry_locked_time is not None:
+        text = answer.error if answer is not None else None
+        log.info("job {id}: the adder plugin asks to come again: {text}", id=job.panda_id, text=text)
+        ending.later.append((item.report, conclusion.retry_locked_time))
+        return
+    change = Change(
+        job=job,
+        changes=conclusion.changes | {"job_status": conclusion.status},
+        file_changes=conclusion.file_changes,
+        new_files=conclusion.new_files,
+        logged=conclusion.changed,
+    )
+    ending.concluded.append((item, conclusion, change))
+
+
+def _for_plugin(item: Item) -> dict[str, Any]:
+    """The job as the report leaves it, and the report, as JSON values."""
+    job = item.outcome.applied_to(item.job)
+    values: dict[str, Any] = {name: getattr(job, name) for name in _JOB_NAMES}
+    values["files"] = [{name: getattr(each, name) for name in _FILE_NAMES} for each in job.files]
+    reported = {lfn: _reported(each) for lfn, each in item.outcome.reported.items()}
+    return {"job": values, "report": reported, "status": item.outcome.status}
+
+
+def _reported(each: FileReport) -> dict[str, Any]:
+    found = {name: value for name in _REPORT_NAMES if (value := getattr(each, name)) is not None}
+    if each.checksum is not None and each.checksum.startswith("ad:"):
+        found["adler32"] = each.checksum.removeprefix("ad:")
+    return found
+
+
+def _result(answer: Mapping[str, Any]) -> PluginResult:
+    return PluginResult(
+        result=answer["result"],
+        error=answer.get("error"),
+        transferring=tuple(answer.get("transferring") or ()),
+        merging=tuple(answer.get("merging") or ()),
+    )
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all of them at once, and raise the first fault when all are done."""
+    done: list[tuple[bool, Any]] = await DeferredList(
+        [Deferred.fromCoroutine(work) for work in works], consumeErrors=True
+    )
+    for _, result in done:
+        if isinstance(result, Failure):
+            result.raiseException()
+
+
+def _done(running: Deferred[int]) -> Deferred[None]:
+    done: Deferred[None] = Deferred()
+
+    def over(taken: int) -> int:
+        done.callback(None)
+        return taken
+
+    running.addCallback(over)
+    return done

@@ -1,0 +1,59 @@
+"""Jobs behind a build that has failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from pandatx.clock import Clock
+from pandatx.domain.job import Job
+from pandatx.store import archive as store
+from pandatx.store.archive import Change
+from pandatx.store.database import Database, Transaction, in_batches
+
+log = Logger()
+
+_TOGETHER: Final = 20
+_KILLED: Final = 100
+
+
+@frozen
+class Builds:
+    """Cancel what can never run, since what it needs will not be built."""
+
+    _database: Database
+    _clock: Clock
+
+    async def failed(self, builds: Sequence[Job]) -> int:
+        """Cancel the jobs that wait for the outputs of these failed builds; how many."""
+        waiting = await self._database.transaction("builds.behind", store.behind_builds, builds)
+        n = 0
+        for ids in in_batches(waiting, _TOGETHER):
+            n += await self._database.transaction("builds.cancel", self._cancel, ids)
+        if n:
+            log.info("cancelled {n} jobs behind a failed build", n=n)
+        return n
+
+    async def _cancel(self, tx: Transaction, ids: Sequence[int]) -> int:
+        now = self._clock.now()
+        jobs = await store.lock_defined(tx, ids)
+        changes = [
+            Change(job=job, changes=_cancelled(now), file_changes=store.outputs_failed(job)) for job in jobs.values()
+        ]
+        await store.archive(tx, changes, now)
+        return len(changes)
+
+
+def _cancelled(now: datetime) -> dict[str, Any]:
+    return {
+        "job_status": "cancelled",
+        "task_buffer_error_code": _KILLED,
+        "task_buffer_error_diag": "killed since an associated build job failed",
+        "modification_time": now,
+        "state_change_time": now,
+        "end_time": now,
+    }

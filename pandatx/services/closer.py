@@ -1,0 +1,58 @@
+"""Closing the destination blocks of jobs that have ended (reference/lifecycle.md 2.9)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from pandatx.clock import Clock
+from pandatx.domain.closing import BlockAction, BlockVerdict, close_block
+from pandatx.domain.conclusion import destination_blocks
+from pandatx.domain.job import Job
+from pandatx.store import closing as store
+from pandatx.store.closing import Block
+from pandatx.store.database import Database
+
+log = Logger()
+
+
+@frozen
+class Closer:
+    """Close a block when none of its files is to come any more.
+
+    Called after the commit that ended the jobs: of several servers that end a block's last jobs, the last one sees
+    all files settled. ``activate`` is called with the name of a closed block that other jobs read.
+    """
+
+    _database: Database
+    _clock: Clock
+    _activate: Callable[[str], Awaitable[object]]
+
+    async def close(self, jobs: Sequence[Job]) -> None:
+        """Look at the destination blocks of jobs that have ended, or gone over to transferring."""
+        owners = {name: job for job in jobs for name in destination_blocks(job.files)}
+        if not owners:
+            return
+        found = await store.blocks(self._database, sorted(owners))
+        verdicts = {name: _judge(job, name, found) for name, job in owners.items()}
+        statuses = {
+            name: verdict.status
+            for name, verdict in verdicts.items()
+            if verdict.action is BlockAction.CLOSE and verdict.status is not None
+        }
+        if not statuses:
+            return
+        closed = await self._database.transaction("closer.close", store.close, statuses, self._clock.now())
+        for name in sorted(closed):
+            log.info("block {name} is {status}", name=name, status=statuses[name])
+            if verdicts[name].activates:
+                await self._activate(name)
+
+
+def _judge(job: Job, name: str, found: Mapping[str, Block]) -> BlockVerdict:
+    block = found.get(name)
+    if block is None:
+        return close_block(job, name, None, 0)
+    return close_block(job, name, block.status, int(block.waiting))

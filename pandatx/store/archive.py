@@ -1,0 +1,193 @@
+"""Ending jobs: locking them, moving them to the archive in batches, changing those that go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from attrs import evolve, frozen
+
+from pandatx.domain.job import Job, JobFile
+from pandatx.store import columns
+from pandatx.store.columns import FILE, JOB, JOB_ATTRIBUTE, json_rows
+from pandatx.store.database import Result, Transaction
+from pandatx.store.queries import load
+
+CHANGED: Final = (
+    "job_status modification_time state_change_time start_time end_time command_to_pilot job_sub_status "
+    "pilot_error_code pilot_error_diag exe_error_code exe_error_diag sup_error_code sup_error_diag ddm_error_code "
+    "ddm_error_diag job_dispatcher_error_code job_dispatcher_error_diag task_buffer_error_code task_buffer_error_diag "
+    "n_output_data_files output_file_bytes"
+).split()
+"""The attributes of a job that its end can change."""
+_FILE_CHANGED: Final = ("guid", "lfn", "status", "fsize", "md5sum", "checksum")
+_OUTPUTS: Final = frozenset(("output", "log"))
+
+_NEW_FILE: Final = {name: how for name, how in FILE.items() if name != "row_id"}
+
+SQL = load(
+    __file__,
+    columns=columns.names(JOB),
+    changed=", ".join(JOB[name][0] for name in CHANGED),
+    typed=", ".join(f"{JOB[name][0]} {JOB[name][1]}" for name in CHANGED),
+    moved=columns.renamed(JOB, pandaid="j.pandaid", **{JOB[name][0]: f"v.{JOB[name][0]}" for name in CHANGED}),
+    assignments=", ".join(f"{JOB[name][0]} = v.{JOB[name][0]}" for name in CHANGED),
+    file_columns=columns.names(FILE),
+    file_typed=", ".join(f"{FILE[name][0]} {FILE[name][1]}" for name in ("row_id", *_FILE_CHANGED)),
+    file_assignments=", ".join(
+        f"{FILE[name][0]} = coalesce(w.{FILE[name][0]}, f.{FILE[name][0]})" for name in _FILE_CHANGED
+    ),
+    new_file_columns=columns.names(_NEW_FILE),
+    new_file_values=columns.renamed(_NEW_FILE, fsize="coalesce(fsize, 0)"),
+    new_file_typed=columns.typed(_NEW_FILE),
+)
+
+
+@frozen(kw_only=True)
+class Change:
+    """What becomes of a job that the transaction has locked.
+
+    ``job`` is as it was, with its files; ``changes`` are attributes of CHANGED, None meaning NULL; ``file_changes`` is
+    by row_id. ``logged``: a row in jobs_statuslog.
+    """
+
+    job: Job
+    changes: Mapping[str, Any]
+    file_changes: Mapping[int, Mapping[str, Any]]
+    new_files: tuple[JobFile, ...] = ()
+    logged: bool = True
+
+    @property
+    def after(self) -> Job:
+        """The job as the change leaves it."""
+        files = tuple(evolve(each, **self.file_changes.get(each.row_id, {})) for each in self.job.files)
+        return evolve(self.job, **self.changes, files=files + self.new_files)
+
+
+def outputs_failed(job: Job) -> dict[int, dict[str, Any]]:
+    """The file changes of a job whose outputs and logs do not count."""
+    return {each.row_id: {"status": "failed"} for each in job.files if each.type in _OUTPUTS}
+
+
+async def lock(tx: Transaction, ids: Sequence[int]) -> dict[int, Job]:
+    """The active jobs that nobody else holds, locked, with their files."""
+    return await with_files(tx, _jobs(await tx.run(SQL.lock, ids=list(ids))))
+
+
+async def lock_defined(tx: Transaction, ids: Sequence[int]) -> dict[int, Job]:
+    """The jobs not activated yet that nobody else holds, locked, with their files."""
+    return await with_files(tx, _jobs(await tx.run(SQL.lock_defined, ids=list(ids))))
+
+
+async def lock_again(tx: Transaction, jobs: Mapping[int, Job]) -> dict[int, Job]:
+    """Those of the jobs that are still active and that nobody else holds, locked, as they are by now."""
+    result = await tx.run(SQL.lock_again, ids=list(jobs))
+    names = [JOB_ATTRIBUTE[column] for column in result.columns]
+    return {row[0]: evolve(jobs[row[0]], **dict(zip(names, row, strict=True))) for row in result.rows}
+
+
+async def wait_for(tx: Transaction, ids: Sequence[int], seconds: float) -> None:
+    """Wait at most so long for those that hold the jobs, and hold them then."""
+    await tx.run(SQL.lock_wait, milliseconds=str(int(seconds * 1000)))
+    await tx.run(SQL.wait_active, ids=list(ids))
+    await tx.run(SQL.wait_defined, ids=list(ids))
+
+
+async def alive(tx: Transaction, ids: Sequence[int]) -> frozenset[int]:
+    """Those of the jobs that are not archived."""
+    return frozenset((await tx.run(SQL.alive, ids=list(ids))).column("pandaid"))
+
+
+async def read(tx: Transaction, ids: Sequence[int]) -> dict[int, Job]:
+    """Active jobs with their files, not locked."""
+    return await with_files(tx, _jobs(await tx.run(SQL.read, ids=list(ids))))
+
+
+async def with_files(tx: Transaction, jobs: Mapping[int, Job]) -> dict[int, Job]:
+    """The jobs with their files."""
+    if not jobs:
+        return {}
+    result = await tx.run(SQL.files, ids=list(jobs))
+    files: dict[int, list[JobFile]] = {panda_id: [] for panda_id in jobs}
+    for each in columns.files(result.columns, result.rows):
+        files[each.panda_id].append(each)
+    return {panda_id: evolve(job, files=tuple(files[panda_id])) for panda_id, job in jobs.items()}
+
+
+async def archive(tx: Transaction, ended: Sequence[Change], now: datetime) -> None:
+    """Move jobs to the archive: their rows, files, parameters, metadata and the status log; their reports go."""
+    if not ended:
+        return
+    files = [_file_row(each, change.file_changes.get(each.row_id, {})) for change in ended for each in change.job.files]
+    result = await tx.run(SQL.archive, **_rows(ended), files=json_rows(sorted(files, key=_row_id)), now=now)
+    tx.xid = result.rows[0][1] if result.rows else tx.xid
+    await _add_files(tx, ended, now)
+
+
+async def keep(tx: Transaction, changed: Sequence[Change], now: datetime) -> None:
+    """Change active jobs that go on; their reports go."""
+    if not changed:
+        return
+    files = [{"row_id": row_id, **values} for change in changed for row_id, values in change.file_changes.items()]
+    result = await tx.run(SQL.keep, **_rows(changed), files=json_rows(sorted(files, key=_row_id)))
+    tx.xid = result.rows[0][1] if result.rows else tx.xid
+    await _add_files(tx, changed, now)
+
+
+async def wire_builds(tx: Transaction, builds: Iterable[tuple[Job, Mapping[str, str]]]) -> None:
+    """Tell the GUIDs of what builds have made, by LFN, to the jobs that read it."""
+    rows = [(job.job_definition_id, job.prod_user_name, *made) for job, guids in builds for made in guids.items()]
+    if rows:
+        definitions, owners, lfns, guids = (list(column) for column in zip(*rows, strict=True))
+        await tx.run(SQL.wire_builds, definitions=definitions, owners=owners, lfns=lfns, guids=guids)
+
+
+async def behind_builds(tx: Transaction, builds: Iterable[Job]) -> list[int]:
+    """The jobs, not activated yet, that wait for the outputs of these builds."""
+    rows = [
+        (job.job_definition_id, job.prod_user_name, each.lfn)
+        for job in builds
+        for each in job.files
+        if each.type == "output"
+    ]
+    if not rows:
+        return []
+    definitions, owners, lfns = (list(column) for column in zip(*rows, strict=True))
+    result = await tx.run(SQL.behind_builds, definitions=definitions, owners=owners, lfns=lfns)
+    return result.column("pandaid")
+
+
+async def _add_files(tx: Transaction, changes: Sequence[Change], now: datetime) -> None:
+    added = [columns.file_row(each) for change in changes for each in change.new_files]
+    if added:
+        await tx.run(SQL.add_files, rows=json_rows(added), now=now)
+
+
+def _rows(changes: Sequence[Change]) -> dict[str, Any]:
+    return {
+        "rows": json_rows(_job_row(change) for change in changes),
+        "ids": [change.job.panda_id for change in changes],
+    }
+
+
+def _job_row(change: Change) -> dict[str, Any]:
+    """Every column that can change, since the row is locked; one that is left out becomes NULL."""
+    row: dict[str, Any] = {"pandaid": change.job.panda_id, "logged": change.logged}
+    for name in CHANGED:
+        value = change.changes[name] if name in change.changes else getattr(change.job, name)
+        if value is not None:
+            row[JOB[name][0]] = value
+    return row
+
+
+def _file_row(each: JobFile, changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {"row_id": each.row_id, **changes}
+
+
+def _row_id(row: Mapping[str, Any]) -> int:
+    return int(row["row_id"])
+
+
+def _jobs(result: Result) -> dict[int, Job]:
+    return {job.panda_id: job for job in columns.jobs(result.columns, result.rows)}

@@ -1,0 +1,48 @@
+"""Destination blocks at the ends of their jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from attrs import frozen
+
+from pandatx.store.database import Database, Transaction
+from pandatx.store.queries import load
+
+SQL = load(__file__)
+
+
+@frozen(kw_only=True)
+class Block:
+    """A destination block; ``waiting``: a file of it is still unknown."""
+
+    name: str
+    status: str
+    waiting: bool
+
+
+async def blocks(database: Database, names: Sequence[str]) -> dict[str, Block]:
+    """Those of the blocks that have a row."""
+    result = await database.statement("closing.blocks", SQL.blocks, names=list(names))
+    return {name: Block(name=name, status=status or "", waiting=waiting) for name, status, waiting in result.rows}
+
+
+async def close(tx: Transaction, statuses: Mapping[str, str], now: datetime) -> frozenset[str]:
+    """Close blocks with these statuses; those that this call has closed, which is one call for each."""
+    names = sorted(statuses)
+    await tx.run(SQL.lock_blocks, names=names)
+    closed = await tx.run(SQL.close, names=names, statuses=[statuses[name] for name in names], now=now)
+    return frozenset(closed.column("name"))
+
+
+async def jobs_in_transfer(tx: Transaction, name: str) -> list[int]:
+    """The jobs whose files are on their way to a block."""
+    return (await tx.run(SQL.jobs_in_transfer, name=name)).column("pandaid")
+
+
+async def arrived(tx: Transaction, name: str, ids: Sequence[int], now: datetime) -> int:
+    """The files of a block have arrived, those of the locked jobs: they are ready, and the block is cleaned up."""
+    n = (await tx.run(SQL.arrived, name=name, ids=list(ids))).count
+    await tx.run(SQL.set_cleanup, name=name, now=now)
+    return n

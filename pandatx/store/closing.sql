@@ -1,0 +1,37 @@
+-- name: blocks
+-- prepare: names text[]
+-- Destination blocks with their status, and whether a file of them is still to come.
+SELECT d.name, d.status, EXISTS (
+         SELECT 1 FROM {panda}.filestable4 f WHERE f.destinationdblock = d.name AND f.status = 'unknown') AS waiting
+  FROM (SELECT DISTINCT ON (name) name, status FROM {panda}.datasets WHERE name = ANY (%(names)s)
+         ORDER BY name, type <> 'output', creationdate DESC) d
+
+-- name: lock_blocks
+-- prepare: names text[]
+SELECT vuid, name, status FROM {panda}.datasets WHERE name = ANY (%(names)s) AND type = 'output'
+ ORDER BY name, vuid FOR UPDATE
+
+-- name: close
+-- prepare: names text[], statuses text[], now timestamp
+-- Give locked blocks their status; one that has it already was closed by another process.
+UPDATE {panda}.datasets d SET status = v.status, modificationdate = %(now)s
+  FROM unnest(%(names)s, %(statuses)s) v(name, status)
+ WHERE d.name = v.name AND d.type = 'output' AND d.status <> v.status AND d.status <> 'locked'
+   AND d.status NOT IN ('cleanup', 'tobeclosed', 'completed', 'deleted')
+RETURNING d.name
+
+-- name: arrived
+-- The files of a block whose transfer is over.
+UPDATE {panda}.filestable4 SET status = 'ready'
+ WHERE row_id = ANY (ARRAY(SELECT row_id FROM {panda}.filestable4
+   WHERE destinationdblock = %(name)s AND status = 'transferring' AND pandaid = ANY (%(ids)s::bigint[]) ORDER BY row_id FOR UPDATE))
+RETURNING pandaid
+
+-- name: jobs_in_transfer
+-- Jobs with files of a block on their way.
+SELECT DISTINCT pandaid FROM {panda}.filestable4
+ WHERE destinationdblock = %(name)s AND status IN ('unknown', 'transferring') AND status = 'transferring' ORDER BY pandaid
+
+-- name: set_cleanup
+UPDATE {panda}.datasets SET status = 'cleanup', modificationdate = %(now)s
+ WHERE name = %(name)s AND type = 'output' AND status <> 'cleanup'

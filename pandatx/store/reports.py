@@ -1,0 +1,76 @@
+"""Final reports on their way to the Adder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from attrs import frozen
+
+from pandatx.store.database import Transaction
+from pandatx.store.queries import load
+
+SQL = load(__file__)
+
+FREE_AFTER: Final = timedelta(minutes=10)
+"""The age of a lock that anybody may break; older servers keep to it too."""
+
+
+@frozen(kw_only=True)
+class Report:
+    """A final report as the heartbeat stored it; ``stored_at`` is its timeStamp."""
+
+    panda_id: int
+    attempt_nr: int
+    status: str
+    stored_at: datetime
+    data: str
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.panda_id, self.attempt_nr
+
+
+async def take(tx: Transaction, owner: str, working: Sequence[int], now: datetime, limit: int) -> list[Report]:
+    """Lock up to ``limit`` free reports for ``owner``; ``working`` are the PandaIDs that it has in hand."""
+    result = await tx.run(SQL.take, owner=owner, working=list(working), free_before=now - FREE_AFTER, now=now, n=limit)
+    return [
+        Report(panda_id=panda_id, attempt_nr=attempt, status=status, stored_at=stored_at, data=data or "")
+        for panda_id, attempt, status, stored_at, data in sorted(result.rows)
+    ]
+
+
+async def metadata(tx: Transaction, ids: Sequence[int]) -> dict[int, str]:
+    """The job reports of payloads."""
+    return dict((await tx.run(SQL.metadata, ids=list(ids))).rows)
+
+
+async def still_ours(tx: Transaction, ids: Sequence[int], owner: str) -> frozenset[tuple[int, int]]:
+    """The keys of those reports that ``owner`` still holds (rule R8), locked."""
+    result = await tx.run(SQL.check, ids=list(ids), owner=owner)
+    return frozenset((panda_id, attempt) for panda_id, attempt in result.rows)
+
+
+async def renew(tx: Transaction, ids: Sequence[int], owner: str, now: datetime) -> None:
+    """Keep reports locked while a plugin works on them."""
+    await tx.run(SQL.renew, ids=list(ids), owner=owner, now=now)
+
+
+async def release(tx: Transaction, reports: Iterable[tuple[Report, datetime]], owner: str) -> None:
+    """Leave reports for later: each is free ten minutes after its time."""
+    if rows := list(reports):
+        await tx.run(
+            SQL.release,
+            ids=[report.panda_id for report, _ in rows],
+            attempts=[report.attempt_nr for report, _ in rows],
+            times=[time for _, time in rows],
+            owner=owner,
+        )
+
+
+async def drop(tx: Transaction, reports: Iterable[Report]) -> None:
+    """Delete reports that have no effect."""
+    if rows := list(reports):
+        ids, attempts = [report.panda_id for report in rows], [report.attempt_nr for report in rows]
+        await tx.run(SQL.drop, ids=ids, attempts=attempts)

@@ -1,0 +1,37 @@
+-- name: take
+-- prepare: owner text, working bigint[], free_before timestamp, now timestamp, n int
+-- Final reports that nobody works on: never taken, left ten minutes ago, or ours from before and not in hand.
+WITH p AS MATERIALIZED (SELECT pandaid, attemptnr FROM {panda}.job_output_report
+  WHERE lockedtime IS NULL OR lockedtime < %(free_before)s
+     OR (lockedby = %(owner)s AND NOT (pandaid = ANY (%(working)s)))
+  ORDER BY pandaid, attemptnr LIMIT %(n)s FOR UPDATE SKIP LOCKED)
+UPDATE {panda}.job_output_report r SET lockedby = %(owner)s, lockedtime = %(now)s
+  FROM p WHERE r.pandaid = p.pandaid AND r.attemptnr = p.attemptnr
+RETURNING r.pandaid, r.attemptnr, r.jobstatus, r.timestamp, r.data
+
+-- name: metadata
+-- prepare: ids bigint[]
+SELECT pandaid, metadata FROM {panda}.metatable WHERE pandaid = ANY (%(ids)s) AND metadata IS NOT NULL
+
+-- name: check
+-- prepare: ids bigint[], owner text
+-- Which of the reports are still ours, locked; after the jobs, before which nobody takes them (rule R1).
+SELECT pandaid, attemptnr FROM {panda}.job_output_report
+ WHERE pandaid = ANY (%(ids)s) AND lockedby = %(owner)s ORDER BY pandaid, attemptnr FOR UPDATE
+
+-- name: renew
+-- prepare: ids bigint[], owner text, now timestamp
+UPDATE {panda}.job_output_report SET lockedtime = %(now)s WHERE pandaid = ANY (%(ids)s) AND lockedby = %(owner)s
+
+-- name: release
+-- prepare: ids bigint[], attempts smallint[], times timestamp[], owner text
+-- Leave reports for a later try: each is free when its time is ten minutes old. The owner goes, so that it is not taken at once.
+UPDATE {panda}.job_output_report r SET lockedby = NULL, lockedtime = v.time
+  FROM unnest(%(ids)s, %(attempts)s, %(times)s) v(pandaid, attemptnr, time)
+ WHERE r.pandaid = v.pandaid AND r.attemptnr = v.attemptnr AND r.lockedby = %(owner)s
+
+-- name: drop
+-- prepare: ids bigint[], attempts smallint[]
+-- Delete reports that have no effect.
+DELETE FROM {panda}.job_output_report r USING unnest(%(ids)s, %(attempts)s) v(pandaid, attemptnr)
+ WHERE r.pandaid = v.pandaid AND r.attemptnr = v.attemptnr

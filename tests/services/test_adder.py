@@ -1,0 +1,298 @@
+"""Ending jobs by their final reports, on a real database."""
+
+import pytest
+from endings import (
+    GUID,
+    DirectPool,
+    Told,
+    held,
+    job,
+    logged,
+    make_adder,
+    report_of,
+    reports,
+    run,
+    seed_block,
+    seed_file,
+    seed_job,
+    seed_report,
+    seed_reported,
+    statuses,
+)
+from twisted.internet import reactor, task
+from twisted.internet.defer import Deferred
+
+from pandatx.clock import Clock
+from pandatx.services.adder import Adder
+from pandatx.workers.calls import CallDied, CallTimedOut
+
+
+@pytest.fixture
+def pool() -> DirectPool:
+    return DirectPool()
+
+
+@pytest.fixture
+def adder(database, pool) -> Adder:
+    return make_adder(database, pool)
+
+
+async def test_a_finished_report_archives_the_job_and_closes_its_block(database, adder):
+    await seed_reported(database, 1)
+    await seed_block(database)
+    assert await adder.run_once() == 1
+    row = await job(database, 1)
+    assert (row["jobstatus"], row["noutputdatafiles"], row["outputfilebytes"]) == ("finished", 1, 7)
+    assert row["endtime"] is not None and row["produsername"] == "alice"
+    assert await job(database, 1, "jobsactive4") is None
+    assert await statuses(database) == {"out1": "ready", "log1": "ready"}
+    found = await run(database, "SELECT DISTINCT guid, fsize, checksum, modificationtime FROM {panda}.filestable4")
+    assert found == [(GUID, 7, "ad:00000001", row["modificationtime"])]
+    assert await run(database, "SELECT modificationtime FROM {panda}.jobparamstable") == [(row["modificationtime"],)]
+    assert await logged(database) == [(1, "finished")]
+    assert await reports(database) == []
+    assert await run(database, "SELECT status FROM {panda}.datasets") == [("tobeclosed",)]
+
+
+async def test_a_failed_report_fails_the_job_and_its_files_and_keeps_the_pilots_error(database, adder):
+    await seed_job(database, 1, piloterrorcode=1008, piloterrordiag="broken", maxattempt=3)
+    await seed_file(database, 1, "out1")
+    await seed_file(database, 1, "log1", "log")
+    await seed_report(database, 1, "failed", report_of("log1"))
+    await adder.run_once()
+    row = await job(database, 1)
+    assert (row["jobstatus"], row["piloterrorcode"], row["piloterrordiag"]) == ("failed", 1008, "broken")
+    assert await statuses(database) == {"out1": "failed", "log1": "failed"}
+    rest = "SELECT count(*) FROM {panda}.jobsactive4 UNION ALL SELECT count(*) FROM {panda}.jobsdefined4"
+    assert await run(database, rest) == [(0,), (0,)]
+
+
+async def test_a_failed_report_of_a_job_that_was_to_be_killed_cancels_it(database, adder):
+    await seed_reported(database, 1, status="failed", commandtopilot="tobekilled")
+    await adder.run_once()
+    assert (await job(database, 1))["jobstatus"] == "cancelled"
+
+
+async def test_a_kill_that_comes_while_the_plugin_runs_counts(database, adder, pool):
+    await seed_reported(database, 1, status="failed")
+
+    async def kill():
+        await run(database, "UPDATE {panda}.jobsactive4 SET commandtopilot = 'tobekilled' RETURNING 1")
+
+    pool.before = kill
+    await adder.run_once()
+    assert (await job(database, 1))["jobstatus"] == "cancelled"
+
+
+async def test_a_report_that_is_not_json_fails_the_job_without_asking_the_plugin(database, adder, pool):
+    await seed_job(database, 1)
+    await seed_file(database, 1, "out1")
+    await seed_report(database, 1, data="<POOLFILECATALOG/>")
+    await adder.run_once()
+    row = await job(database, 1)
+    assert (row["jobstatus"], row["ddmerrorcode"]) == ("failed", 200)
+    assert "Could not get GUID" in row["ddmerrordiag"]
+    assert pool.calls == []
+
+
+async def test_many_reports_take_one_call_and_one_transaction(database, adder, pool):
+    await seed_reported(database, *range(1, 21))
+    assert await adder.run_once() == 20
+    assert pool.calls == [list(range(1, 21))]
+    found = "SELECT jobstatus, count(*), count(DISTINCT modificationtime) FROM {panda}.jobsarchived4 GROUP BY jobstatus"
+    assert await run(database, found) == [("finished", 20, 1)]
+
+
+async def test_reports_of_another_attempt_and_of_jobs_that_are_gone_are_deleted(database, adder, pool):
+    await seed_job(database, 1, attemptnr=2)
+    await seed_report(database, 1)
+    await seed_report(database, 99)
+    assert await adder.run_once() == 2
+    assert await reports(database) == [] and pool.calls == []
+    assert (await job(database, 1, "jobsactive4"))["jobstatus"] == "holding"
+
+
+async def test_a_report_that_another_server_holds_is_left_until_its_lock_is_old(database, pool):
+    await seed_reported(database, 1)
+    await run(
+        database,
+        "UPDATE {panda}.job_output_report SET lockedby = 'there', lockedtime = '2026-01-01 00:00' RETURNING 1",
+    )
+    time = task.Clock()
+    adder = make_adder(database, pool, clock=_moved(time))
+    time.advance(599)
+    assert await adder.run_once() == 0
+    time.advance(2)
+    assert await adder.run_once() == 1
+    assert (await job(database, 1))["jobstatus"] == "finished"
+
+
+def _moved(time: task.Clock) -> Clock:
+    """The wall moves with ``time``; what waits is the reactor's."""
+    manual = Clock.manual(time)
+    return Clock(reactor, manual.now)
+
+
+async def test_a_server_that_died_in_the_middle_goes_on_at_once_after_its_restart(database, pool):
+    await seed_reported(database, 1)
+    await run(database, "UPDATE {panda}.job_output_report SET lockedby = 'here', lockedtime = '2999-01-01' RETURNING 1")
+    assert await make_adder(database, pool, owner="there").run_once() == 0
+    assert await make_adder(database, pool, owner="here").run_once() == 1
+    assert (await job(database, 1))["jobstatus"] == "finished"
+
+
+async def test_a_report_lost_to_another_server_is_not_concluded_twice(database, adder, pool):
+    await seed_reported(database, 1)
+    other = make_adder(database, DirectPool(), owner="there")
+
+    async def taken_over():
+        await run(database, "UPDATE {panda}.job_output_report SET lockedtime = '2000-01-01' RETURNING 1")
+        assert await other.run_once() == 1
+
+    pool.before = taken_over
+    await adder.run_once()
+    assert await logged(database) == [(1, "finished")]
+    assert await run(database, "SELECT count(*) FROM {panda}.jobsarchived4") == [(1,)]
+
+
+async def test_reports_in_hand_are_not_taken_again_by_the_next_batch(database, adder, pool):
+    await seed_reported(database, 1)
+    again: list[int] = []
+
+    async def another_batch():
+        pool.before = None
+        again.append(await adder.run_once())
+
+    pool.before = another_batch
+    assert await adder.run_once() == 1
+    assert again == [0]
+
+
+@pytest.mark.parametrize("fault", [CallTimedOut("over its time limit"), CallDied("killed by signal 11")])
+async def test_of_a_batch_whose_plugin_was_killed_only_the_guilty_job_fails(database, adder, pool, fault):
+    await seed_reported(database, 1, 2, 3)
+    pool.faults = {2: fault}
+    await adder.run_once()
+    assert [(await job(database, n))["jobstatus"] for n in (1, 2, 3)] == ["finished", "failed", "finished"]
+    guilty = await job(database, 2)
+    assert (guilty["ddmerrorcode"], guilty["ddmerrordiag"]) == (200, f"AdderPlugin failure: {fault}")
+    assert pool.calls == [[1, 2, 3], [1], [2], [3]]
+
+
+class Temporary:
+    """A plugin that wants to be asked again."""
+
+    def add(self, items, settings):
+        return [
+            {"panda_id": i["job"]["panda_id"], "result": "temporary", "error": "storage is away",
+             "transferring": [], "merging": []} for i in items
+        ]  # fmt: skip
+
+
+async def test_a_temporary_result_leaves_the_report_for_a_minute_and_for_a_day_at_the_most(database, pool):
+    await seed_reported(database, 1)
+    time = task.Clock()
+    adder = make_adder(database, pool, clock=_moved(time))
+    adder._target_of = lambda vo, group: f"{__name__}:Temporary"
+    assert await adder.run_once() == 1
+    assert (await job(database, 1, "jobsactive4"))["jobstatus"] == "holding"
+    time.advance(59)
+    assert await adder.run_once() == 0
+    time.advance(2)
+    assert await adder.run_once() == 1
+    time.advance(24 * 3600)
+    assert await adder.run_once() == 1
+    assert (await job(database, 1))["ddmerrordiag"] == "storage is away"
+
+
+class Transferring:
+    """A plugin whose outputs are on their way."""
+
+    def add(self, items, settings):
+        return [
+            {"panda_id": i["job"]["panda_id"], "result": "ok", "error": None,
+             "transferring": [f["lfn"] for f in i["job"]["files"]], "merging": []} for i in items
+        ]  # fmt: skip
+
+
+async def test_a_job_whose_outputs_are_on_their_way_is_transferring(database, adder):
+    adder._target_of = lambda vo, group: f"{__name__}:Transferring"
+    await seed_reported(database, 1, jobsubstatus="x", jobdispatchererrordiag="y")
+    await adder.run_once()
+    row = await job(database, 1, "jobsactive4")
+    assert (row["jobstatus"], row["jobsubstatus"], row["jobdispatchererrordiag"]) == ("transferring", None, None)
+    assert await statuses(database) == {"out1": "transferring", "log1": "transferring"}
+    assert await reports(database) == [] and await logged(database) == [(1, "transferring")]
+
+
+async def test_outputs_that_nobody_had_announced_get_rows(database, adder):
+    await seed_job(database, 1)
+    await seed_file(database, 1, "out")
+    await seed_report(database, 1, data=report_of("out._001", "out._002"))
+    await adder.run_once()
+    assert (await job(database, 1))["noutputdatafiles"] == 2
+    assert await statuses(database) == {"out._001": "ready", "out._002": "ready"}
+
+
+async def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(database, adder, pool):
+    await seed_reported(database, 1, 2)
+    await run(database, "CREATE UNIQUE INDEX t ON {panda}.jobsarchived4 (produsername) WHERE pandaid IN (2, 99)")
+    await seed_job(database, 99, "jobsarchived4", jobstatus="finished")
+    await adder.run_once()
+    assert (await job(database, 1))["jobstatus"] == "finished"
+    assert (await job(database, 2, "jobsactive4"))["jobstatus"] == "holding"
+    assert await reports(database) == [(2, None)]
+
+
+async def test_a_job_whose_row_is_held_waits_without_holding_up_the_others(database, adder):
+    await seed_reported(database, 1, 2)
+    begun, end = Deferred(), Deferred()
+    holding = Deferred.fromCoroutine(held(database, 1, begun, end))
+    await begun
+    await adder.run_once()
+    end.callback(None)
+    await holding
+    assert (await job(database, 2))["jobstatus"] == "finished"
+    assert await reports(database) == [(1, None)]
+
+
+async def test_a_wake_works_at_once_and_a_stop_waits(database, adder, pool):
+    await seed_reported(database, 1)
+    done = Deferred()
+
+    async def called():
+        reactor.callLater(0, done.callback, None)
+
+    pool.before = called
+    adder.start()
+    await done
+    await adder.stop()
+    assert (await job(database, 1))["jobstatus"] == "finished"
+
+
+async def test_a_failed_build_takes_the_jobs_behind_it_along(database, adder):
+    await seed_job(database, 1, prodsourcelabel="panda", jobdefinitionid=5)
+    await seed_file(database, 1, "lib.tgz")
+    await seed_report(database, 1, "failed", "{}")
+    for n in (2, 3):
+        await seed_job(database, n, "jobsdefined4", jobstatus="assigned", jobdefinitionid=5)
+        await seed_file(database, n, "lib.tgz" if n == 2 else "other", "input", destinationdblock=None)
+        await seed_file(database, n, f"out{n}")
+    await adder.run_once()
+    row = await job(database, 2)
+    assert (row["jobstatus"], row["taskbuffererrorcode"]) == ("cancelled", 100)
+    assert (await job(database, 3, "jobsdefined4"))["jobstatus"] == "assigned"
+
+
+async def test_a_finished_build_tells_its_guid_and_starts_what_waited(database, pool):
+    told = Told()
+    adder = make_adder(database, pool, told=told)
+    await seed_job(database, 1, prodsourcelabel="panda", jobdefinitionid=5)
+    await seed_file(database, 1, "lib.tgz", destinationdblock="libs")
+    await seed_block(database, "libs")
+    await seed_report(database, 1, data=report_of("lib.tgz"))
+    await seed_job(database, 2, "jobsdefined4", jobstatus="assigned", jobdefinitionid=5)
+    await seed_file(database, 2, "lib.tgz", "input", destinationdblock=None)
+    await adder.run_once()
+    assert await run(database, "SELECT guid FROM {panda}.filestable4 WHERE pandaid = 2") == [(GUID,)]
+    assert told.names == ["libs"]
