@@ -20,7 +20,7 @@ async def take(
 ) -> tuple[bool, datetime | None]:
     """Whether the lock is the holder's now, and its time; no time when somebody took it at this very moment."""
     result = await tx.run(
-        _queries.lock_take,
+        _queries.take,
         component=component(daemon),
         holder=holder,
         start=start,
@@ -35,5 +35,5 @@ async def take(
 
 async def move(tx: Transaction, daemon: str, holder: str, locked_time: datetime) -> bool:
     """Set the time of a lock; False when it is not the holder's."""
-    result = await tx.run(_queries.lock_move, component=component(daemon), holder=holder, locked_time=locked_time)
+    result = await tx.run(_queries.move, component=component(daemon), holder=holder, locked_time=locked_time)
     return result.count > 0

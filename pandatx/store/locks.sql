@@ -1,4 +1,4 @@
--- name: lock_take
+-- name: take
 -- Take a sync daemon's lock if its period is over, if it is this very run's already (the statement came twice), or,
 -- with may_repeat, if we were the last to hold it. One row: whether it is ours now, and the lock's time.
 WITH taken AS (
@@ -19,7 +19,7 @@ SELECT FALSE, lockedtime
    AND resource_type = 'default' AND component = %(component)s
    AND NOT EXISTS (SELECT FROM taken);
 
--- name: lock_move
+-- name: move
 -- Set the time of a lock that is still the holder's; no row means it is lost.
 UPDATE {panda}.jedi_process_lock
    SET lockedtime = %(locked_time)s

@@ -27,21 +27,18 @@ class ChildUser:
 
 
 def resolve_user(uname: str | None, gname: str | None, executable: str = sys.executable) -> ChildUser | None:
-    """The user and group of the [daemon] section, or None for the server's own.
+    """The user and group of the [daemon] section, or None for the server's own: always so if this is not root.
 
     A name that does not exist, or a user that this process cannot become or that cannot run this Python, is one warning
     and the server's own user. Runs a short process, so call it before the reactor runs.
     """
-    if not uname or uname == _own_name():
+    if not uname or os.geteuid() != 0 or uname == _own_name():
         return None
     try:
         user = pwd.getpwnam(uname)
         gid = grp.getgrnam(gname).gr_gid if gname else user.pw_gid
     except KeyError as missing:
         _own_instead(uname, str(missing.args[0]))
-        return None
-    if os.geteuid() != 0:
-        _own_instead(uname, "only root can become another user")
         return None
     if why := _cannot_run(executable, user.pw_uid, gid):
         _own_instead(uname, why)

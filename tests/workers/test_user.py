@@ -43,3 +43,9 @@ def test_a_python_that_the_user_cannot_run_is_one_warning_and_the_servers_user(w
     python.symlink_to(sys.executable)
     assert resolve_user("nobody", None, str(python)) is None
     assert len(warnings) == 1
+
+
+def test_a_server_that_is_not_root_keeps_its_user_without_a_word(warnings, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert resolve_user("nobody", None) is None
+    assert warnings == []
