@@ -32,7 +32,14 @@ LOG = Query(name="log", text="SELECT pandaid, jobstatus FROM {panda}.jobs_status
 
 async def seed(database: Database, first: int, last: int, **values) -> None:
     row = dict(
-        queue="Q", label="managed", share="Production", rtype="SCORE", priority=100, memory=1000, disk=100, owner="alice"
+        queue="Q",
+        label="managed",
+        share="Production",
+        rtype="SCORE",
+        priority=100,
+        memory=1000,
+        disk=100,
+        owner="alice",
     )
 
     async def work(tx: Transaction) -> None:
@@ -130,7 +137,8 @@ async def test_the_order_is_share_then_priority_then_age(database, dispatch):
     await seed(database, 3, 3, share="User", priority=500)
     await seed(database, 4, 4, share="User", priority=500)
     await seed(database, 5, 5, share="Nobody", priority=5000)
-    dispatch._facts.known = evolve(dispatch._facts.known, ranks={"User": 1, "Production": 2})
+    facts = dispatch._facts
+    facts.known = evolve(facts.known, ranks={"User": 1, "Production": 2})
     got = [ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q"))) for _ in range(5)]
     assert got == [[3], [4], [2], [1], [5]]
 
@@ -224,3 +232,28 @@ async def test_nobody_goes_away_empty_while_a_job_fits_though_many_ask_with_diff
     assert len(large) == 30
     assert all(panda_id <= 30 for panda_id in small)
     assert len(given) + sum(1 for n in range(1, 31) if n not in given) >= 30
+
+
+async def test_jobs_whose_files_could_not_be_read_are_given_to_the_next_pilot(database, dispatch, monkeypatch):
+    from pandatx.errors import Busy, DatabaseAway
+    from pandatx.store import dispatch as store
+
+    await seed(database, 1, 2)
+    whole = store.complete
+
+    async def breaks(*_):
+        raise DatabaseAway()
+
+    monkeypatch.setattr(store, "complete", breaks)
+    with pytest.raises(Busy):
+        await dispatch.acquire(PILOT, JobRequest(site_name="Q", n_jobs=2))
+    monkeypatch.setattr(store, "complete", whole)
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q", n_jobs=2))) == [1, 2]
+
+
+async def test_many_keys_are_searched_until_one_gives_a_job(database, dispatch):
+    for n in range(1, 41):
+        await seed(database, n, n, share=f"share{n:02}", memory=900, label="user", owner="bob")
+    await seed(database, 99, 99, share="zzz", memory=900, label="user", owner="alice")
+    request = JobRequest(site_name="Q", prod_source_label="user", prod_user_id="/DC=x/CN=alice")
+    assert ids(await dispatch.acquire(PILOT, request)) == [99]
