@@ -295,7 +295,7 @@ class Claims:
         self._took[queue] = self._clock.now() - began
 
     def _count_sent(self, asking: Asking) -> int:
-        """nSent: managed and test jobs that this server sent to the queue in the last minute, if the label asks for it."""
+        """nSent: managed and test jobs that we sent to the queue in the last minute, if the label asks for it."""
         sent, now = self._sent.setdefault(asking.queue, deque()), self._clock.seconds()
         sent.extend(now for job in asking.got if job.prod_source_label in ("managed", "test"))
         while sent and sent[0] < now - SENT_WINDOW:
