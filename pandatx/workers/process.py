@@ -125,8 +125,7 @@ class Child(ProcessProtocol):
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         if childFD == ANSWERS_FD:
-            for message in self._frames.feed(data):
-                self._take(message)
+            self._hear(data)
         else:
             (self._output if childFD == 1 else self._errors).feed(data)
         self._finish()
@@ -146,6 +145,16 @@ class Child(ProcessProtocol):
         self._watcher.child_gone(self, call, self._verdict or CallDied(_how(reason)))
 
     # Own.
+
+    def _hear(self, data: bytes) -> None:
+        try:
+            messages = self._frames.feed(data)
+        except ValueError:
+            # Something in the child has written to a pipe that is not its own.
+            self.kill(CallDied("its process sent what is no answer, and was killed"))
+            return
+        for message in messages:
+            self._take(message)
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ready" in message:

@@ -10,6 +10,7 @@ from attrs import define, field
 
 CALLS_FD: Final = 3
 ANSWERS_FD: Final = 4
+LARGEST: Final = 1 << 30
 
 _LENGTH = struct.Struct(">Q")
 # Bytes that no text line holds: NUL stands in neither UTF-8 prose nor a traceback.
@@ -34,12 +35,15 @@ class Frames:
     _held: bytearray = field(factory=bytearray)
 
     def feed(self, piece: bytes) -> list[Any]:
-        """Take a piece; give the messages that are whole with it."""
+        """Take a piece; give the messages that are whole with it. Raises ValueError for what is no message."""
         self._held += piece
         messages, start = [], 0
         while len(self._held) - start >= _LENGTH.size:
             begin = start + _LENGTH.size
-            end = begin + _LENGTH.unpack_from(self._held, start)[0]
+            length = _LENGTH.unpack_from(self._held, start)[0]
+            if length > LARGEST:
+                raise ValueError(f"a message of {length} bytes")
+            end = begin + length
             if len(self._held) < end:
                 break
             with memoryview(self._held) as held, held[begin:end] as body:

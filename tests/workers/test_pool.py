@@ -36,6 +36,7 @@ def sleep(seconds): time.sleep(seconds)
 def grow(): echo.held = bytearray(80 << 20)
 def stubborn(): signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)
 def terminate(): os.kill(os.getpid(), signal.SIGTERM); return "still here"
+def babble(): os.write(4, b"x" * 64); time.sleep(600)
 def descriptors(): return sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
 
 def family(path):
@@ -196,6 +197,13 @@ async def test_a_silent_exit_is_told(pools):
     pool = await pools.start()
     with pytest.raises(CallDied, match="in the middle of the call"):
         await pool.call("acts:vanish", 0, timeout=10)
+
+
+async def test_a_child_that_babbles_on_the_pipe_of_answers_is_replaced(pools):
+    pool = await pools.start()
+    with pytest.raises(CallDied, match="no answer"):
+        await pool.call("acts:babble", timeout=30)
+    assert await pool.call("acts:echo", 1, timeout=10) == 1
 
 
 async def test_a_killed_call_is_reported_dead_only_when_what_it_left_is_cleared(pools):
