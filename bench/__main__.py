@@ -179,9 +179,10 @@ def _fill(options: Options, form: JobForm) -> range:
         tables.wipe()
     running = range(0)
     if options.prepare + options.prepare_running:
-        submit_one(_target(options, options.submit_cert or options.cert), form)
-        tables.wait_for(1, patience=30)
         job = tables.first_job(form.queue)
+        if job is None:
+            submit_one(_target(options, options.submit_cert or options.cert), form)
+            job = tables.wait_for_first_job(form.queue, patience=30)
         shares = options.share or (None,)
         if options.prepare:
             tables.copy_job(job, options.prepare, status="activated", queues=options.queue, shares=shares)
@@ -193,4 +194,5 @@ def _fill(options: Options, form: JobForm) -> range:
     return running
 
 
-main()
+if __name__ == "__main__":
+    main()

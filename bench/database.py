@@ -46,13 +46,19 @@ class Tables:
         tables = [self._table(name) for name in ALL_TABLES if name in there]
         self.query(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(tables)))
 
-    def first_job(self, queue: str) -> int:
+    def first_job(self, queue: str) -> int | None:
         """A job of ``queue`` that waits for a pilot, to be copied."""
         text = "SELECT max(pandaid) FROM {} WHERE computingsite = %(queue)s AND jobstatus = 'activated'"
         [(found,)] = self.query(sql.SQL(text).format(self._table("jobsactive4")), queue=queue)
-        if found is None:
-            raise SystemExit(f"no activated job on queue {queue} to copy")
-        return int(found)
+        return None if found is None else int(found)
+
+    def wait_for_first_job(self, queue: str, patience: float) -> int:
+        start = time.perf_counter()
+        while (found := self.first_job(queue)) is None:
+            if time.perf_counter() - start > patience:
+                raise SystemExit(f"the job to be copied is not activated on queue {queue} after {patience:g} s")
+            time.sleep(0.05)
+        return found
 
     def copy_job(
         self, job: int, number: int, *, queues: Sequence[str], shares: Sequence[str | None], status: str

@@ -39,7 +39,7 @@ def show(result: dict[str, Any]) -> None:
     console.print("CPU: " + ", ".join(f"{who} {cpu[who]:g} us/request ({cores[who]:g} cores)" for who in cpu))
     if len(result["rates"]) > 1:
         console.print(f"rounds: {result['rates']}, median {result['median_rate']:g}/s")
-    for key in ("jobs_activated_per_second", "last_activated_after_s", "last_finished_after_s"):
+    for key in ("jobs_activated_per_second", "last_activated_after_s", "last_finished_after_s", "sent_in_tables"):
         if key in result:
             console.print(f"{key.replace('_', ' ')}: {result[key]:,g}")
     if result["counts"]:

@@ -63,7 +63,7 @@ class Window:
 def measure(plan: Plan, run: Run) -> dict[str, Any]:
     """Drive ``plan`` and give the figures of its window."""
     base = run.tables.last_job() if run.tables else 0
-    finished = run.tables.count(statuses=("finished",), archived=True) if run.tables else 0
+    before = _ends(run)
     window = Window(run, plan.tally, base)
     loop = Loop(plan.target, plan.tally, run.rate)
     if not run.warmup:
@@ -72,7 +72,9 @@ def measure(plan: Plan, run: Run) -> dict[str, Any]:
     end = window.mark()
     if window.start is None:
         raise SystemExit("the run was shorter than its warm-up")
-    return {**_figures(plan.tally, window.start, end), **_afterwards(plan, run, window.start, end, base, finished)}
+    figures = _figures(plan.tally, window.start, end)
+    after = _afterwards(plan, run, window.start, end, base, before)
+    return {**figures, **after, "errors": dict(plan.tally.errors.most_common())}
 
 
 def _figures(tally: Tally, start: Mark, end: Mark) -> dict[str, Any]:
@@ -95,7 +97,7 @@ def _figures(tally: Tally, start: Mark, end: Mark) -> dict[str, Any]:
     }
 
 
-def _afterwards(plan: Plan, run: Run, start: Mark, end: Mark, base: int, finished: int) -> dict[str, Any]:
+def _afterwards(plan: Plan, run: Run, start: Mark, end: Mark, base: int, before: int) -> dict[str, Any]:
     """What only the tables, or the answers of a later call, can say."""
     totals = plan.tally.totals
     if run.operation in ("submit", "bulk") and run.tables:
@@ -103,10 +105,24 @@ def _afterwards(plan: Plan, run: Run, start: Mark, end: Mark, base: int, finishe
         waited = run.tables.wait_for(totals["submitted"], above=base, patience=60)
         return {"jobs_activated_per_second": round(rate, 1), "last_activated_after_s": round(waited, 2)}
     if run.operation == "lifecycle" and run.tables:
-        wanted = finished + totals["lifecycles"]
+        wanted = before + totals["lifecycles"]
         waited = run.tables.wait_for(wanted, statuses=("finished",), archived=True, patience=120)
         return {"last_finished_after_s": round(waited, 2)}
+    if run.operation == "getjob" and run.tables:
+        changed = _ends(run) - before
+        if changed < totals["jobs"]:  # more is right: answers that were under way when the run ended
+            plan.tally.error(f"{totals['jobs']} jobs were handed out, {changed} are sent in the tables")
+        return {"sent_in_tables": changed}
     return {}
+
+
+def _ends(run: Run) -> int:
+    """How many jobs stand where this operation takes them to."""
+    if run.tables is None or run.operation not in ("getjob", "lifecycle"):
+        return 0
+    if run.operation == "getjob":
+        return run.tables.count(statuses=("sent",))
+    return run.tables.count(statuses=("finished",), archived=True)
 
 
 def submit_one(target: Target, form: JobForm) -> None:
