@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from attrs import fields, frozen
@@ -17,6 +18,8 @@ _CHANGEABLE: Final = frozenset(one.name for one in fields(JobFile)) - {"row_id",
 _UNSENT: Final = frozenset(("files", "job_parameters", "metadata"))
 _JOB: Final = tuple(one.name for one in fields(Job) if one.name not in _UNSENT)
 _FILE: Final = tuple(one.name for one in fields(JobFile))
+_job_values: Final = attrgetter(*_JOB)
+_file_values: Final = attrgetter(*_FILE)
 
 
 class BadAnswer(ValueError):
@@ -53,14 +56,10 @@ class Plan:
 
 
 def told(job: Job) -> dict[str, Any]:
-    """A job as plugins see it: what is set, without its parameters and metadata."""
-    values = _set(job, _JOB)
-    values["files"] = [_set(file, _FILE) for file in job.files]
+    """A job as plugins see it: every attribute but its parameters and metadata."""
+    values: dict[str, Any] = dict(zip(_JOB, _job_values(job), strict=True))
+    values["files"] = [dict(zip(_FILE, _file_values(file), strict=True)) for file in job.files]
     return values
-
-
-def _set(record: Job | JobFile, names: Iterable[str]) -> dict[str, Any]:
-    return {name: value for name in names if (value := getattr(record, name)) is not None}
 
 
 def plan_of(jobs: Sequence[Job], answer: Any) -> Plan:
@@ -89,10 +88,10 @@ def plan_of(jobs: Sequence[Job], answer: Any) -> Plan:
             changes.append(Change(panda_id=job.panda_id, job_status="waiting"))
         elif status is not None:
             raise BadAnswer(f"job {job.panda_id}: no setup gives the status {status!r}")
-        elif _inputs_are_there(job, changed):
+        elif not (awaited := _awaited(job, changed)):
             activate.append(job.panda_id)
         else:
-            block = each.get("dispatch_dblock") or job.dispatch_dblock
+            block = each.get("dispatch_dblock") or job.dispatch_dblock or awaited[0].dispatch_dblock
             status = "assigned" if block else None
             changes.append(Change(panda_id=job.panda_id, job_status=status, dispatch_dblock=block))
     return Plan(
@@ -111,9 +110,10 @@ def _changed_files(job: Job, said: Mapping[str, Any]) -> list[Mapping[str, Any]]
     return list(changed)
 
 
-def _inputs_are_there(job: Job, changed: Iterable[Mapping[str, Any]]) -> bool:
+def _awaited(job: Job, changed: Iterable[Mapping[str, Any]]) -> list[JobFile]:
+    """The inputs that are not there."""
     now = {file["row_id"]: file["status"] for file in changed if "status" in file}
-    return all(now.get(file.row_id, file.status) in THERE for file in job.files if file.type == "input")
+    return [file for file in job.files if file.type == "input" and now.get(file.row_id, file.status) not in THERE]
 
 
 def _dataset(each: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,9 +19,11 @@ from pandatx.clock import Clock
 from pandatx.domain.job import Job
 from pandatx.domain.setup import BadAnswer, Plan, plan_of, told
 from pandatx.errors import PandaError
+from pandatx.plugins.interface import serials_wanted
 from pandatx.services.batching import Batcher
 from pandatx.store import setup as store
 from pandatx.store.database import Database, Transaction
+from pandatx.store.submission import Ids
 from pandatx.workers.pool import CallError
 
 log = Logger()
@@ -48,11 +50,10 @@ class Setuppers(Protocol):
     def for_vo(self, vo: str) -> str: ...
 
 
-class Runner(Protocol):
-    """What runs setupper plugins, one call for each submission: in the process pool, several calls at a time."""
+class Pool(Protocol):
+    """What runs functions by name in killable children: workers/pool.py."""
 
-    def __call__(self, target: str, submissions: Sequence[orjson.Fragment]) -> Awaitable[list[Any]]:
-        """The plugin's answer to each submission, or an exception in its place. Raises CallError for all."""
+    def call(self, name: str, *args: Any, timeout: float, context: str = "") -> Awaitable[Any]: ...
 
 
 @frozen(kw_only=True)
@@ -62,6 +63,7 @@ class _Task:
     target: str
     jobs: Sequence[Job]
     text: orjson.Fragment
+    settings: Mapping[str, Any]
 
 
 @define(eq=False)
@@ -75,15 +77,19 @@ class Setup:
     _database: Database
     _clock: Clock
     _setuppers: Setuppers
-    _run: Runner
+    _pool: Pool
     _activated: Callable[[Iterable[Job]], None]
+    _settings: Mapping[str, Any] = Factory(dict)
+    _timeout: float = 600.0
     _ended: Callable[[Sequence[tuple[int, str]]], None] = lambda ended: None
     _busy: set[int] = Factory(set)
     _running: set[Deferred[None]] = Factory(set)
     _lines: dict[str, Batcher[_Task, Plan]] = Factory(dict)
+    _ids: Ids = field(init=False)
     _plans: Batcher[Plan, None] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._ids = Ids(self._database)
         self._plans = Batcher(self._apply_all, largest=200)
 
     def accept(self, jobs: Sequence[Job]) -> None:
@@ -133,8 +139,7 @@ class Setup:
     async def _set_up(self, jobs: Sequence[Job]) -> None:
         for target, some in _by_target(jobs, self._setuppers):
             try:
-                text = await self._text(some)
-                plan = await self._line(target).submit(_Task(target=target, jobs=some, text=text))
+                plan = await self._line(target).submit(await self._task(target, some))
                 await self._plans.submit(plan)
             except (SetupFault, BadAnswer, CallError, PandaError, psycopg2.Error) as fault:
                 first, last = some[0].panda_id, some[-1].panda_id
@@ -153,14 +158,19 @@ class Setup:
             self._lines[target] = Batcher(self._ask_all, largest=200)
         return self._lines[target]
 
-    async def _text(self, jobs: Sequence[Job]) -> orjson.Fragment:
+    async def _task(self, target: str, jobs: Sequence[Job]) -> _Task:
         """The jobs as JSON, made so many at a time that others are seen to in between."""
         pieces: list[orjson.Fragment] = []
+        labelled: list[dict[str, Any]] = []
         for start in range(0, len(jobs), AT_ONCE):
             if start:
                 await self._breathe()
-            pieces += [orjson.Fragment(orjson.dumps(told(job))) for job in jobs[start : start + AT_ONCE]]
-        return orjson.Fragment(orjson.dumps(pieces))
+            values = [told(job) for job in jobs[start : start + AT_ONCE]]
+            pieces.append(orjson.Fragment(orjson.dumps(values)[1:-1]))
+            labelled += values
+        n = serials_wanted(labelled)
+        settings = {**self._settings, "serials": await self._ids.serials(n)} if n else self._settings
+        return _Task(target=target, jobs=jobs, text=orjson.Fragment(orjson.dumps(pieces)), settings=settings)
 
     async def _breathe(self) -> None:
         await deferLater(self._clock.reactor, 0)  # type: ignore[arg-type]
@@ -175,7 +185,13 @@ class Setup:
 
     async def _ask(self, tasks: Sequence[_Task]) -> list[Plan | Exception]:
         try:
-            said = await self._run(tasks[0].target, [task.text for task in tasks])
+            said = await self._pool.call(
+                "pandatx.plugins.setups:setup_each",
+                tasks[0].target,
+                [[task.text, task.settings] for task in tasks],
+                timeout=self._timeout,
+                context=f"setup of job {tasks[0].jobs[0].panda_id} and others",
+            )
         except CallError as fault:
             if len(tasks) == 1:
                 return [fault]
@@ -183,10 +199,9 @@ class Setup:
         plans: list[Plan | Exception] = []
         for task, answer in zip(tasks, said, strict=True):
             try:
-                plans.append(answer if isinstance(answer, Exception) else plan_of(task.jobs, answer))
-            except BadAnswer as fault:
+                plans.append(_plan(task.jobs, answer))
+            except (BadAnswer, SetupFault) as fault:
                 plans.append(fault)
-            await self._breathe()
         return plans
 
     # The plans.
@@ -214,6 +229,12 @@ class Setup:
                 log.info("job {id}: {status} in its setup", id=panda_id, status=status)
             self._ended(ended)
         return [None] * len(plans)
+
+
+def _plan(jobs: Sequence[Job], said: Mapping[str, Any]) -> Plan:
+    if "error" in said:
+        raise SetupFault(said["error"])
+    return plan_of(jobs, said["answer"])
 
 
 async def apply(tx: Transaction, plan: Plan, now: Any) -> tuple[list[Job], list[tuple[int, str]]]:

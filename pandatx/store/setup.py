@@ -12,7 +12,7 @@ from pandatx.domain.job import Job, JobFile
 from pandatx.domain.setup import SETUP_FAILED, Change, End
 from pandatx.store import columns
 from pandatx.store.columns import FILE, FILE_ATTRIBUTE, JOB, json_rows
-from pandatx.store.database import Transaction, in_batches
+from pandatx.store.database import Transaction
 from pandatx.store.queries import load
 
 KEYS: Final = (
@@ -66,8 +66,9 @@ async def activate(tx: Transaction, ids: Sequence[int], now: datetime) -> list[J
     The jobs that were moved, with the attributes in ``KEYS`` only.
     """
     moved: list[Job] = []
-    for some in in_batches(sorted(ids), LARGEST):
-        result = await tx.run(SQL.activate, ids=list(some), now=now)
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), LARGEST):
+        result = await tx.run(SQL.activate, ids=ordered[start : start + LARGEST], now=now)
         moved += columns.jobs(result.columns, result.rows)
     return moved
 
@@ -94,7 +95,8 @@ async def end(tx: Transaction, ends: Iterable[End], now: datetime) -> list[tuple
 async def change_files(tx: Transaction, files: Iterable[Mapping[str, Any]]) -> None:
     """Store changed attributes of files, each with its ``row_id``."""
     ordered = sorted(files, key=lambda file: file["row_id"])
-    for some in in_batches(ordered, 4 * LARGEST):
+    for start in range(0, len(ordered), 4 * LARGEST):
+        some = ordered[start : start + 4 * LARGEST]
         rows = json_rows({FILE[name][0]: value for name, value in file.items()} for file in some)
         await tx.run(SQL.files, rows=rows)
 
@@ -135,9 +137,7 @@ async def complete_jobs(tx: Transaction, ids: Sequence[int]) -> list[int]:
     return (await tx.run(SQL.complete_jobs, ids=list(ids))).column("pandaid")
 
 
-async def claim_left(
-    tx: Transaction, before: datetime, busy: Sequence[int], limit: int, now: datetime
-) -> list[Job]:
+async def claim_left(tx: Transaction, before: datetime, busy: Sequence[int], limit: int, now: datetime) -> list[Job]:
     """Jobs ``defined`` and untouched since ``before``, with their files, less those that are ``busy``."""
     result = await tx.run(SQL.claim_left, before=before, busy=list(busy), limit=limit, now=now)
     found = sorted(columns.jobs(result.columns, result.rows), key=lambda job: job.panda_id)

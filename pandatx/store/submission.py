@@ -61,11 +61,12 @@ class _Stock:
 
 @define(eq=False)
 class Ids:
-    """PandaIDs and row_ids, fetched in blocks."""
+    """PandaIDs, row_ids and serial numbers of sub blocks, fetched in blocks."""
 
     _database: Database
     _jobs: _Stock = Factory(lambda: _Stock(SQL.job_ids, BLOCK))
     _files: _Stock = Factory(lambda: _Stock(SQL.file_ids, 4 * BLOCK))
+    _serials: _Stock = Factory(lambda: _Stock(SQL.serials, BLOCK // 10))
 
     async def take(self, jobs: int, files: int) -> tuple[Iterator[int], Iterator[int]]:
         """As many PandaIDs, and as many row_ids."""
@@ -73,6 +74,11 @@ class Ids:
         panda_ids = self._jobs.take(jobs)
         await self._files.fill(self._database, files)
         return panda_ids, self._files.take(files)
+
+    async def serials(self, n: int) -> list[int]:
+        """As many serial numbers for sub blocks."""
+        await self._serials.fill(self._database, n)
+        return list(self._serials.take(n))
 
 
 @frozen(kw_only=True)

@@ -12,6 +12,13 @@ SELECT min(id) AS first, max(id) AS last FROM (
     FROM (SELECT nextval('{panda}.filestable4_row_id_seq') AS id FROM generate_series(1, %(n)s)) s) r
  GROUP BY run ORDER BY 1
 
+-- name: serials
+-- Serial numbers of sub blocks, likewise; they begin anew after 9999999.
+SELECT min(id) AS first, max(id) AS last FROM (
+  SELECT id, id - row_number() OVER (ORDER BY id) AS run
+    FROM (SELECT nextval('{panda}.subcounter_subid_seq') AS id FROM generate_series(1, %(n)s)) s) r
+ GROUP BY run ORDER BY 1
+
 -- name: bind_owners
 -- Bind names to subjects at first sight (rule R27), and say to whom they belong. A name that another transaction has
 -- just bound is missing from the answer: ask again.
