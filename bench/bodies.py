@@ -134,7 +134,8 @@ def heartbeat(target: Target, job: int, state: str, *, attempt: int = 0, report:
         "jobMetrics": "coreCount=1 actualCoreCount=1 nEvents=120 leak=0.1 chi2=1.2",
     }  # fmt: skip
     if state in ("finished", "failed"):
-        fields |= {"pilotTiming": "1|0|10|1|1|1", "endTime": 1773159106.1, "pilotErrorCode": 0, "transExitCode": 0}
+        fields |= {"pilotTiming": "1|0|10|1|1|1", "endTime": 1773159106.1, "pilotErrorCode": 0, "pilotErrorDiag": ""}
+        fields |= {"transExitCode": 0, "exeErrorCode": 0, "exeErrorDiag": "", "pilotLog": ""}
     return zipped(target, "updateJob", fields)
 
 

@@ -73,14 +73,16 @@ class Server:
             home=self.home, server=f"https://localhost:{self.https_port}", web=f"http://localhost:{self.http_port}"
         )
 
-    def alive(self) -> bool:
+    def ready(self) -> bool:
+        """It answers, and knows its queue, which a daemon reads from queues.json."""
         if self.process.poll() is not None:
             raise DemoFault(f"the server ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
         try:
-            with urllib.request.urlopen(f"{self.place.web}/server/panda/isAlive", timeout=5) as answer:
-                return b"alive=yes" in answer.read()
+            for path in ("/server/panda/isAlive", "/cache/schedconfig/LOCAL.all.json"):
+                urllib.request.urlopen(self.place.web + path, timeout=5).close()
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
+        return True
 
     def submit(self, shell: str, output: str | None, transform: str) -> int:
         line = [BIN / "pandatx", "--home", self.home, "job", "submit", "--queue", "LOCAL"]
@@ -177,9 +179,9 @@ def server(home: Path) -> Iterator[Server]:
     ours = Server(home=home, http_port=http_port, https_port=https_port, process=process, log=log)
     try:
         deadline = time.monotonic() + 120
-        while not ours.alive():
+        while not ours.ready():
             if time.monotonic() > deadline:
-                raise DemoFault(f"the server does not answer:\n{log.read_text()[-3000:]}")
+                raise DemoFault(f"the server does not answer, or does not know queue LOCAL:\n{log.read_text()[-3000:]}")
             time.sleep(0.2)
         yield ours
     finally:
