@@ -37,3 +37,9 @@ CREATE TABLE {own}.owners (
     first_seen timestamp NOT NULL
 );
 COMMENT ON TABLE {own}.owners IS 'The DN or (issuer, subject) that an owner name was first seen with; no other may use it (rule R27)';
+
+CREATE TABLE {own}.counted (
+    what varchar(40) NOT NULL PRIMARY KEY,
+    at timestamp NOT NULL
+);
+COMMENT ON TABLE {own}.counted IS 'When our servers last counted something, to tell their rows from those of others (rule R12)';

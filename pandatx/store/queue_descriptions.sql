@@ -1,0 +1,11 @@
+-- name: store
+-- Descriptions that are new or differ from what is stored.
+INSERT INTO {panda}.schedconfig_json (panda_queue, data, last_update)
+SELECT name, data::json, %(now)s FROM unnest(%(names)s::text[], %(documents)s::text[]) v(name, data) ORDER BY name
+ON CONFLICT (panda_queue) DO UPDATE SET data = excluded.data, last_update = excluded.last_update
+ WHERE schedconfig_json.data::text IS DISTINCT FROM excluded.data::text
+RETURNING panda_queue
+
+-- name: remove
+-- Queues that the dump no longer has.
+DELETE FROM {panda}.schedconfig_json WHERE NOT panda_queue = ANY (%(names)s) RETURNING panda_queue

@@ -1,0 +1,155 @@
+"""The loader of queue descriptions, and the statistics that use them."""
+
+import json
+
+import pytest
+from test_setup import Made
+from test_submission import JOB, execute
+from twisted.internet import reactor
+
+from pandatx.clients.cric import DumpAway
+from pandatx.clock import Clock
+from pandatx.domain.queues import UnreadableDump
+from pandatx.scheduler.context import Context
+from pandatx.scheduler.daemons.load_queues import LoadQueues
+from pandatx.scheduler.daemons.setup_rescue import SetupRescue
+from pandatx.scheduler.daemons.share_statistics import ShareStatistics
+from pandatx.services.facts import Facts
+from pandatx.services.queues import Queues
+from pandatx.services.statistics import Statistics
+from pandatx.store.queries import Query
+
+STORED = Query(name="stored", text="SELECT panda_queue FROM {panda}.schedconfig_json ORDER BY 1")
+SHARES = Query(
+    name="shares",
+    text="SELECT gshare, computingsite, jobstatus, njobs, hs, maxpriority FROM {panda}.jobs_share_stats ORDER BY 3",
+)
+USERS = Query(name="users", text="SELECT name, ncurrent FROM {meta}.users")
+
+
+def queue(name: str, **values) -> dict:
+    return {"nickname": name, "type": "unified", "cloud": "US", "status": "online", **values}
+
+
+@pytest.fixture
+def dump(tmp_path):
+    """Write a dump; its address."""
+    path = tmp_path / "queues file.json"
+
+    def write(content) -> str:
+        path.write_text(content if isinstance(content, str) else json.dumps({one["nickname"]: one for one in content}))
+        return f"file://{str(path).replace(' ', '%20')}"
+
+    return write
+
+
+@pytest.fixture
+def facts(database) -> Facts:
+    return Facts(database, Clock(reactor))
+
+
+async def names(database) -> list[str]:
+    return (await database.statement("stored", STORED)).column("panda_queue")
+
+
+async def test_a_dump_is_stored_and_known_at_once(database, facts, dump):
+    queues = Queues(database, Clock(reactor), facts, dump([queue("A", corepower=12.5), queue("B")]))
+    await queues.start()
+    assert await names(database) == ["A", "B"]
+    assert queues.get("A").core_power == 12.5
+    assert json.loads(queues.document("B"))["cloud"] == "US"
+    await facts.refresh()
+    assert sorted(facts.known.queues) == ["A", "B"]
+
+
+async def test_changes_are_stored_and_queues_that_are_gone_are_removed(database, facts, dump):
+    url = dump([queue("A"), queue("B"), queue("C")])
+    queues = Queues(database, Clock(reactor), facts, url)
+    assert await queues.load() == 3
+    assert await queues.load() == 0
+    dump([queue("A"), queue("B", status="offline"), queue("D")])
+    assert await queues.load() == 3
+    assert await names(database) == ["A", "B", "D"]
+    assert queues.get("B").status == "offline"
+    assert queues.get("C") is None
+
+
+@pytest.mark.parametrize("content", ["", "<html>", "[]", "{}", '{"X": {"type": "production"}}'])
+async def test_what_is_no_dump_changes_nothing(database, facts, dump, content):
+    queues = Queues(database, Clock(reactor), facts, dump([queue("A")]))
+    await queues.load()
+    dump(content)
+    with pytest.raises(UnreadableDump):
+        await queues.load()
+    await LoadQueues(queues).run(Context(Clock(reactor), "queue_loader"))
+    assert await names(database) == ["A"]
+    assert queues.get("A") is not None
+
+
+async def test_without_the_file_the_stored_descriptions_count(database, facts, dump):
+    await Queues(database, Clock(reactor), facts, dump([queue("A")])).load()
+    queues = Queues(database, Clock(reactor), Facts(database, Clock(reactor)), "/nonexistent/queues.json")
+    with pytest.raises(DumpAway, match="nonexistent"):
+        await queues.load()
+    await queues.start()
+    assert await names(database) == ["A"]
+
+
+async def count(database, facts) -> Context:
+    context = Context(Clock(reactor), "share_statistics")
+    await ShareStatistics(Statistics(database, Clock(reactor), facts)).run(context)
+    return context
+
+
+async def test_shares_and_users_are_counted(database, facts, dump):
+    made = Made(database)
+    await made.submit(*[JOB] * 3)
+    made.submission._stored = lambda jobs: None
+    await made.submit(JOB)
+    await execute(
+        database,
+        "UPDATE {panda}.jobsactive4 SET jobstatus = 'running', corecount = 8 "
+        "WHERE pandaid = (SELECT max(pandaid) FROM {panda}.jobsactive4)",
+    )
+    await Queues(database, Clock(reactor), facts, dump([queue("Q", corepower=12)])).load()
+    for _ in range(2):
+        await count(database, facts)
+        assert (await database.statement("shares", SHARES)).rows == [
+            ("User", "Q", "activated", 2, 24, 1000),
+            ("User", "Q", "defined", 1, 12, 1000),
+            ("User", "Q", "running", 1, 96, 999),
+        ]
+        assert (await database.statement("users", USERS)).rows == [("alice", 4)]
+
+
+async def test_work_in_the_system_lowers_the_priority_of_new_jobs(database, facts):
+    made = Made(database)
+    await made.submit(*[JOB] * 10)
+    await count(database, facts)
+    (late,) = await made.submit(JOB)
+    row = Query(name="p", text="SELECT currentpriority FROM {panda}.jobsactive4 WHERE pandaid = %(id)s")
+    assert (await database.statement("p", row, id=late)).scalar() == 998
+
+
+async def test_counting_is_left_to_others_that_do_it(database, facts):
+    await execute(
+        database,
+        "INSERT INTO {panda}.jobs_share_stats (ts, jobstatus, gshare) VALUES (%(now)s, 'running', 'theirs')",
+        now=Clock(reactor).now(),
+    )
+    await count(database, facts)
+    assert [row[0] for row in (await database.statement("shares", SHARES)).rows] == ["theirs"]
+    await execute(database, "UPDATE {panda}.jobs_share_stats SET ts = ts - interval '1 hour'")
+    await count(database, facts)
+    assert (await database.statement("shares", SHARES)).rows == []
+
+
+async def test_the_rescue_daemon_sets_up_what_was_left(database):
+    made = Made(database)
+    made.submission._stored = lambda jobs: None
+    await made.submit(JOB)
+    await execute(database, "UPDATE {panda}.jobsdefined4 SET modificationtime = modificationtime - interval '1 hour'")
+    context = Context(Clock(reactor), "setup_rescue")
+    await SetupRescue(made.setup).run(context)
+    assert context.counts["jobs"] == 1
+    assert await made.places() == [("active", "activated")]
