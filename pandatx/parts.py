@@ -100,6 +100,7 @@ class Server(MultiService):
 
 
 def say(line: str) -> None:
-    """One line for whoever started the server."""
-    sys.stderr.write(f"twistd panda: {line}\n")
-    sys.stderr.flush()
+    """One line for whoever started the server: on the real stderr, since twistd makes log lines of the other one."""
+    stderr = sys.__stderr__ or sys.stderr
+    stderr.write(f"twistd panda: {line}\n")
+    stderr.flush()

@@ -379,7 +379,8 @@ class Database:
             session = Session(connection, self.schemas)
             await session.execute(self._session_settings())
         except (psycopg2.Error, ConnectionError) as error:
-            connection.close()
+            if connection.pollable() is not None:  # else it came to nothing at all
+                connection.close()
             raise DatabaseAway(f"the database cannot be reached: {_first_line(error)}") from error
         return session
 
