@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, urlencode
 
 import orjson
 
 _DATES_ARE_OURS = orjson.OPT_PASSTHROUGH_DATETIME
-_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
-_SPECIAL = re.compile(r"[^A-Za-z0-9_.~-]").sub
-_ESCAPES = {chr(byte): quote_plus(chr(byte)) for byte in range(128)}
+_BETWEEN, _EQUALS = "\1", "\2"
+# A percent sign first, since it comes into the text with the others, and the plus sign before the blank.
+_ESCAPES = tuple((special, quote_plus(special)) for special in "%+ \n\r\t" + "!\"#$&'()*,/:;<=>?@[\\]^`{|}")
 
 
 def naive(moment: datetime) -> datetime:
@@ -38,35 +36,33 @@ def to_json(value: Any) -> bytes:
     try:
         return orjson.dumps(value, _marked, _DATES_ARE_OURS)
     except orjson.JSONEncodeError:
-        return json.dumps(value, default=_marked).encode()
+        return json.dumps(_finite(value), default=_marked).encode()
+
+
+def _finite(value: Any) -> Any:
+    """The value without NaN and infinities, which are no JSON."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def to_urlencoded(values: Mapping[str, Any]) -> bytes:
-    """``k=v&k=v``; None is the text NULL, other values are their Python texts, as pilots have always read them."""
-    return "&".join([f"{_name(name)}={_value(value)}" for name, value in values.items()]).encode("ascii")
+    """``k=v&k=v``; None is the text NULL, other values are their Python texts, as pilots have always read them.
+
+    The usual case escapes the whole text at once: several times faster than value by value.
+    """
+    text = _BETWEEN.join([f"{name}{_EQUALS}{'NULL' if value is None else value}" for name, value in values.items()])
+    if text.isascii() and text.count(_EQUALS) == len(values) == text.count(_BETWEEN) + 1:
+        for special, escaped in _ESCAPES:
+            if special in text:
+                text = text.replace(special, escaped)
+        text = text.replace(_BETWEEN, "&").replace(_EQUALS, "=")
+        if text.isprintable():
+            return text.encode()
+    return urlencode({name: _text(value) for name, value in values.items()}).encode()
 
 
-@lru_cache(1024)
-def _name(name: str) -> str:
-    return quote_plus(name)
-
-
-def _value(value: Any) -> str:
-    if type(value) is int:
-        return str(value)
-    if value is None:
-        return "NULL"
-    return quoted(value if type(value) is str else str(value))
-
-
-def quoted(text: str) -> str:
-    """The same as quote_plus, several times faster for what jobs are made of."""
-    if _PLAIN(text):
-        return text
-    if text.isascii():
-        return _SPECIAL(_escaped, text)
-    return quote_plus(text, errors="replace")
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return _ESCAPES[match[0]]
+def _text(value: Any) -> bytes:
+    return b"NULL" if value is None else str(value).encode("utf-8", "replace")

@@ -98,13 +98,15 @@ def _one_by_one(text: str) -> Iterator[Any]:
     end = text.rindex("]")
     if text[: at - 1].strip() or text[end + 1 :].strip():
         raise ValueError("not a list of jobs")
-    while (at := _skip(text, at)) < end:
+    at = _skip(text, at)
+    while at != end:
         element, at = decoder.raw_decode(text, at)
         yield element
         at = _skip(text, at)
-        if at < end and text[at] != ",":
-            raise ValueError(f"no comma at {at}")
-        at += 1
+        if at != end:
+            if at > end or text[at] != ",":
+                raise ValueError(f"no comma at {at}")
+            at = _skip(text, at + 1)
 
 
 def _skip(text: str, at: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mimetypes
 import os
 import re
 import stat
@@ -17,7 +18,7 @@ from twisted.logger import Logger
 from twisted.web import http
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
-from twisted.web.static import File, getTypeAndEncoding
+from twisted.web.static import File
 
 log = Logger()
 
@@ -77,9 +78,8 @@ class _Ranges(File):
     def __init__(self, opened: Opened) -> None:
         super().__init__("/")
         self._opened = opened
-        self.type, self.encoding = getTypeAndEncoding(  # type: ignore[no-untyped-call]
-            opened.name, self.contentTypes, self.contentEncodings, "application/octet-stream"
-        )
+        # Never an encoding by name: a client that undoes it would store a sandbox that is no tar.gz any more.
+        self.type, self.encoding = mimetypes.guess_type(opened.name)[0] or "application/octet-stream", None
 
     def getsize(self) -> int:
         return self._opened.size
@@ -117,7 +117,6 @@ class Static(Resource):
         if self._guarded:
             guard(request, names[-1])
             if names[0] == "jedilog":
-                ranges.type = "text/plain"
                 ranges.encoding = None if names[-1].endswith(".log") else "gzip"
         request.setHeader(b"accept-ranges", b"bytes")
         if _unchanged(request, opened.tag, opened.changed):

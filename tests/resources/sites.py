@@ -10,7 +10,13 @@ from urllib.parse import parse_qs
 
 from attrs import define, evolve, field
 from treq.testing import StubTreq
+from twisted.internet import reactor
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock as Time
+from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.server import Site as HTTPSite
 
 from pandatx.domain.caller import ANONYMOUS, Caller
 from pandatx.resources.api import collect
@@ -73,11 +79,22 @@ class Site:
     ) -> Got:
         stub = self.treq()
         asking = stub.request(method, f"https://panda.example:25443{path}", headers=dict(headers or {}), data=body)
-        stub.flush()
-        response = await asking
-        reading = response.content()
-        stub.flush()
-        return Got(response.code, response.headers, await reading)
+        response = await self._until(asking, stub)
+        return Got(response.code, response.headers, await self._until(response.content(), stub))
+
+    async def _until(self, wanted: Any, stub: StubTreq) -> Any:
+        """What is wanted, once it is there: work breathes by our clock, files are sent by turns of the reactor."""
+        found: list[Any] = []
+        wanted.addBoth(found.append)
+        for _ in range(1000):
+            stub.flush()
+            if found:
+                if isinstance(found[0], Failure):
+                    found[0].raiseException()
+                return found[0]
+            self.time.advance(0)
+            await deferLater(reactor, 0)
+        raise AssertionError("no answer")
 
     async def get(self, path: str, **headers: str) -> Got:
         return await self.ask("GET", path, _named(headers))
@@ -106,16 +123,40 @@ def _named(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def site_of(*resources: object, caller: Caller = USER, **edge: Any) -> Site:
-    """A site that serves the resources to one caller."""
+def site_of(*resources: object, caller: Caller | Exception = USER, trees: Any = None, **edge: Any) -> Site:
+    """A site that serves the resources to one caller; an exception for a caller is raised."""
     time = Time()
     made = Site(None, caller, time)
-    table = collect(*resources)
 
     def callers(request: Any) -> Caller:
         if isinstance(made.caller, Exception):
             raise made.caller
         return made.caller
 
-    made.root = Root(Edge(callers, BodyReader(at_once), time, **edge), table)
+    made.root = Root(Edge(callers, BodyReader(at_once), time, **edge), collect(*resources), trees)
     return made
+
+
+class Connection:
+    """One HTTP connection in memory, whose client can hang up."""
+
+    def __init__(self, site: Site) -> None:
+        factory = HTTPSite(site.root, parsePOSTFormSubmission=False)
+        factory.log = lambda request: None
+        self.protocol = factory.buildProtocol(None)
+        self.transport = StringTransport()
+        self.protocol.makeConnection(self.transport)
+
+    def send(self, method: str, values: Mapping[str, Any]) -> None:
+        """Post to the older dialect."""
+        body = json.dumps(values).encode()
+        head = f"POST /server/panda/{method} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        self.protocol.dataReceived(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    def hang_up(self) -> None:
+        """The client goes."""
+        self.protocol.connectionLost(Failure(ConnectionLost()))
+
+    @property
+    def received(self) -> bytes:
+        return bytes(self.transport.value())
