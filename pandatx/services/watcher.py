@@ -1,0 +1,124 @@
+"""Failing the jobs whose pilots have gone silent (reference/lifecycle.md 2.8, rule R4)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+import psycopg2
+from attrs import fields, frozen
+from twisted.logger import Logger
+
+from pandatx import metrics
+from pandatx.clock import Clock
+from pandatx.domain.job import Job
+from pandatx.domain.watch import JobFacts, Limits, verdict
+from pandatx.errors import PandaError
+from pandatx.services.closer import Closer
+from pandatx.services.facts import Facts
+from pandatx.services.instances import Instances
+from pandatx.store import archive as jobs_store
+from pandatx.store import watching as store
+from pandatx.store.archive import Change
+from pandatx.store.database import Database, Transaction, in_batches
+
+log = Logger()
+
+TOGETHER: Final = 100
+"""Jobs that are failed in one transaction."""
+_OF_QUEUE: Final = frozenset(("has_report", "workflow", "queue_paused"))
+_OF_JOB: Final = tuple(each.name for each in fields(JobFacts) if each.name not in _OF_QUEUE)
+
+
+async def _no_pause() -> None:
+    """For a caller that does not mind."""
+
+
+@frozen
+class Watcher:
+    """Fail jobs that have said nothing for longer than their status, label and queue allow."""
+
+    _database: Database
+    _clock: Clock
+    _facts: Facts
+    _instances: Instances
+    _closer: Closer
+
+    async def run_once(self, pause: Callable[[], Awaitable[None]] = _no_pause) -> int:
+        """Look at every active job once, page by page with a ``pause`` between two; how many were failed.
+
+        Nothing is failed while silence may be the servers' own.
+        """
+        if not await self._instances.silence_counts():
+            log.info("no job is failed for its silence: pilots could not report for some time")
+            return 0
+        limits, last, failed, more = self.limits(), 0, 0, True
+        while more:
+            now = self._clock.now()
+            page = await store.page(self._database, last, now - limits.sent, now - _shortest(limits))
+            for some in in_batches(page.silent, TOGETHER):
+                failed += await self._fail(some, limits)
+                await pause()
+            last, more = page.last, page.more
+            await pause()
+        return failed
+
+    def limits(self) -> Limits:
+        """The limits in force, by CONFIG."""
+        known = self._facts.known
+        workflows = {"analysis", "production", *(queue.workflow for queue in known.queues.values() if queue.workflow)}
+        keys = [("watcher", f"HEARTBEAT_TIMEOUT_{name}") for name in workflows] + [("job_timeout", "TIMEOUT_holding")]
+        return Limits.of_tunables({key: known.parameters.get(*key, 0.0) for key in keys})
+
+    async def _fail(self, ids: Sequence[int], limits: Limits) -> int:
+        ended = await self._database.transaction("watcher.fail", self._fail_silent, ids, limits)
+        if ended:
+            metrics.JOBS_ENDED.labels("failed").inc(len(ended))
+            try:
+                await self._closer.close(ended)
+            except (PandaError, psycopg2.Error) as error:
+                log.warn("the blocks of silent jobs are not closed: {error}", error=error)
+        return len(ended)
+
+    async def _fail_silent(self, tx: Transaction, ids: Sequence[int], limits: Limits) -> list[Job]:
+        """Judge the jobs as they are by now, locked; a report may just have come."""
+        now = self._clock.now()
+        jobs = await jobs_store.lock(tx, ids)
+        if not jobs:
+            return []
+        reported, workers = await store.reported(tx, list(jobs)), await store.workers(tx, list(jobs))
+        changes = []
+        for job in jobs.values():
+            failure = verdict(self._facts_of(job, job.panda_id in reported), workers.get(job.panda_id), now, limits)
+            if failure is not None:
+                log.info(
+                    "job {id}: failed after {time} of silence in {status}",
+                    id=job.panda_id,
+                    time=str(failure.silent_for),
+                    status=job.job_status,
+                )
+                changes.append(
+                    Change(
+                        job=job,
+                        changes=failure.changes | {"job_status": "failed"},
+                        file_changes=jobs_store.outputs_failed(job),
+                    )
+                )
+        await jobs_store.archive(tx, changes, now)
+        return [change.after for change in changes]
+
+    def _facts_of(self, job: Job, has_report: bool) -> JobFacts:
+        queue = self._facts.queue(job.computing_site or "")
+        return JobFacts(
+            has_report=has_report,
+            workflow=queue.workflow if queue is not None else None,
+            queue_paused=queue is not None and queue.status == "paused",
+            **{name: getattr(job, name) for name in _OF_JOB},
+        )
+
+
+def _shortest(limits: Limits) -> timedelta:
+    """The shortest silence that can matter, in any status but sent."""
+    holding = (limits.holding, limits.holding_user, limits.holding_urgent)
+    return min(limits.analysis, limits.production, *holding, *limits.workflows.values())
