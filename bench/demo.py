@@ -10,6 +10,7 @@ import contextlib
 import json
 import queue
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -28,6 +29,8 @@ from pilot import Pilot, PilotFault, Place, obtain, transformation, version
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+
+from pandatx.store.embedded import home_directory
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -273,8 +276,10 @@ def when(value: Any) -> str:
 @click.option("--pilot", "directory", help="A checkout of PanDAWMS/pilot3; default: panda-pilot of PyPI.")
 def main(directory: str | None) -> None:
     """Take five jobs from submission to their end with the real pilot; exit 0 if all went as it should."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing of ours is left behind
     home = ROOT / ".demo"
     shutil.rmtree(home, ignore_errors=True)
+    shutil.rmtree(home_directory(home / "server" / "state"), ignore_errors=True)  # for root the database lies elsewhere
     try:
         source = obtain(directory, ROOT / ".run" / "pilots")
         console.print(f"pilot {version(source)} from {source}")
