@@ -16,6 +16,7 @@ from twisted.web.http import Request
 from pandatx.clock import ReactorTime
 from pandatx.domain.caller import Caller
 from pandatx.errors import MethodForbidden, PandaError
+from pandatx.metrics import ANSWERS_LOST
 from pandatx.resources import dialects
 from pandatx.resources.api import Answer, Call, Dialect, Operation, Served
 from pandatx.resources.bodies import BodyReader, Content
@@ -28,6 +29,7 @@ CallerOf = Callable[[Request], Caller | Awaitable[Caller]]
 # operation (path or "unknown"), dialect, HTTP status, seconds
 Measured = Callable[[str, str, int, float], None]
 
+UNKNOWN = "unknown"
 _LEGACY_VERBS = frozenset((b"GET", b"HEAD", b"POST", b"PUT"))
 
 
@@ -54,7 +56,7 @@ class Edge:
         stop what was begun.
         """
         call = Call(
-            f"{self._prefix}-{next(self._count):x}",
+            getattr(request, "request_id", "") or f"{self._prefix}-{next(self._count):x}",
             dialect,
             secure=request.isSecure(),
             breathe=self._breathe,
@@ -83,10 +85,12 @@ class Edge:
             broken = True
         if answer is not None and answer.undelivered is not None and (broken or call.lost):
             await self._take_back(answer.undelivered, call, name)
-        if not call.lost:
+        if call.lost:
+            ANSWERS_LOST.labels(operation.path if operation else UNKNOWN).inc()
+        else:
             _write(request, response, call.id)
         self._measured(
-            operation.path if operation else "unknown",
+            operation.path if operation else UNKNOWN,
             call.dialect.value,
             response.status,
             self._time.seconds() - begun,
@@ -108,7 +112,10 @@ class Edge:
 
     async def _caller(self, request: Request) -> Caller:
         caller = self._callers(request)
-        return caller if isinstance(caller, Caller) else await caller
+        if not isinstance(caller, Caller):
+            caller = await caller
+        request.caller_name = caller.name  # type: ignore[attr-defined]  # for the access log
+        return caller
 
     def _refuse_other_sites(self, request: Request) -> None:
         """Browsers offer certificates by themselves; only a page of ours may make them call (rule R23)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from attrs import frozen
@@ -24,52 +24,13 @@ from pandatx.resources.api import (
 )
 from pandatx.resources.encoding import to_json
 from pandatx.resources.jobspec import counted, described, job_of, read_jobs
+from pandatx.services.jobs import Jobs
+from pandatx.services.killing import Killing
+from pandatx.services.submission import Submission, Submitted
 
 RECEIVED = "command received"
 _CHUNK = 50
 _NUMBERED_LABELS = frozenset(("user", "panda", "ptest", "rc_test", "rc_test2", "rc_alrb"))
-
-
-class Jobs(Protocol):
-    """services.jobs, as far as it is called here."""
-
-    async def commands(self, ids: Sequence[int]) -> Sequence[tuple[str | None, str | None]]: ...
-
-    async def describe(self, ids: Sequence[int], archive: bool) -> Sequence[Job | None]: ...
-
-
-class Submitted(Protocol):
-    """A stored job."""
-
-    @property
-    def panda_id(self) -> int: ...
-
-    @property
-    def job_definition_id(self) -> int: ...
-
-    @property
-    def jobset_id(self) -> int | None: ...
-
-    @property
-    def job_name(self) -> str | None: ...
-
-
-class Submission(Protocol):
-    """services.submission, as far as it is called here."""
-
-    async def submit(self, caller: Caller, jobs: tuple[Job, ...], host: str) -> Sequence[Submitted]: ...
-
-
-class Killing(Protocol):
-    """services.killing, as far as it is called here."""
-
-    async def kill(
-        self, caller: Caller, ids: Sequence[int], code: int | None, options: tuple[str, ...], use_email_as_id: bool
-    ) -> Sequence[bool]: ...
-
-    async def command(self, caller: Caller, job_id: int, text: str) -> str: ...
-
-    async def reassign(self, caller: Caller, ids: Sequence[int]) -> None: ...
 
 
 @frozen

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from attrs import frozen
 
 from pandatx.domain.caller import Caller
-from pandatx.domain.job import Job
 from pandatx.domain.requests import DatasetName, JobSearch
 from pandatx.resources.api import Answer, Call, operation
 from pandatx.resources.job import in_chunks
-
-
-class Search(Protocol):
-    """services.jobs, as far as it is called here."""
-
-    async def find(self, status: str | None, queue: str | None, owner: str | None, limit: int) -> Sequence[Job]: ...
-
-
-class Datasets(Protocol):
-    """services.datasets, as far as it is called here."""
-
-    async def complete(self, caller: Caller, name: str) -> int: ...
+from pandatx.services.datasets import Datasets
+from pandatx.services.jobs import Jobs
 
 
 @frozen
 class PandatxResource:
     """For the command line and for operators."""
 
-    _jobs: Search
+    _jobs: Jobs
     _datasets: Datasets
 
     @operation("pandatx/list_jobs", verb="GET", asks=JobSearch)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
@@ -42,6 +42,9 @@ from pandatx.resources.api import (
 from pandatx.resources.decoding import ArgumentFault, Decoder, decoder
 from pandatx.resources.encoding import to_json, to_urlencoded
 from pandatx.services.dispatch import Acquired, Dispatch
+from pandatx.services.heartbeats import Heartbeats
+from pandatx.services.jobs import Jobs
+from pandatx.services.pilot_news import PilotNews
 
 log = Logger()
 
@@ -52,30 +55,6 @@ _CHUNK = 100
 _GET_JOB = LegacyForm(Style.STATUS, busy=20)
 _UPDATE_JOB = LegacyForm(Style.STATUS, busy=10)
 _WORKER = LegacyForm(Style.STATUS, role_text="production or pilot role is required")
-
-
-class Heartbeats(Protocol):
-    """services.heartbeats, as far as it is called here."""
-
-    async def report(self, caller: Caller, beat: Heartbeat) -> Reply: ...
-
-    async def report_many(self, caller: Caller, beats: Sequence[Heartbeat]) -> Sequence[Reply | PandaError]: ...
-
-
-class Statuses(Protocol):
-    """services.jobs, as far as it is called here."""
-
-    async def statuses(self, ids: Sequence[int]) -> Sequence[tuple[int, str, int]]: ...
-
-
-class PilotNews(Protocol):
-    """services.news, as far as it is called here."""
-
-    async def worker_status(self, status: WorkerStatus) -> None: ...
-
-    async def worker_node(self, node: WorkerNode) -> None: ...
-
-    async def worker_node_gpu(self, gpu: WorkerNodeGpu) -> None: ...
 
 
 @frozen(kw_only=True)
@@ -161,7 +140,7 @@ class PilotResource:
 
     _dispatch: Dispatch
     _heartbeats: Heartbeats
-    _jobs: Statuses
+    _jobs: Jobs
     _news: PilotNews
     _queue_of: Callable[[str], Queue | None]
 
