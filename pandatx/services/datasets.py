@@ -25,7 +25,7 @@ class Finisher(Protocol):
 
 @frozen(kw_only=True)
 class _Block:
-    """What is known of a name: whether it is a dataset, whose jobs read it, whose write it."""
+    """What is known of a name: whether it is a dataset, and whose jobs wait for it or have yet to bring files to it."""
 
     known: bool
     read: bool
@@ -45,13 +45,13 @@ class Datasets:
         """Jobs that wait for this dispatch block are activated, transfers to this output block are over.
 
         Gives the number of jobs that go on. For the production role, and for a user to whom all jobs belong that
-        read or write the block, else NotPermitted. NotFound for a name that no job and no dataset has.
+        wait for the block or have yet to write it, else NotPermitted. NotFound for a name that nothing has.
         """
         block = await self._database.transaction("datasets.look", self._look, name)
         if not (block.known or block.read or block.written):
             raise NotFound(f"no dataset {name}")
         if not caller.production and block.owners != {caller.name}:
-            raise NotPermitted(f"the dataset {name} is not yours")
+            raise NotPermitted(f"{name}: not all jobs that wait for this dataset, or write it, are yours")
         n = await self._activator.release(name, enforce=True) if block.read or block.known else 0
         if block.written:
             n += await self._finisher.arrived(name)

@@ -123,8 +123,8 @@ async def jobs_of_block(tx: Transaction, name: str) -> list[Waiting]:
 
 
 async def owners_of_block(tx: Transaction, name: str) -> frozenset[str]:
-    """The owners of the jobs that write to a block."""
-    return frozenset((await tx.run(SQL.owners_of_block, name=name)).column("owner"))
+    """The owners of the jobs that have yet to bring files to a block."""
+    return frozenset(owner or "" for owner in (await tx.run(SQL.owners_of_block, name=name)).column("owner"))
 
 
 async def files_there(tx: Transaction, name: str, ids: Sequence[int]) -> None:

@@ -70,7 +70,7 @@ SELECT vuid, name, type, status, numberfiles, 0, %(now)s, %(now)s, subtype
 
 -- name: set_dataset
 UPDATE {panda}.datasets SET status = %(status)s, modificationdate = %(now)s
- WHERE name = %(name)s AND type = %(type)s AND status NOT IN ('deleting', 'deleted')
+ WHERE name = %(name)s AND type = %(type)s AND coalesce(status, '') NOT IN ('deleting', 'deleted')
 
 -- name: datasets
 SELECT type, status FROM {panda}.datasets WHERE name = %(name)s ORDER BY creationdate
@@ -82,26 +82,25 @@ SELECT DISTINCT j.pandaid, j.produsername, j.prodsourcelabel
  WHERE f.dispatchdblock = %(name)s ORDER BY j.pandaid
 
 -- name: owners_of_block
--- To whom the jobs belong that write to a block.
-SELECT DISTINCT owner FROM (
-  SELECT coalesce(a.produsername, d.produsername, h.produsername) AS owner
-    FROM {panda}.filestable4 f
-    LEFT JOIN {panda}.jobsactive4 a ON a.pandaid = f.pandaid
-    LEFT JOIN {panda}.jobsdefined4 d ON d.pandaid = f.pandaid
-    LEFT JOIN {panda}.jobsarchived4 h ON h.pandaid = f.pandaid
-   WHERE f.destinationdblock = %(name)s) o WHERE owner IS NOT NULL LIMIT 20
+-- To whom the jobs belong that have yet to bring files to a block; by the index of open blocks.
+SELECT DISTINCT coalesce(a.produsername, d.produsername) AS owner
+  FROM {panda}.filestable4 f
+  LEFT JOIN {panda}.jobsactive4 a ON a.pandaid = f.pandaid
+  LEFT JOIN {panda}.jobsdefined4 d ON d.pandaid = f.pandaid
+ WHERE f.destinationdblock = %(name)s AND f.status IN ('unknown', 'transferring')
+   AND coalesce(a.pandaid, d.pandaid) IS NOT NULL
 
 -- name: files_there
 -- The files of a dispatch block that were awaited.
 UPDATE {panda}.filestable4 SET status = 'ready'
- WHERE dispatchdblock = %(name)s AND pandaid = ANY (%(ids)s) AND status NOT IN ('ready', 'cached')
+ WHERE dispatchdblock = %(name)s AND pandaid = ANY (%(ids)s) AND coalesce(status, '') NOT IN ('ready', 'cached')
 
 -- name: complete_jobs
 -- prepare: ids bigint[]
 -- Those of the jobs whose inputs are all there.
 SELECT pandaid FROM {panda}.jobsdefined4 j WHERE pandaid = ANY (%(ids)s)
    AND NOT EXISTS (SELECT 1 FROM {panda}.filestable4 f
-                    WHERE f.pandaid = j.pandaid AND f.type = 'input' AND f.status NOT IN ('ready', 'cached'))
+                    WHERE f.pandaid = j.pandaid AND f.type = 'input' AND coalesce(f.status, '') NOT IN ('ready', 'cached'))
  ORDER BY pandaid
 
 -- name: claim_left
