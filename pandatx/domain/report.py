@@ -276,10 +276,12 @@ def _stored(report: FileReport) -> dict[str, Any]:
 
 def _variable_outputs(job: Job, reported: Iterable[str]) -> dict[JobFile | None, list[str]]:
     """Reported names that the job does not know, by the output that they are instances of; None: of none."""
-    known = frozenset(each.lfn for each in job.files)
+    unknown = sorted(set(reported) - {each.lfn for each in job.files})
+    if not unknown:
+        return {}
     outputs = [(each, _instances(each.lfn)) for each in job.files if each.type in OUTPUTS]
     found: dict[JobFile | None, list[str]] = {}
-    for name in sorted(set(reported) - known):
+    for name in unknown:
         original = next((each for each, instances in outputs if instances and instances.match(name)), None)
         found.setdefault(original, []).append(name)
     return {original: found[original] for original in sorted(found, key=lambda each: each is not None)}

@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
-import attrs
 import psycopg2
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, field
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -16,14 +15,14 @@ from twisted.python.failure import Failure
 from pandatx import metrics
 from pandatx.clock import Clock
 from pandatx.domain.conclusion import Conclusion, PluginResult, conclude
-from pandatx.domain.job import Job, JobFile
-from pandatx.domain.report import FileReport, ReportOutcome, interpret, stale
+from pandatx.domain.job import Job
+from pandatx.domain.report import ReportOutcome, interpret, stale
 from pandatx.errors import PandaError
 from pandatx.services.builds import Builds
+from pandatx.services.registering import Item, Pool, ask
 from pandatx.store import archive as jobs_store
 from pandatx.store import reports as store
 from pandatx.store.archive import Change
-from pandatx.store.columns import SEPARATE
 from pandatx.store.database import Database, Transaction
 from pandatx.store.reports import FREE_AFTER, Report
 from pandatx.workers.calls import CallDied, CallError, CallFailed
@@ -39,36 +38,14 @@ LOOK: Final = 10.0
 """Seconds between looks for what others left (rule R17)."""
 RENEWAL: Final = 180.0
 """Seconds between renewals of the locks while a plugin runs (rule R8)."""
-CALL_LIMIT: Final = 600.0
-"""Seconds for one call of a plugin, with a whole batch."""
 _RETRY_HELD: Final = timedelta(seconds=2)
 _RETRY_REFUSED: Final = timedelta(minutes=1)
-_CALL: Final = "pandatx.plugins.run:add"
-
-_JOB_NAMES: Final = tuple(each.name for each in attrs.fields(Job) if each.name not in {*SEPARATE, "files"})
-_FILE_NAMES: Final = tuple(each.name for each in attrs.fields(JobFile))
-_REPORT_NAMES: Final = tuple(each.name for each in attrs.fields(FileReport))
-
-
-class Pool(Protocol):
-    """workers.pool, as far as it is called here."""
-
-    async def call(self, name: str, *args: Any, timeout: float, context: str = "") -> Any: ...
 
 
 class Closing(Protocol):
     """services.closer, as far as it is called here."""
 
     async def close(self, jobs: Sequence[Job]) -> None: ...
-
-
-@frozen(kw_only=True)
-class Item:
-    """A report in hand, and what it says of its job."""
-
-    report: Report
-    job: Job
-    outcome: ReportOutcome
 
 
 @define
@@ -97,7 +74,6 @@ class Adder:
     _closer: Closing
     _owner: str
     _noted: Callable[[Job, ReportOutcome], Awaitable[None]] | None = None
-    _call_limit: float = CALL_LIMIT
     _builds: Builds = field(init=False)
     _woken: bool = False
     _looping: bool = False
@@ -251,7 +227,7 @@ class Adder:
         answers: dict[int, PluginResult] = {}
         if target:
             try:
-                answers = await self._ask(target, items)
+                answers = await ask(self._pool, self._plugin_settings, target, items)
             except CallError as fault:
                 if isinstance(fault, CallDied) and self._stopped:
                     return
@@ -266,16 +242,6 @@ class Adder:
 
     async def _one_by_one(self, target: str, items: Sequence[Item]) -> None:
         await _all(self._work(target, [item]) for item in items)
-
-    async def _ask(self, target: str, items: Sequence[Item]) -> dict[int, PluginResult]:
-        jobs = [_for_plugin(item) for item in items]
-        context = f"adder {items[0].job.panda_id}" + (f" and {len(items) - 1} more" if len(items) > 1 else "")
-        found = await self._pool.call(
-            _CALL, target, jobs, self._plugin_settings, timeout=self._call_limit, context=context
-        )
-        answers = {answer["panda_id"]: _result(answer) for answer in found}
-        silent = PluginResult.crashed("it gave no answer for the job")
-        return {item.job.panda_id: answers.get(item.job.panda_id, silent) for item in items}
 
     async def _finish(self, answered: Sequence[tuple[Item, PluginResult | None]]) -> None:
         try:
@@ -367,31 +333,6 @@ def _judge(ending: _Ending, item: Item, job: Job | None, answer: PluginResult | 
         logged=conclusion.changed,
     )
     ending.concluded.append((item, conclusion, change))
-
-
-def _for_plugin(item: Item) -> dict[str, Any]:
-    """The job as the report leaves it, and the report, as JSON values."""
-    job = item.outcome.applied_to(item.job)
-    values: dict[str, Any] = {name: getattr(job, name) for name in _JOB_NAMES}
-    values["files"] = [{name: getattr(each, name) for name in _FILE_NAMES} for each in job.files]
-    reported = {lfn: _reported(each) for lfn, each in item.outcome.reported.items()}
-    return {"job": values, "report": reported, "status": item.outcome.status}
-
-
-def _reported(each: FileReport) -> dict[str, Any]:
-    found = {name: value for name in _REPORT_NAMES if (value := getattr(each, name)) is not None}
-    if each.checksum is not None and each.checksum.startswith("ad:"):
-        found["adler32"] = each.checksum.removeprefix("ad:")
-    return found
-
-
-def _result(answer: Mapping[str, Any]) -> PluginResult:
-    return PluginResult(
-        result=answer["result"],
-        error=answer.get("error"),
-        transferring=tuple(answer.get("transferring") or ()),
-        merging=tuple(answer.get("merging") or ()),
-    )
 
 
 async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -61,7 +61,10 @@ class Change:
     @property
     def after(self) -> Job:
         """The job as the change leaves it."""
-        files = tuple(evolve(each, **self.file_changes.get(each.row_id, {})) for each in self.job.files)
+        files = tuple(
+            evolve(each, **changes) if (changes := self.file_changes.get(each.row_id)) else each
+            for each in self.job.files
+        )
         return evolve(self.job, **self.changes, files=files + self.new_files)
 
 

@@ -1,0 +1,79 @@
+"""Asking adder plugins, in the process pool, to register what jobs have made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import attrs
+from attrs import frozen
+
+from pandatx.domain.conclusion import PluginResult
+from pandatx.domain.job import Job, JobFile
+from pandatx.domain.report import FileReport, ReportOutcome
+from pandatx.store.columns import SEPARATE
+from pandatx.store.reports import Report
+
+CALL_LIMIT: Final = 600.0
+"""Seconds for one call of a plugin, with a whole batch."""
+_CALL: Final = "pandatx.plugins.run:add"
+_ADLER: Final = "ad:"
+
+_JOB_NAMES: Final = tuple(each.name for each in attrs.fields(Job) if each.name not in {*SEPARATE, "files"})
+_FILE_NAMES: Final = tuple(each.name for each in attrs.fields(JobFile))
+_REPORT_NAMES: Final = tuple(each.name for each in attrs.fields(FileReport))
+
+
+class Pool(Protocol):
+    """workers.pool, as far as it is called here."""
+
+    async def call(self, name: str, *args: Any, timeout: float, context: str = "") -> Any: ...
+
+
+@frozen(kw_only=True)
+class Item:
+    """A report in hand, and what it says of its job; ``job`` is as it was before."""
+
+    report: Report
+    job: Job
+    outcome: ReportOutcome
+
+
+async def ask(pool: Pool, settings: Mapping[str, Any], target: str, items: Sequence[Item]) -> dict[int, PluginResult]:
+    """What the plugin "module:Class" says of each job, by PandaID. Raises CallError when it was killed or died."""
+    context = f"adder {items[0].job.panda_id}" + (f" and {len(items) - 1} more" if len(items) > 1 else "")
+    jobs = [_described(item) for item in items]
+    found = await pool.call(_CALL, target, jobs, settings, timeout=CALL_LIMIT, context=context)
+    answers = {answer["panda_id"]: _result(answer) for answer in found}
+    silent = PluginResult.crashed("it gave no answer for the job")
+    return {item.job.panda_id: answers.get(item.job.panda_id, silent) for item in items}
+
+
+def _described(item: Item) -> dict[str, Any]:
+    """The job as the report leaves it, and the report, as JSON values."""
+    job, outcome = item.job, item.outcome
+    values: dict[str, Any] = {name: getattr(job, name) for name in _JOB_NAMES} | outcome.job_changes
+    files = [_file(each) | outcome.file_changes.get(each.row_id, {}) for each in job.files]
+    values["files"] = files + [_file(each) for each in outcome.new_files]
+    reported = {lfn: _reported(each) for lfn, each in outcome.reported.items()}
+    return {"job": values, "report": reported, "status": outcome.status}
+
+
+def _file(each: JobFile) -> dict[str, Any]:
+    return {name: getattr(each, name) for name in _FILE_NAMES}
+
+
+def _reported(each: FileReport) -> dict[str, Any]:
+    found = {name: value for name in _REPORT_NAMES if (value := getattr(each, name)) is not None}
+    if each.checksum is not None and each.checksum.startswith(_ADLER):
+        found["adler32"] = each.checksum.removeprefix(_ADLER)
+    return found
+
+
+def _result(answer: Mapping[str, Any]) -> PluginResult:
+    return PluginResult(
+        result=str(answer.get("result")),
+        error=answer.get("error"),
+        transferring=tuple(answer.get("transferring") or ()),
+        merging=tuple(answer.get("merging") or ()),
+    )
