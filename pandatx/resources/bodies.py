@@ -56,7 +56,8 @@ class BodyReader:
             raise TooLarge("body", f"larger than {most} bytes")
         kind = request.getHeader(b"content-type") or b""
         deflated = (request.getHeader(b"content-encoding") or b"").strip().lower() == b"deflate"
-        if size > self.threshold:
+        # Percent signs are undone in Python, a hundred times slower than JSON is read.
+        if size > (self.threshold if media_type(kind) == _JSON else self.threshold // 16):
             return self.in_thread(lambda: parse(inflate_all(_whole(stream), most, deflated), kind))
         body = stream.read()
         if deflated or body[:2] == _GZIP:

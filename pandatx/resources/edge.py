@@ -122,11 +122,16 @@ class Edge:
         if request.getHeader(b"sec-fetch-site") == b"cross-site":
             raise dialects.CrossSite
         origin = request.getHeader(b"origin")
-        if origin is None or not (origin == b"null" or origin[:4].lower() == b"http"):
+        if origin is None:
+            return
+        try:
+            parts = urlsplit(origin.decode("latin-1").lower())
+        except ValueError:
+            raise dialects.CrossSite from None
+        if origin != b"null" and parts.scheme not in ("http", "https"):
             return  # Origin otherwise carries the VO of a token
         host = (request.getHeader(b"host") or b"").decode("latin-1").lower()
-        parts = urlsplit(origin.decode("latin-1").lower())
-        if parts.scheme in ("http", "https", "") and parts.netloc not in (self._origins | {host}):
+        if parts.netloc not in (self._origins | {host}):
             raise dialects.CrossSite
 
     async def _take_back(self, undelivered: Callable[[], Awaitable[None]], call: Call, name: str) -> None:

@@ -222,10 +222,15 @@ async def test_refusals_have_the_form_of_the_answers_they_stand_for() -> None:
 
 async def test_pages_of_other_sites_cannot_make_a_browser_change_anything() -> None:
     site = examples()
-    for headers in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}):
+    for headers in (
+        {"origin": "https://evil.example"},
+        {"sec-fetch-site": "cross-site"},
+        {"origin": "null"},
+        {"origin": "http://["},
+    ):
         for path in ("/api/v1/example/pair", "/server/panda/pair"):
             assert (await site.ask("POST", path, headers)).status == 403, headers
-    for origin in ("https://panda.example:25443", "atlas", "vo.role", "atlas:production"):
+    for origin in ("https://panda.example:25443", "atlas", "vo.role", "atlas:production", "httpvo"):
         assert (await site.ask("POST", "/api/v1/example/pair", {"origin": origin})).json["success"], origin
     site.caller = PRODUCTION
     assert (await site.ask("GET", "/api/v1/example/get?job_ids=1", {"sec-fetch-site": "cross-site"})).json["success"]
