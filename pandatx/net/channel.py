@@ -69,6 +69,9 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
     def end_when_done(self) -> None:
         """No further request on this connection; ``checkPersistence`` sees to one whose headers are still coming."""
         if not self.busy:
+            # Over TLS the end waits for the client's word, which one that idles in its pool does not give.
+            if self._abortingCall is None:
+                self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
             self.loseConnection()
         elif self.requests:
             self.persistent = False

@@ -87,6 +87,15 @@ def test_sigterm_ends_the_server_cleanly(server: Process) -> None:
     assert "Traceback" not in server.text
 
 
+def test_a_client_that_idles_does_not_hold_up_the_stop(server: Process) -> None:
+    connection = Connection(server.home, "production.pem")
+    assert connection.get("system/is_alive").status == 200
+    before = time.monotonic()
+    server.stop()
+    assert time.monotonic() - before < 10
+    connection.close()
+
+
 def test_sigterm_lets_a_slow_request_end(home: Home) -> None:
     """A report whose row somebody else holds is answered after the row is free, though the server is stopping."""
     tables, holder = home.tables(), home.tables()
