@@ -1,8 +1,12 @@
-"""The whole server on one page: what is made, who knows whom, and in which order it starts."""
+"""The whole server on one page: what is made, and in which order it starts."""
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from random import random
 from typing import Any
 
 from attrs import define, field
@@ -12,39 +16,48 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
 
 from pandatx.clock import Clock
-from pandatx.config import Config
+from pandatx.config import Config, load
+from pandatx.core import Core, Plugins, make_core
 from pandatx.errors import EXIT_DATABASE, Busy, PandaError, StartFault
+from pandatx.identity.roles import loose_entries
+from pandatx.net.connections import Counters
 from pandatx.net.listeners import Listeners
 from pandatx.net.ports import Ports
+from pandatx.net.site import Watchers
 from pandatx.net.tls import ServerTLS
 from pandatx.net.user import give_up_root
+from pandatx.operations import Operations
 from pandatx.ops.logs import Logs
 from pandatx.parts import Part, Server
-from pandatx.resources.pilot import PilotResource
-from pandatx.resources.system import SystemResource
-from pandatx.services.dispatch import Dispatch
-from pandatx.services.facts import Facts
-from pandatx.services.heartbeats import Heartbeats
-from pandatx.services.spooling import Spooler
+from pandatx.scheduler.entries import plan
+from pandatx.scheduler.loop import Scheduler
+from pandatx.services.locks import DaemonLocks
 from pandatx.site import make_site
-from pandatx.store import schema
+from pandatx.store import schema, sessions
 from pandatx.store.database import Database, conninfo_of, measure_offset
 from pandatx.store.embedded import EmbeddedPostgres
 from pandatx.store.statedir import StateDirectory
+from pandatx.workers.pool import PoolSettings, ProcessPool
+from pandatx.workers.user import ChildUser, resolve_user
 
 log = Logger()
 
-FACTS_EVERY, CLOCK_EVERY, SPOOL_EVERY = 20.0, 60.0, 2.0
+FACTS_EVERY, CLOCK_EVERY, SPOOL_EVERY, COUNTERS_EVERY, INSTANCE_EVERY, LOCK_EVERY = 20.0, 60.0, 2.0, 60.0, 30.0, 1.0
+LEFT = timedelta(seconds=10)
+"""A job that is ``defined`` for so long when a server starts was left by one that ended."""
 FIRST_CONNECTION = 30.0
 """Seconds that a start waits for the database."""
+CHILD_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH", "X509_USER_PROXY", "X509_CERT_DIR")
+"""What children get of our environment, beside RUCIO_*."""
 
 
 @define(eq=False)
 class App:
-    """One server process: its parts, made by ``make`` before the reactor runs."""
+    """One server process; ``make`` checks and takes what must come before the reactor runs."""
 
     reactor: Any
     config: Config
+    config_file: Any
     roles: frozenset[str]
     environ: Mapping[str, str]
     logs: Logs
@@ -53,47 +66,38 @@ class App:
     database: Database
     background: Database
     embedded: EmbeddedPostgres | None
-    facts: Facts
-    dispatch: Dispatch
-    heartbeats: Heartbeats
-    spooler: Spooler
-    listeners: Listeners | None
+    plugins: ProcessPool
+    scripts: ProcessPool
+    core: Core
+    operations: Operations = field(init=False)
+    listeners: Listeners | None = None
+    scheduler: Scheduler | None = None
     _loops: list[LoopingCall] = field(factory=list)
 
     @classmethod
-    def make(cls, reactor: Any, config: Config, roles: frozenset[str], environ: Mapping[str, str]) -> App:
-        """Check what can be checked now, take the ports while we may be root, and put the parts together.
-
-        Raises StartFault.
-        """
+    def make(
+        cls, reactor: Any, config: Config, config_file: Any, roles: frozenset[str], environ: Mapping[str, str]
+    ) -> App:
+        """Take the ports while we may be root, give root up, and put the parts together. Raises StartFault."""
         state = StateDirectory(config.process.state_dir)
         state.make()
         logs = Logs(config.ops.log_dir, LogLevel.lookupByName(config.ops.log_level))
         logs.open()
         clock = Clock(reactor)
         database, background = _databases(config, clock)
-        embedded = None if config.database.host else EmbeddedPostgres(reactor, config.process.state_dir)
-        facts = Facts(background, clock)
-        dispatch = Dispatch(database, clock, facts, config.database.hot_statement_timeout)
-        spooler = Spooler(
-            state.path / "spool",
-            state.instance,
-            lambda caller, beat: heartbeats.play(caller, beat),
-            config.jobs.spool_report_limit,
-            config.jobs.spool_total_limit,
-        )
-        heartbeats = Heartbeats(database, clock, facts, spooler, lambda: None, config.database.hot_statement_timeout)
-        resources = (SystemResource(), PilotResource(dispatch, heartbeats, None, None, facts.queue))
-        root, cache = make_site(config, clock, facts.document, resources, {})
-        listeners = None
-        if "http" in roles:
-            listeners = Listeners(root, config.http, ServerTLS(config.http), Ports(state.path), reactor, cache)
-            listeners.bind()
-        if config.process.user:
-            give_up_root(config.process.user, config.process.group)
-        return cls(
+        user = resolve_user(config.daemon.uname, config.daemon.gname) if config.daemon.enable else None
+        embedded = None if config.database.host else _embedded(reactor, config, user)
+        settings = _pool_settings(config, user, state, environ)
+
+        async def on_kill(application: str) -> None:
+            await sessions.end(background, clock, application)
+
+        pools = [ProcessPool(reactor, settings, on_kill) for _ in range(2)]
+        core = make_core(config, clock, state, database, background, pools[0], Plugins.of(config))
+        app = cls(
             reactor=reactor,
             config=config,
+            config_file=config_file,
             roles=roles,
             environ=environ,
             logs=logs,
@@ -102,38 +106,93 @@ class App:
             database=database,
             background=background,
             embedded=embedded,
-            facts=facts,
-            dispatch=dispatch,
-            heartbeats=heartbeats,
-            spooler=spooler,
-            listeners=listeners,
+            plugins=pools[0],
+            scripts=pools[1],
+            core=core,
         )
+        app._make_operations()
+        if "http" in roles:
+            app._bind()
+        if config.process.user:
+            give_up_root(config.process.user, config.process.group)
+        return app
 
     def server(self, failed: Callable[[StartFault], None]) -> MultiService:
         """The parts in the order of design.md 1."""
         server = Server(self.reactor, failed)
-        for warning in self.config.warnings:
-            log.warn("{warning}", warning=warning)
+        self._warn()
         if self.embedded is not None:
             server.add(Part("embedded PostgreSQL", self._start_embedded, self.embedded.stop))
         server.add(Part("database", self._start_database, self._stop_database))
         server.add(Part("schema check", self._check_schema))
-        server.add(Part("spool", self._start_spool, self._stop_spool))
+        server.add(Part("process pool", self.plugins.start, self.plugins.stop))
         server.add(Part("facts", self._start_facts, self._stop_loops))
+        server.add(Part("instance", self.core.instances.start, self.core.instances.stop))
+        server.add(Part("spool", self._start_spool, self._stop_spool))
+        server.add(Part("jobs in hand", self._start_jobs, self._stop_jobs))
+        if "daemon" in self.roles:
+            server.add(Part("scheduler", self._start_scheduler, self._stop_scheduler))
         if self.listeners is not None:
             server.add(Part("listeners", self._start_listeners, self._stop_listeners))
+        server.add(Part("operators' ports", self.operations.start, self.operations.stop))
+        server.add(Part("notifier", self._announce, self.operations.fall_silent))
         return server
 
     def reload(self) -> None:
         """SIGHUP: certificates, logs and the [daemon] section again, without dropping a connection."""
+        self.operations.notifier.reloading()
         self.logs.reopen()
         if self.listeners is not None:
             self.listeners.reload()
+        Deferred.fromCoroutine(self._reload_daemons()).addErrback(lambda f: log.failure("reload", f)).addBoth(
+            lambda _: self.operations.notifier.ready()
+        )
+
+    # What is made.
+
+    def _make_operations(self) -> None:
+        self.operations = Operations(
+            reactor=self.reactor,
+            clock=self.clock,
+            settings=self.config.ops,
+            state=self.state,
+            environ=self.environ,
+            database=self.database,
+            background=self.background,
+            scheduler=lambda: self.scheduler,
+            counters=lambda: self.listeners.counters if self.listeners is not None else Counters(),
+            capacity=self.config.http.max_connections,
+            namespace={"server": self, "db": self.database, "daemons": lambda: self.scheduler, "pool": self.plugins},
+        )
+
+    def _bind(self) -> None:
+        pages = self.operations.public_pages()
+        root, cache = make_site(self.config, self.clock, self.core, pages)
+        self.listeners = Listeners(
+            root,
+            self.config.http,
+            ServerTLS(self.config.http),
+            Ports(self.state.path, share=self.embedded is None),
+            self.reactor,
+            cache,
+            Watchers(access_log=self.logs.access),
+        )
+        self.listeners.bind()
+
+    def _warn(self) -> None:
+        for warning in self.config.warnings:
+            log.warn("{warning}", warning=warning)
+        if os.geteuid() == 0:
+            log.warn("the server runs as root; set [pandatx] user")
+        lists = self.config.identity
+        for entry in loose_entries((*lists.production_dns, *lists.pilot_owners)):
+            log.warn("production_dns or pilot_owners: {entry!r} matches only by the older, looser reading", entry=entry)
+
+    # How the parts start and end.
 
     async def _start_embedded(self) -> None:
         assert self.embedded is not None
-        conninfo = await self.embedded.start()
-        self.database.conninfo = self.background.conninfo = conninfo
+        self.database.conninfo = self.background.conninfo = await self.embedded.start()
 
     async def _start_database(self) -> None:
         self.database.start()
@@ -152,23 +211,94 @@ class App:
     async def _check_schema(self) -> None:
         if self.embedded is not None:
             await schema.upgrade(self.background)
-        (await schema.inspect(self.background)).judge()
+        state = await schema.inspect(self.background)
+        state.judge()
+        self.operations.schema_text = f"{'.'.join(map(str, state.version or ()))} passed"
+
+    async def _start_facts(self) -> None:
+        await self.core.facts.refresh()
+        await self.core.queues.start()
+        self._every(FACTS_EVERY, self.core.facts.refresh)
+        self._every(COUNTERS_EVERY, self.core.counters.flush)
+        self._every(INSTANCE_EVERY, self.core.instances.beat)
+
+    async def _stop_loops(self) -> None:
+        for loop in self._loops:
+            loop.stop()
+        await self.core.counters.flush()
 
     async def _start_spool(self) -> None:
-        self.spooler.open()
-        await self.spooler.play()
+        self.core.spooler.open()
+        await self.core.spooler.play()
         self._every(SPOOL_EVERY, self._play_spool)
 
     async def _play_spool(self) -> None:
         if self.database.up:
-            await self.spooler.play()
+            await self.core.spooler.play()
 
     async def _stop_spool(self) -> None:
-        self.spooler.close()
+        self.core.spooler.close()
 
-    async def _start_facts(self) -> None:
-        await self.facts.refresh()
-        self._every(FACTS_EVERY, self.facts.refresh)
+    async def _start_jobs(self) -> None:
+        """Go on with what was in hand when a server ended: reports, and jobs whose setup never came."""
+        self.core.adder.start()
+        for delay in (0.0, 2 * LEFT.total_seconds()):
+            self.reactor.callLater(delay, self._rescue)
+
+    def _rescue(self) -> None:
+        """Not at once what is younger: another server on this database may be at it."""
+        rescue: Deferred[int] = Deferred.fromCoroutine(self.core.setup.rescue(LEFT))
+        rescue.addErrback(lambda failure: log.warn("rescue: {f}", f=failure.getErrorMessage()))
+
+    async def _stop_jobs(self) -> None:
+        await self.core.setup.idle()
+        await self.core.adder.stop()
+
+    async def _start_scheduler(self) -> None:
+        """Begin when the state directory's lock is ours: one scheduler on a machine (rule R33)."""
+        lock = self.state.lock("daemon")
+        if lock is None:
+            log.info("the daemons run in {holder}; this process waits for them", holder=self.state.holder("daemon"))
+            self._every(LOCK_EVERY, self._take_over)
+            return
+        daemons = plan(self.config.daemon, self.core.natives, self.scripts)
+        await self.scripts.start()
+        self.scheduler = Scheduler(
+            self.clock,
+            DaemonLocks(self.background),
+            self.state.instance,
+            daemons.daemons,
+            daemons.faults,
+            random,
+        )
+        if daemons.absent:
+            log.warn("daemons that this version does not have: {names}", names=", ".join(daemons.absent))
+        self.scheduler.start()
+
+    async def _take_over(self) -> None:
+        if self.scheduler is None:
+            await self._start_scheduler()
+
+    async def _stop_scheduler(self) -> None:
+        if self.scheduler is not None:
+            await self.scheduler.stop()
+            await self.scripts.stop()
+
+    async def _reload_daemons(self) -> None:
+        try:
+            settings = load(self.config_file, self.environ).daemon
+        except StartFault as fault:
+            log.error("the [daemon] section stays as it was: {fault}", fault=fault)
+            return
+        if self.scheduler is not None:
+            daemons = plan(settings, self.core.natives, self.scripts)
+            await self.scheduler.reload(daemons.daemons, daemons.faults)
+
+    async def _announce(self) -> None:
+        """All is up. What was made until now stays: the collector need not look at it again."""
+        gc.collect()
+        gc.freeze()
+        await self.operations.announce()
 
     async def _start_listeners(self) -> None:
         assert self.listeners is not None
@@ -194,10 +324,6 @@ class App:
         loop.start(seconds, now=False)
         self._loops.append(loop)
 
-    async def _stop_loops(self) -> None:
-        for loop in self._loops:
-            loop.stop()
-
 
 def _databases(config: Config, clock: Clock) -> tuple[Database, Database]:
     """The pool for requests and that for the scheduler, so that neither starves the other."""
@@ -217,3 +343,22 @@ def _databases(config: Config, clock: Clock) -> tuple[Database, Database]:
         )
 
     return database("requests", settings.pool, True), database("scheduler", settings.pool_scheduler, False)
+
+
+def _embedded(reactor: Any, config: Config, user: ChildUser | None) -> EmbeddedPostgres:
+    users = frozenset((user.name,)) if user is not None else frozenset[str]()
+    return EmbeddedPostgres(reactor, config.process.state_dir, users)
+
+
+def _pool_settings(
+    config: Config, user: ChildUser | None, state: StateDirectory, environ: Mapping[str, str]
+) -> PoolSettings:
+    given = {name: value for name, value in environ.items() if name in CHILD_ENVIRONMENT or name.startswith("RUCIO_")}
+    return PoolSettings(
+        size=config.daemon.n_proc,
+        lifetime=float(config.daemon.proc_lifetime),
+        memory_mark=float(config.process.child_memory_limit),
+        user=user,
+        environment={**given, "PGOPTIONS": "-c client_connection_check_interval=500"},
+        instance=state.instance,
+    )

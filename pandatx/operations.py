@@ -12,7 +12,7 @@ from pandatx import metrics
 from pandatx.clock import Clock
 from pandatx.config import OpsSettings
 from pandatx.net.connections import Counters
-from pandatx.ops.health import Finding, Health
+from pandatx.ops.health import Finding, Health, Livez, Readyz
 from pandatx.ops.lag import LagGauge
 from pandatx.ops.manhole import Manhole
 from pandatx.ops.metrics import OperatorsPort, operators_pages
@@ -66,6 +66,10 @@ class Operations:
         for database in (self.database, self.background):
             metrics.POOL_SESSIONS.labels(database.name, "busy").set_function(partial(_busy, database))
             metrics.POOL_WAITING.labels(database.name).set_function(partial(_waiting, database))
+
+    def public_pages(self) -> dict[bytes, Any]:
+        """What the public listeners say of health: no detail (rule R26)."""
+        return {b"/livez": Livez(), b"/readyz": Readyz(self.health)}  # type: ignore[no-untyped-call]
 
     async def start(self) -> None:
         """The metrics port and the manhole; the first process of a state directory has the ports as configured."""

@@ -43,13 +43,14 @@ class Options(usage.Options):
 def makeService(options: Options) -> MultiService:
     """The server; one line on stderr and the exit code of rule R36 for what cannot work."""
     try:
-        config = load(Path(options["config"]) if options["config"] else None, os.environ)
-        app = App.make(reactor, config, options["roles"] or config.process.roles, os.environ)
+        file = Path(options["config"]) if options["config"] else None
+        config = load(file, os.environ)
+        app = App.make(reactor, config, file, options["roles"] or config.process.roles, os.environ)
     except StartFault as fault:
         for line in str(fault).splitlines():
             say(line)
         sys.exit(fault.exit_code)
-    globalLogPublisher.addObserver(app.logs)
+    globalLogPublisher.addObserver(app.logs)  # type: ignore[arg-type]
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(app.reload))
     app.logs.reopen_on_signal(reactor)
     return app.server(_end_with)

@@ -1,0 +1,166 @@
+"""What the server can do: every service, and who knows whom."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+
+from attrs import frozen
+
+from pandatx.clock import Clock
+from pandatx.config import Config, PluginEntry
+from pandatx.plugins.registry import Registry, resolve
+from pandatx.scheduler.context import Native
+from pandatx.scheduler.daemons.add_main import AddMain
+from pandatx.scheduler.daemons.copy_archive import CopyArchive
+from pandatx.scheduler.daemons.load_queues import LoadQueues
+from pandatx.scheduler.daemons.setup_rescue import SetupRescue
+from pandatx.scheduler.daemons.share_statistics import ShareStatistics
+from pandatx.services.activator import Activator
+from pandatx.services.adder import Adder
+from pandatx.services.closer import Closer
+from pandatx.services.counters import Counters
+from pandatx.services.datasets import Datasets
+from pandatx.services.dispatch import Dispatch
+from pandatx.services.facts import Facts
+from pandatx.services.finisher import Finisher
+from pandatx.services.heartbeats import Heartbeats
+from pandatx.services.instances import Instances
+from pandatx.services.jobs import Jobs
+from pandatx.services.killing import Killing
+from pandatx.services.pilot_news import PilotNews
+from pandatx.services.queues import Queues
+from pandatx.services.setup import Setup
+from pandatx.services.spooling import Spooler
+from pandatx.services.statistics import Statistics
+from pandatx.services.submission import Submission
+from pandatx.services.watcher import Watcher
+from pandatx.store.database import Database
+from pandatx.store.statedir import StateDirectory
+from pandatx.workers.pool import ProcessPool
+
+
+@frozen(kw_only=True)
+class Plugins:
+    """Which plugins serve which VO; made before the reactor runs, since that may start short processes."""
+
+    setuppers: Registry
+    adders: Registry
+
+    @classmethod
+    def of(cls, config: Config) -> Plugins:
+        """Raises StartFault with every entry that names no plugin (rule R37)."""
+        return cls(
+            setuppers=resolve(_entries(config.jobs.setupper_plugins), "setupper"),
+            adders=resolve(_entries(config.jobs.adder_plugins), "adder"),
+        )
+
+
+def _entries(entries: tuple[PluginEntry, ...]) -> list[tuple[tuple[str, ...], str, str | None]]:
+    return [(entry.vos, entry.target, entry.group) for entry in entries]
+
+
+@frozen(kw_only=True)
+class Core:
+    """The services of one server."""
+
+    facts: Facts
+    queues: Queues
+    counters: Counters
+    dispatch: Dispatch
+    heartbeats: Heartbeats
+    spooler: Spooler
+    instances: Instances
+    submission: Submission
+    setup: Setup
+    adder: Adder
+    watcher: Watcher
+    statistics: Statistics
+    killing: Killing
+    jobs: Jobs
+    news: PilotNews
+    datasets: Datasets
+
+    @property
+    def natives(self) -> Mapping[str, Native]:
+        """The daemons that live in this process, by their names in scheduler/catalogue.py."""
+        return {
+            "add_main": AddMain(self.adder),
+            "copyArchive": CopyArchive(self.watcher),
+            "share_statistics": ShareStatistics(self.statistics),
+            "queue_loader": LoadQueues(self.queues),
+            "setup_rescue": SetupRescue(self.setup),
+        }
+
+
+def make_core(
+    config: Config,
+    clock: Clock,
+    state: StateDirectory,
+    database: Database,
+    background: Database,
+    pool: ProcessPool,
+    plugins: Plugins,
+) -> Core:
+    """``database`` serves requests, ``background`` all that nobody waits for; plugins run in ``pool``."""
+    host = socket.getfqdn()
+    settings = {"storage": dict(config.jobs.storage)}
+    hot = config.database.hot_statement_timeout
+    facts = Facts(background, clock)
+    dispatch = Dispatch(database, clock, facts, hot)
+    activator = Activator(background, clock, dispatch.activated)
+    closer = Closer(background, clock, activator.release)
+    news = PilotNews(database, clock)
+    adder = Adder(
+        background,
+        clock,
+        pool,
+        lambda vo, cloud: plugins.adders.for_vo(vo, cloud or None),
+        settings,
+        closer,
+        state.instance,
+        news.of_report,
+    )
+    finisher = Finisher(background, clock, adder.wake)
+    setup = Setup(database, clock, plugins.setuppers, pool, dispatch.activated, settings)
+    spooler, heartbeats = _reports(config, clock, state, database, facts, adder.wake, hot)
+    instances = Instances(background, clock, state.instance, host, lambda: spooler.pending, (database, background))
+    return Core(
+        facts=facts,
+        queues=Queues(background, clock, facts, config.jobs.cric_url_schedconfig),
+        counters=Counters(background, clock, state.instance),
+        dispatch=dispatch,
+        heartbeats=heartbeats,
+        spooler=spooler,
+        instances=instances,
+        submission=Submission(database, clock, facts, setup.accept, host),
+        setup=setup,
+        adder=adder,
+        watcher=Watcher(background, clock, facts, instances, closer),
+        statistics=Statistics(background, clock, facts),
+        killing=Killing(database, clock, closer, setup.accept),
+        jobs=Jobs(database, clock),
+        news=news,
+        datasets=Datasets(database, activator, finisher),
+    )
+
+
+def _reports(
+    config: Config,
+    clock: Clock,
+    state: StateDirectory,
+    database: Database,
+    facts: Facts,
+    stored: Callable[[], None],
+    hot: float,
+) -> tuple[Spooler, Heartbeats]:
+    """The spool and the service that it plays its reports to, which in turn spools."""
+    spooler = Spooler(
+        state.path / "spool",
+        state.instance,
+        lambda caller, beat: heartbeats.play(caller, beat),
+        config.jobs.spool_report_limit,
+        config.jobs.spool_total_limit,
+    )
+    heartbeats = Heartbeats(database, clock, facts, spooler, stored, hot)
+    return spooler, heartbeats
