@@ -20,6 +20,7 @@ from pandatx.domain.report import ReportOutcome, interpret, stale
 from pandatx.errors import PandaError
 from pandatx.services.builds import Builds
 from pandatx.services.registering import Item, Pool, ask
+from pandatx.services.rounds import Rounds
 from pandatx.store import archive as jobs_store
 from pandatx.store import reports as store
 from pandatx.store.archive import Change
@@ -31,11 +32,6 @@ log = Logger()
 
 TOGETHER: Final = 100
 """Reports in one batch."""
-SLOW: Final = 1.0
-"""Seconds after which a batch is left to its plugin, and the next one is begun beside it."""
-MOST_SLOW: Final = 8
-LOOK: Final = 10.0
-"""Seconds between looks for what others left (rule R17)."""
 RENEWAL: Final = 180.0
 """Seconds between renewals of the locks while a plugin runs (rule R8)."""
 _RETRY_HELD: Final = timedelta(seconds=2)
@@ -75,34 +71,25 @@ class Adder:
     _owner: str
     _noted: Callable[[Job, ReportOutcome], Awaitable[None]] | None = None
     _builds: Builds = field(init=False)
-    _woken: bool = False
-    _looping: bool = False
-    _stopped: bool = False
-    _timer: Any = None
+    _rounds: Rounds = field(init=False)
     _taking: DeferredLock = field(factory=DeferredLock)
     _working: set[int] = field(factory=set)
-    _running: set[Deferred[int]] = field(factory=set)
 
     def __attrs_post_init__(self) -> None:
         self._builds = Builds(self._database, self._clock)
+        self._rounds = Rounds(self._clock, self.run_once, TOGETHER)
 
     def start(self) -> None:
         """Begin to look by itself."""
-        self._look()
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Begin no more batches, and wait for those that run."""
-        self._stopped = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        await DeferredList([_done(running) for running in self._running])
+        await self._rounds.stop()
 
     def wake(self) -> None:
         """A final report was stored: look at once."""
-        self._woken = True
-        if not self._looping and not self._stopped:
-            self._looping = True
-            Deferred.fromCoroutine(self._loop())
+        self._rounds.wake()
 
     async def run_once(self, limit: int = TOGETHER) -> int:
         """Work on up to ``limit`` free reports; how many were taken. Raises DatabaseAway, Busy."""
@@ -115,61 +102,8 @@ class Adder:
             self._working.difference_update(item.report.panda_id for item in items)
         return taken
 
-    # The loop
-
-    def _look(self) -> None:
-        self._timer = self._clock.reactor.callLater(LOOK, self._look)
-        self.wake()
-
-    async def _loop(self) -> None:
-        try:
-            while self._woken and not self._stopped and len(self._running) < MOST_SLOW:
-                self._woken = False
-                running = Deferred.fromCoroutine(self._guarded())
-                self._running.add(running)
-                running.addCallback(self._over, running)
-                await self._soon(running)
-        finally:
-            self._looping = False
-
-    async def _guarded(self) -> int:
-        """A batch of the loop; what goes wrong is told, and tried again with the next look."""
-        try:
-            return await self.run_once()
-        except (PandaError, psycopg2.Error) as error:
-            log.warn("final reports wait: {error}", error=error)
-        except Exception:
-            log.failure("a batch of final reports")
-        return 0
-
-    def _over(self, taken: int, running: Deferred[int]) -> int:
-        self._running.discard(running)
-        if taken >= TOGETHER or self._woken:
-            self.wake()
-        return taken
-
-    def _soon(self, running: Deferred[int]) -> Deferred[None]:
-        """Fires when the batch is over, or has become slow."""
-        waited: Deferred[None] = Deferred()
-
-        def fire() -> None:
-            if not waited.called:
-                waited.callback(None)
-
-        timer = self._clock.reactor.callLater(SLOW, fire)
-
-        def over(taken: int) -> int:
-            if timer.active():
-                timer.cancel()
-            fire()
-            return taken
-
-        running.addCallback(over)
-        return waited
-
     def _renew_later(self, ids: Sequence[int]) -> Callable[[], None]:
         """Renew the locks of reports until what is returned is called."""
-
         timers: list[Any] = []
 
         def due() -> None:
@@ -229,7 +163,7 @@ class Adder:
             try:
                 answers = await ask(self._pool, self._plugin_settings, target, items)
             except CallError as fault:
-                if isinstance(fault, CallDied) and self._stopped:
+                if isinstance(fault, CallDied) and self._rounds.stopped:
                     return
                 if len(items) > 1 and not isinstance(fault, CallFailed):
                     log.warn(
@@ -343,14 +277,3 @@ async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
     for _, result in done:
         if isinstance(result, Failure):
             result.raiseException()
-
-
-def _done(running: Deferred[int]) -> Deferred[None]:
-    done: Deferred[None] = Deferred()
-
-    def over(taken: int) -> int:
-        done.callback(None)
-        return taken
-
-    running.addCallback(over)
-    return done

@@ -1,10 +1,12 @@
 -- name: blocks
 -- prepare: names text[]
 -- Destination blocks with their status, and whether a file of them is still to come.
-SELECT d.name, d.status, EXISTS (
-         SELECT 1 FROM {panda}.filestable4 f WHERE f.destinationdblock = d.name AND f.status = 'unknown') AS waiting
+-- Not EXISTS: a plan made on small tables hashes all unknown files for it.
+SELECT d.name, d.status, w.found IS NOT NULL AS waiting
   FROM (SELECT DISTINCT ON (name) name, status FROM {panda}.datasets WHERE name = ANY (%(names)s)
          ORDER BY name, type <> 'output', creationdate DESC) d
+  LEFT JOIN LATERAL (SELECT 1 AS found FROM {panda}.filestable4 f
+                      WHERE f.destinationdblock = d.name AND f.status = 'unknown' LIMIT 1) w ON true
 
 -- name: lock_blocks
 -- prepare: names text[]
@@ -30,7 +32,7 @@ RETURNING pandaid
 -- name: jobs_in_transfer
 -- Jobs with files of a block on their way.
 SELECT DISTINCT pandaid FROM {panda}.filestable4
- WHERE destinationdblock = %(name)s AND status IN ('unknown', 'transferring') AND status = 'transferring' ORDER BY pandaid
+ WHERE destinationdblock = %(name)s AND status = 'transferring' ORDER BY pandaid
 
 -- name: set_cleanup
 UPDATE {panda}.datasets SET status = 'cleanup', modificationdate = %(now)s
