@@ -64,7 +64,7 @@ def _of_home(home: Path) -> Place:
     path = home / CLIENT_FILE
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        url = _base(said["url"])
+        url = _base(str(said["url"]), str(path))
         return Place(
             url=url,
             authorities=home / said["ca"],
@@ -79,7 +79,7 @@ def _of_home(home: Path) -> Place:
 
 
 def _of_environment(environ: Mapping[str, str]) -> Place:
-    url = _base(environ["PANDA_URL_SSL"])
+    url = _base(environ["PANDA_URL_SSL"], "PANDA_URL_SSL")
     named = environ.get("X509_CERT_DIR")
     authorities = Path(named) if named else AUTHORITIES
     proxy = environ.get("X509_USER_PROXY") or f"/tmp/x509up_u{os.getuid()}"
@@ -91,7 +91,7 @@ def _of_environment(environ: Mapping[str, str]) -> Place:
     )
 
 
-def _base(url: str) -> str:
+def _base(url: str, where: str) -> str:
     """The URL without its path, which the older clients' variables have."""
     try:
         parts = urlsplit(url)
@@ -99,7 +99,7 @@ def _base(url: str) -> str:
             return f"https://{parts.netloc}"
     except ValueError:
         pass
-    raise StartFault(EXIT_USAGE, f"{url!r} is no https:// address")
+    raise StartFault(EXIT_USAGE, f"{where}: {url!r} is no https:// address")
 
 
 @frozen

@@ -34,6 +34,7 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
     address: str = ""
     served = 0
     _refused = False
+    _abortingCall: Any = None
     _in_headers = False
     _in_body = False
     _body_started = 0.0
