@@ -128,6 +128,7 @@ class Adder:
         return taken, items
 
     async def _take(self, tx: Transaction, limit: int) -> tuple[int, list[Item]]:
+        await jobs_store.guard(tx)
         reports = await store.take(tx, self._owner, list(self._working), self._clock.now(), limit)
         if not reports:
             return 0, []
@@ -194,6 +195,7 @@ class Adder:
         await self._follow(ending)
 
     async def _conclude(self, tx: Transaction, answered: Sequence[tuple[Item, PluginResult | None]]) -> _Ending:
+        await jobs_store.guard(tx)
         ending, now = _Ending(), self._clock.now()
         before = {item.job.panda_id: item.job for item, _ in answered}
         rows = await jobs_store.lock_again(tx, before)

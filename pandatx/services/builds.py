@@ -39,6 +39,7 @@ class Builds:
         return n
 
     async def _cancel(self, tx: Transaction, ids: Sequence[int]) -> int:
+        await store.guard(tx)
         now = self._clock.now()
         jobs = await store.lock_defined(tx, ids)
         changes = [

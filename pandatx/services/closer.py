@@ -35,7 +35,7 @@ class Closer:
         owners = {name: job for job in jobs for name in destination_blocks(job.files)}
         if not owners:
             return
-        found = await store.blocks(self._database, sorted(owners))
+        found = await self._database.transaction("closer.look", store.blocks, sorted(owners))
         verdicts = {name: _judge(job, name, found) for name, job in owners.items()}
         statuses = {
             name: verdict.status

@@ -40,7 +40,7 @@ class Finisher:
         """End those of the transferring jobs whose outputs have all arrived or failed; how many."""
         n = 0
         for some in in_batches(sorted(ids), TOGETHER):
-            n += await self._database.transaction("finisher.finish", self._finish, some)
+            n += await self._database.transaction("finisher.finish", self._finish_guarded, some)
         return self._told(n)
 
     def _told(self, n: int) -> int:
@@ -50,9 +50,14 @@ class Finisher:
         return n
 
     async def _arrived(self, tx: Transaction, name: str, ids: Sequence[int]) -> int:
+        await jobs_store.guard(tx)
         locked = await jobs_store.lock(tx, ids)
         await store.arrived(tx, name, list(locked), self._clock.now())
         return await self._finish(tx, list(locked))
+
+    async def _finish_guarded(self, tx: Transaction, ids: Sequence[int]) -> int:
+        await jobs_store.guard(tx)
+        return await self._finish(tx, ids)
 
     async def _finish(self, tx: Transaction, ids: Sequence[int]) -> int:
         rows = []

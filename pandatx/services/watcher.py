@@ -56,7 +56,9 @@ class Watcher:
         limits, last, failed, more = self.limits(), 0, 0, True
         while more:
             now = self._clock.now()
-            page = await store.page(self._database, last, now - limits.sent, now - _shortest(limits))
+            page = await self._database.transaction(
+                "watcher.page", store.page, last, now - limits.sent, now - _shortest(limits)
+            )
             for some in in_batches(page.silent, TOGETHER):
                 failed += await self._fail(some, limits)
                 await pause()
@@ -83,6 +85,7 @@ class Watcher:
 
     async def _fail_silent(self, tx: Transaction, ids: Sequence[int], limits: Limits) -> list[Job]:
         """Judge the jobs as they are by now, locked; a report may just have come."""
+        await jobs_store.guard(tx)
         now = self._clock.now()
         jobs = await jobs_store.lock(tx, ids)
         if not jobs:

@@ -73,6 +73,11 @@ def outputs_failed(job: Job) -> dict[int, dict[str, Any]]:
     return {each.row_id: {"status": "failed"} for each in job.files if each.type in _OUTPUTS}
 
 
+async def guard(tx: Transaction) -> None:
+    """Have the statements of this transaction planned by index: called first, on any pool but that of requests."""
+    await tx.run(SQL.guard)
+
+
 async def lock(tx: Transaction, ids: Sequence[int]) -> dict[int, Job]:
     """The active jobs that nobody else holds, locked, with their files."""
     return await with_files(tx, _jobs(await tx.run(SQL.lock, ids=list(ids))))

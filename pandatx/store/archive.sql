@@ -1,3 +1,9 @@
+-- name: guard
+-- Plans by index, whatever the tables held when they were made (reference/database.md 7): the pool of daemons has no guards.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+       set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true),
+       set_config('plan_cache_mode', 'force_generic_plan', true)
+
 -- name: lock
 -- prepare: ids bigint[]
 -- Whole rows of active jobs that nobody else holds, locked in the order of PandaIDs (rule R1).

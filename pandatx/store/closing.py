@@ -7,7 +7,8 @@ from datetime import datetime
 
 from attrs import frozen
 
-from pandatx.store.database import Database, Transaction
+from pandatx.store.archive import guard
+from pandatx.store.database import Transaction
 from pandatx.store.queries import load
 
 SQL = load(__file__)
@@ -22,14 +23,16 @@ class Block:
     waiting: bool
 
 
-async def blocks(database: Database, names: Sequence[str]) -> dict[str, Block]:
+async def blocks(tx: Transaction, names: Sequence[str]) -> dict[str, Block]:
     """Those of the blocks that have a row."""
-    result = await database.statement("closing.blocks", SQL.blocks, names=list(names))
+    await guard(tx)
+    result = await tx.run(SQL.blocks, names=list(names))
     return {name: Block(name=name, status=status or "", waiting=waiting) for name, status, waiting in result.rows}
 
 
 async def close(tx: Transaction, statuses: Mapping[str, str], now: datetime) -> frozenset[str]:
     """Close blocks with these statuses; those that this call has closed, which is one call for each."""
+    await guard(tx)
     names = sorted(statuses)
     await tx.run(SQL.lock_blocks, names=names)
     closed = await tx.run(SQL.close, names=names, statuses=[statuses[name] for name in names], now=now)
@@ -38,6 +41,7 @@ async def close(tx: Transaction, statuses: Mapping[str, str], now: datetime) -> 
 
 async def jobs_in_transfer(tx: Transaction, name: str) -> list[int]:
     """The jobs whose files are on their way to a block."""
+    await guard(tx)
     return (await tx.run(SQL.jobs_in_transfer, name=name)).column("pandaid")
 
 

@@ -9,7 +9,8 @@ from typing import Final
 from attrs import frozen
 
 from pandatx.domain.watch import WorkerFacts
-from pandatx.store.database import Database, Transaction
+from pandatx.store.archive import guard
+from pandatx.store.database import Transaction
 from pandatx.store.queries import load
 
 SQL = load(__file__)
@@ -26,9 +27,10 @@ class Page:
     more: bool
 
 
-async def page(database: Database, last: int, sent_before: datetime, before: datetime) -> Page:
+async def page(tx: Transaction, last: int, sent_before: datetime, before: datetime) -> Page:
     """The jobs after PandaID ``last`` whose last word is older: from before ``sent_before`` for those in sent."""
-    result = await database.statement("watcher.page", SQL.page, last=last, sent_before=sent_before, before=before)
+    await guard(tx)
+    result = await tx.run(SQL.page, last=last, sent_before=sent_before, before=before)
     end, n, silent = result.rows[0]
     return Page(last=end or last, silent=tuple(silent or ()), more=n == PAGE)
 
