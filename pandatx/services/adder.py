@@ -57,8 +57,7 @@ class _Ending:
 class Adder:
     """Judge final reports, with the plugin of the job's VO, and archive their jobs in batches.
 
-    ``target_of`` gives the plugin "module:Class" for (VO, cloud); ``owner`` names this server in the reports' locks
-    and is the same after a restart, so that a restarted server goes on at once with what it had in hand.
+    ``target_of`` gives the plugin "module:Class" for (VO, cloud); ``owner`` names this server in the reports' locks.
     ``noted`` is told of the nodes that job reports describe.
     """
 
@@ -90,6 +89,13 @@ class Adder:
     def wake(self) -> None:
         """A final report was stored: look at once."""
         self._rounds.wake()
+
+    async def adopt(self, owners: Sequence[str]) -> None:
+        """Go on at once with what these servers, which are known to be gone, had in hand."""
+        n = await self._database.transaction("adder.adopt", store.adopt, owners)
+        if n:
+            log.info("{n} final reports are adopted from {owners}", n=n, owners=" ".join(owners))
+            self.wake()
 
     async def run_once(self, limit: int = TOGETHER) -> int:
         """Work on up to ``limit`` free reports; how many were taken. Raises DatabaseAway, Busy."""

@@ -15,6 +15,8 @@ SQL = load(__file__)
 
 FREE_AFTER: Final = timedelta(minutes=10)
 """The age of a lock that anybody may break; older servers keep to it too."""
+DEAD_AFTER: Final = timedelta(minutes=2)
+"""A server that was not seen for so long has nothing in hand any more."""
 
 
 @frozen(kw_only=True)
@@ -34,7 +36,15 @@ class Report:
 
 async def take(tx: Transaction, owner: str, working: Sequence[int], now: datetime, limit: int) -> list[Report]:
     """Lock up to ``limit`` free reports for ``owner``; ``working`` are the PandaIDs that it has in hand."""
-    result = await tx.run(SQL.take, owner=owner, working=list(working), free_before=now - FREE_AFTER, now=now, n=limit)
+    result = await tx.run(
+        SQL.take,
+        owner=owner,
+        working=list(working),
+        free_before=now - FREE_AFTER,
+        dead_before=now - DEAD_AFTER,
+        now=now,
+        n=limit,
+    )
     return [
         Report(panda_id=panda_id, attempt_nr=attempt, status=status, stored_at=stored_at, data=data or "")
         for panda_id, attempt, status, stored_at, data in sorted(result.rows)
@@ -74,3 +84,8 @@ async def drop(tx: Transaction, reports: Iterable[Report]) -> None:
     if rows := list(reports):
         ids, attempts = [report.panda_id for report in rows], [report.attempt_nr for report in rows]
         await tx.run(SQL.drop, ids=ids, attempts=attempts)
+
+
+async def adopt(tx: Transaction, owners: Sequence[str]) -> int:
+    """Free the reports that these servers, which are gone, had in hand; how many."""
+    return (await tx.run(SQL.adopt, owners=list(owners))).count

@@ -1,8 +1,9 @@
 -- name: take
--- prepare: owner text, working bigint[], free_before timestamp, now timestamp, n int
--- Final reports that nobody works on: never taken, left ten minutes ago, or ours from before and not in hand.
+-- prepare: owner text, working bigint[], free_before timestamp, dead_before timestamp, now timestamp, n int
+-- Final reports that nobody works on: never taken, left ten minutes ago, of a server that is dead, or ours and not in hand.
 WITH p AS MATERIALIZED (SELECT pandaid, attemptnr FROM {panda}.job_output_report
   WHERE lockedtime IS NULL OR lockedtime < %(free_before)s
+     OR lockedby = ANY (ARRAY(SELECT i.instance FROM {own}.instances i WHERE i.seen < %(dead_before)s))
      OR (lockedby = %(owner)s AND NOT (pandaid = ANY (%(working)s)))
   ORDER BY pandaid, attemptnr LIMIT %(n)s FOR UPDATE SKIP LOCKED)
 UPDATE {panda}.job_output_report r SET lockedby = %(owner)s, lockedtime = %(now)s
@@ -35,3 +36,7 @@ UPDATE {panda}.job_output_report r SET lockedby = NULL, lockedtime = v.time
 -- Delete reports that have no effect.
 DELETE FROM {panda}.job_output_report r USING unnest(%(ids)s, %(attempts)s) v(pandaid, attemptnr)
  WHERE r.pandaid = v.pandaid AND r.attemptnr = v.attemptnr
+
+-- name: adopt
+-- Free the reports that servers had in hand which are gone.
+UPDATE {panda}.job_output_report SET lockedby = NULL, lockedtime = NULL WHERE lockedby = ANY (%(owners)s::text[])

@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred
 
 from pandatx.clock import Clock
 from pandatx.services.adder import Adder
+from pandatx.services.instances import Instances
 from pandatx.workers.calls import CallDied, CallTimedOut
 
 
@@ -139,6 +140,26 @@ async def test_a_server_that_died_in_the_middle_goes_on_at_once_after_its_restar
     assert await make_adder(database, pool, owner="there").run_once() == 0
     assert await make_adder(database, pool, owner="here").run_once() == 1
     assert (await job(database, 1))["jobstatus"] == "finished"
+
+
+async def test_what_a_dead_server_had_in_hand_is_taken_over_after_two_minutes_or_when_it_is_adopted(database, pool):
+    await seed_reported(database, 1, 2)
+    await run(
+        database,
+        "UPDATE {panda}.job_output_report SET lockedby = 'dead' || pandaid, lockedtime = '2026-01-01' RETURNING 1",
+    )
+    time = task.Clock()
+    now = _moved(time)
+    adder = make_adder(database, pool, clock=now)
+    await Instances(database, now, "dead1", "host", lambda: 0).start()
+    time.advance(119)
+    assert await adder.run_once() == 0
+    time.advance(2)
+    assert await adder.run_once() == 1
+    await adder.adopt(["dead2"])
+    await adder.stop()
+    await adder.run_once()
+    assert [(await job(database, n))["jobstatus"] for n in (1, 2)] == ["finished", "finished"]
 
 
 async def test_a_report_lost_to_another_server_is_not_concluded_twice(database, adder, pool):
