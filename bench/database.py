@@ -131,7 +131,7 @@ class Tables:
             "pandaid": "%(first)s + n",
             "computingsite": f"({queues})[1 + n %% cardinality({queues})]",
             "gshare": f"coalesce(({shares})[1 + n / cardinality({queues}) %% cardinality({shares})], gshare)",
-            "currentpriority": "1000 + (n * 7919) %% 100",
+            "currentpriority": "1000 + (n::bigint * 7919 %% 100)::int",
             "jobstatus": "%(status)s::text",
             "jobname": "'copy.' || n",
         }
