@@ -1,4 +1,4 @@
-"""What tests share: a private PostgreSQL for the run, a fresh copy of the schema for each test, a clock moved by hand."""
+"""What tests share: a private PostgreSQL for the run, a fresh copy of the schema for each test, a manual clock."""
 
 import os
 from collections.abc import AsyncIterator, Iterator

@@ -9,7 +9,7 @@ from attrs import frozen
 
 @frozen(kw_only=True)
 class JobFile:
-    """A file of a job: an input, an output or its log. ``status`` as in reference/lifecycle.md 1.5; ``fsize`` in bytes."""
+    """A file of a job: an input, an output or its log. ``status`` as in lifecycle.md 1.5; ``fsize`` in bytes."""
 
     row_id: int = 0
     panda_id: int = 0

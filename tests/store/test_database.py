@@ -95,7 +95,8 @@ async def test_a_prepared_query_runs_again_and_again(database: Database):
 async def test_a_dead_session_is_not_handed_out(database: Database):
     assert (await database.statement("count", COUNT)).scalar() == 0
     kill = sql(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     await database.statement("kill", kill)
     for _ in range(6):
