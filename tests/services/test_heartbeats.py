@@ -222,7 +222,8 @@ async def test_the_worker_that_runs_the_job_names_its_computing_element(database
             Query(
                 name="w",
                 text="INSERT INTO {panda}.harvester_workers"
-                " (harvesterid, workerid, lastupdate, status, computingelement) VALUES ('h', 1, '2026-01-01', 'running', 'ce9')",
+                " (harvesterid, workerid, lastupdate, status, computingelement)"
+                " VALUES ('h', 1, '2026-01-01', 'running', 'ce9')",
             )
         )
         await tx.run(
