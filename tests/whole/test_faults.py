@@ -56,7 +56,7 @@ def test_a_server_that_is_killed_under_load_keeps_what_it_has_promised(home: Hom
     tables = home.tables()
     tables.activate(400)
     server = home.server().start()
-    load = Load(home).start(pilots=8)
+    load = Load(home).start(pilots=8, users=2)
     for number in (60, 120):
         done(load.told, number)
         server.kill()
@@ -75,7 +75,7 @@ def test_a_database_that_is_killed_under_load_keeps_what_was_promised(frail: tup
     tables = home.tables()
     tables.activate(400)
     server = home.server().start()
-    load = Load(home).start(pilots=8)
+    load = Load(home).start(pilots=8, users=2)
     for number in (60, 120):
         done(load.told, number)
         cluster.kill()
