@@ -21,19 +21,24 @@ from pandatx.metrics import LOG_LINES_LOST
 
 ACCESS, ERRORS = "panda_server_access_log", "panda_server_error_log"
 
+_SERVICES = {
+    "panda-JobDispatcher.log": "dispatch claims heartbeats spooling pilot_news",
+    "panda-UserIF.log": "submission jobs killing datasets",
+    "panda-Setupper.log": "setup builds",
+    "panda-Activator.log": "activator",
+    "panda-Adder.log": "adder rounds registering",
+    "panda-Closer.log": "closer",
+    "panda-Finisher.log": "finisher",
+    "panda-Watcher.log": "watcher",
+    "panda-configurator.log": "queues",
+}
 PARTS = (
     ("pandatx.scheduler.daemons.", "panda-{rest}.log"),
     ("pandatx.scheduler", "panda-daemons.log"),
     ("pandatx.workers", "panda-daemons.log"),
-    ("pandatx.services.dispatch", "panda-JobDispatcher.log"),
-    ("pandatx.services.heartbeats", "panda-JobDispatcher.log"),
-    ("pandatx.services.submission", "panda-Setupper.log"),
-    ("pandatx.services.setupper", "panda-Setupper.log"),
-    ("pandatx.services.activator", "panda-Activator.log"),
-    ("pandatx.services.adder", "panda-Adder.log"),
-    ("pandatx.services.closer", "panda-Closer.log"),
-    ("pandatx.services.finisher", "panda-Finisher.log"),
-    ("pandatx.services.watcher", "panda-Watcher.log"),
+    *((f"pandatx.services.{name}", file) for file, names in _SERVICES.items() for name in names.split()),
+    ("pandatx.resources.pilot", "panda-JobDispatcher.log"),
+    ("pandatx.resources.job", "panda-UserIF.log"),
     ("pandatx.store", "panda-DBProxy.log"),
     ("pandatx.ops.manhole", "panda-manhole.log"),
     ("", "panda-server.log"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import signal
@@ -13,9 +14,10 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.logger import Logger, LogLevel, LogPublisher
 
+import pandatx
 from pandatx.errors import StartFault
 from pandatx.metrics import LOG_LINES_LOST
-from pandatx.ops.logs import ACCESS, ERRORS, LogFile, Logs, file_of, line, without_secrets
+from pandatx.ops.logs import ACCESS, ERRORS, PARTS, LogFile, Logs, file_of, line, without_secrets
 
 
 def event(template: str, /, **fields: Any) -> dict[str, Any]:
@@ -163,3 +165,19 @@ def test_a_folder_that_cannot_be_made_is_one_clear_fault(tmp_path: Path) -> None
     (tmp_path / "log").write_text("")
     with pytest.raises(StartFault, match="logdir"):
         Logs(tmp_path / "log", LogLevel.info).open()
+
+
+OF_THE_SERVER = {"batching", "counters", "facts", "instances", "locks", "statistics"}
+"""Services whose words belong to no part that operators know by name."""
+
+
+def test_every_service_writes_to_the_file_that_operators_look_into() -> None:
+    services = Path(pandatx.__file__).parent / "services"
+    names = {module.stem for module in services.glob("*.py")} - {"__init__"}
+    general = {name for name in names if file_of(f"pandatx.services.{name}") == "panda-server.log"}
+    assert general == OF_THE_SERVER
+
+
+@pytest.mark.parametrize("prefix", [prefix for prefix, _ in PARTS if prefix])
+def test_every_part_that_has_a_file_exists(prefix: str) -> None:
+    assert importlib.util.find_spec(prefix.rstrip(".")) is not None
