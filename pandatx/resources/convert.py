@@ -117,7 +117,7 @@ _SCALARS: dict[Any, Converter] = {
 
 def listing(element: Any) -> Converter:
     """Lists; a single value is a list of one, a text is split at commas (ids at blanks too), of objects it is JSON."""
-    each = _SCALARS[element]
+    each = _bounded(integer, BIG, None) if element is int else _SCALARS[element]
 
     def convert(value: Any) -> tuple[Any, ...]:
         if type(value) is str:
