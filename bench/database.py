@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import psycopg2
@@ -18,6 +19,7 @@ from psycopg2.errors import InsufficientPrivilege
 
 JOB_TABLES = ("jobsdefined4", "jobsactive4", "jobsarchived4", "jobswaiting4")
 ALL_TABLES = (*JOB_TABLES, "filestable4", "jobparamstable", "metatable", "jobs_statuslog", "job_output_report")
+BEGINNING = datetime(1970, 1, 1)
 STEP = 50_000
 """Jobs in one INSERT, so that progress shows and no transaction is long."""
 
@@ -88,27 +90,29 @@ class Tables:
         with suppress(InsufficientPrivilege):  # pg_checkpoint may be granted, and need not be
             self.query("CHECKPOINT")
 
-    def count(self, *, above: int = 0, statuses: Sequence[str] = ("activated",), archived: bool = False) -> int:
+    def count(
+        self, *, since: datetime = BEGINNING, statuses: Sequence[str] = ("activated",), archived: bool = False
+    ) -> int:
         table = self._table("jobsarchived4" if archived else "jobsactive4")
-        text = sql.SQL("SELECT count(*) FROM {} WHERE pandaid > %(above)s AND jobstatus = ANY(%(statuses)s)")
-        return int(self.query(text.format(table), above=above, statuses=list(statuses))[0][0])
+        text = sql.SQL("SELECT count(*) FROM {} WHERE creationtime >= %(since)s AND jobstatus = ANY(%(statuses)s)")
+        return int(self.query(text.format(table), since=since, statuses=list(statuses))[0][0])
 
-    def last_job(self) -> int:
-        text = sql.SQL("SELECT last_value FROM {}").format(self._table("jobsdefined4_pandaid_seq"))
-        return int(self.query(text)[0][0])
+    def now(self) -> datetime:
+        """The database's time, UTC as the tables have it. PandaIDs tell less: servers take them in blocks."""
+        return self.query("SELECT clock_timestamp() AT TIME ZONE 'UTC'")[0][0]
 
     def wait_for(
         self,
         number: int,
         *,
         patience: float,
-        above: int = 0,
+        since: datetime = BEGINNING,
         statuses: Sequence[str] = ("activated",),
         archived: bool = False,
     ) -> float:
-        """Seconds until ``number`` jobs above ``above`` are there; SystemExit after ``patience`` seconds."""
+        """Seconds until ``number`` jobs made since then are there; SystemExit after ``patience`` seconds."""
         start = time.perf_counter()
-        while (found := self.count(above=above, statuses=statuses, archived=archived)) < number:
+        while (found := self.count(since=since, statuses=statuses, archived=archived)) < number:
             if time.perf_counter() - start > patience:
                 raise SystemExit(f"only {found} of {number} jobs are {'/'.join(statuses)} after {patience:g} s")
             time.sleep(0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Any
 
 from attrs import define, frozen
@@ -10,7 +11,7 @@ from attrs import define, frozen
 from bench import bodies
 from bench.bodies import JobForm
 from bench.client import Answer, Ask, Loop, Script, Target
-from bench.database import Tables
+from bench.database import BEGINNING, Tables
 from bench.figures import Processes, Tally, difference, own_seconds, summary
 from bench.operations import Plan, scripts, submitted, wrong
 
@@ -45,7 +46,7 @@ class Window:
 
     run: Run
     tally: Tally
-    base: int
+    base: datetime
     start: Mark | None = None
 
     def tick(self, elapsed: float) -> None:
@@ -56,13 +57,13 @@ class Window:
     def mark(self) -> Mark:
         run = self.run
         counts = run.tables is not None and run.operation in ("submit", "bulk")
-        activated = run.tables.count(above=self.base) if counts and run.tables else 0
+        activated = run.tables.count(since=self.base) if counts and run.tables else 0
         return Mark(time.perf_counter(), run.server.seconds(), run.database.seconds(), own_seconds(), activated)
 
 
 def measure(plan: Plan, run: Run) -> dict[str, Any]:
     """Drive ``plan`` and give the figures of its window."""
-    base = run.tables.last_job() if run.tables else 0
+    base = run.tables.now() if run.tables else BEGINNING
     before = _ends(run)
     window = Window(run, plan.tally, base)
     loop = Loop(plan.target, plan.tally, run.rate)
@@ -97,12 +98,12 @@ def _figures(tally: Tally, start: Mark, end: Mark) -> dict[str, Any]:
     }
 
 
-def _afterwards(plan: Plan, run: Run, start: Mark, end: Mark, base: int, before: int) -> dict[str, Any]:
+def _afterwards(plan: Plan, run: Run, start: Mark, end: Mark, base: datetime, before: int) -> dict[str, Any]:
     """What only the tables, or the answers of a later call, can say."""
     totals = plan.tally.totals
     if run.operation in ("submit", "bulk") and run.tables:
         rate = (end.activated - start.activated) / (end.at - start.at)
-        waited = run.tables.wait_for(totals["submitted"], above=base, patience=60)
+        waited = run.tables.wait_for(totals["submitted"], since=base, patience=60)
         return {"jobs_activated_per_second": round(rate, 1), "last_activated_after_s": round(waited, 2)}
     if run.operation == "lifecycle" and run.tables:
         wanted = before + totals["lifecycles"]
