@@ -21,6 +21,7 @@ class Wire:
 
     ``cut``: a text is cut to so many characters. ``bound``: a number further from zero is a bad one. ``least``: a
     smaller number becomes this. ``kilo``: bytes come, kB are kept. ``unsigned``: a legacy text loses its minus sign.
+    ``exact``: an id, of which no fraction is cut off. ``document``: a JSON object is taken for its text.
     ``forgiving``: a bad value is the default and no fault. ``null_as``: what the text NULL stands for.
     ``most``: so many elements at most. ``legacy_default``: where it is not the default of the REST dialect.
     """
@@ -32,6 +33,8 @@ class Wire:
     least: int | None = None
     kilo: bool = False
     unsigned: bool = False
+    exact: bool = False
+    document: bool = False
     forgiving: bool = False
     null_as: Any = Factory(lambda: NOTHING)  # a bare NOTHING would mean "no default"
     most: int | None = None
@@ -92,11 +95,11 @@ class Heartbeat:
         ("timestamp", "token", "workdir", "remainingSpace", "messageLevel", "computingElement", "computing_element")
     )
 
-    job_id: int = wire(legacy="jobId", null_as=0)
+    job_id: int = wire(legacy="jobId", exact=True, null_as=0)
     job_status: str = wire(legacy="state")
-    attempt_nr: int | None = wire(None, legacy="attemptNr", bound=SMALL)
-    job_output_report: str = wire("", legacy="xml")
-    meta_data: str = wire("", legacy="metaData")
+    attempt_nr: int | None = wire(None, legacy="attemptNr", exact=True, bound=SMALL)
+    job_output_report: str = wire("", legacy="xml", document=True)
+    meta_data: str = wire("", legacy="metaData", document=True)
     stdout: str = wire("", cut=2048)
     pilot_log: str = wire("", legacy="pilotLog", cut=4000)
     node: str | None = wire(None, cut=128)
@@ -189,7 +192,7 @@ class JobKill:
 class JobCommand:
     """A text for the pilot of a job."""
 
-    job_id: int = wire(legacy="panda_id")
+    job_id: int = wire(legacy="panda_id", exact=True)
     command: str = wire(legacy="com")
 
 

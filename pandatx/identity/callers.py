@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, evolve, field, frozen
 from cryptography import x509
@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
-from pandatx.errors import TokenRejected
+from pandatx.errors import Banned, TokenRejected
 from pandatx.identity import names, proxies
 from pandatx.identity.networks import Networks
 from pandatx.identity.roles import IdentityLists, Roles
@@ -22,6 +22,8 @@ log = Logger()
 
 FqanReader = Callable[[Sequence[x509.Certificate]], tuple[str, ...]]
 
+BANS_HOLD = timedelta(hours=1)
+"""How long the last known bans do when they cannot be read again (rule R13)."""
 _CACHE = "_pandatx_caller"
 STALE_CRL = "_pandatx_stale_crl"
 """What net/tls.py sets on the transport of a client whose chain was checked with a revocation list that is too old."""
@@ -30,6 +32,22 @@ STALE_CRL = "_pandatx_stale_crl"
 def no_fqans(chain: Sequence[x509.Certificate]) -> tuple[str, ...]:
     """An attribute certificate that nobody verified grants nothing."""
     return ()
+
+
+class Bans(Protocol):
+    """Whose account is disabled, by compact name, and when that was read."""
+
+    @property
+    def banned(self) -> frozenset[str]: ...
+
+    @property
+    def read_at(self) -> datetime | None: ...
+
+
+@frozen
+class _NoBans:
+    banned: frozenset[str] = frozenset()
+    read_at: datetime | None = None
 
 
 @frozen
@@ -68,12 +86,16 @@ def holder(chain: Sequence[x509.Certificate]) -> Holder | None:
 
 @define
 class Callers:
-    """Makes the Caller of a request. ``fqans`` reads the *verified* FQANs of a chain; without one there are none."""
+    """Makes the Caller of a request. ``fqans`` reads the *verified* FQANs of a chain; without one there are none.
+
+    ``bans`` gives the latest reading.
+    """
 
     _lists: IdentityLists
     _clock: Clock
     _trusted_proxies: Networks = field(factory=Networks)
     _fqans: FqanReader = no_fqans
+    _bans: Callable[[], Bans] = _NoBans
     _named: set[str] = field(factory=set, init=False)
 
     def of_chain(self, chain: Sequence[x509.Certificate], address: str = "") -> Caller:
@@ -84,7 +106,7 @@ class Callers:
     def of_request(self, request: Any) -> Caller:
         """The caller of a twisted.web request, from its connection; the access log learns the name.
 
-        Raises TokenRejected for any Authorization header.
+        Raises TokenRejected for any Authorization header, Banned for a disabled account.
         """
         if request.requestHeaders.hasHeader(b"authorization"):
             raise TokenRejected(_why_no_token(request.getHeader(b"authorization")))
@@ -97,8 +119,19 @@ class Callers:
         request.caller_name = caller.name
         if known.until is not None and known.until <= self._clock.now():
             caller = Caller(address=caller.address)
+        if caller.dn is not None:
+            caller = self._judged(caller)
         if caller.address in self._trusted_proxies:
             return evolve(caller, address=_forwarded(request, self._trusted_proxies) or caller.address)
+        return caller
+
+    def _judged(self, caller: Caller) -> Caller:
+        """Refuse a banned one. When nobody knows any more who is banned there are reports and no secure calls."""
+        bans = self._bans()
+        if caller.name in bans.banned:
+            raise Banned(caller.name)
+        if bans.read_at is not None and self._clock.now() > bans.read_at + BANS_HOLD:
+            return evolve(caller, limited=True)
         return caller
 
     def _of_connection(self, transport: Any, address: str) -> _Known:

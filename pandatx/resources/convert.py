@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -15,9 +16,17 @@ from pandatx.domain.requests import BIG, Wire
 
 Converter = Callable[[Any], Any]
 
+ALL = "All elements"
+
 _SEPARATORS = re.compile(r"[,\s]+")
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,20}(?:\.0*)?\s*")
 _MOST_KB = 10**10 - 1
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
 BAD = (ValueError, TypeError, OverflowError, RecursionError)
+
+
+class Unfit(ValueError):
+    """A value of the right type that cannot be taken; its text says why."""
 
 
 def integer(value: Any) -> int:
@@ -39,6 +48,19 @@ def _integer_of_text(text: str) -> int:
         return int(text)
     except ValueError:
         return int(float(text))
+
+
+def identifier(value: Any) -> int:
+    """An id: a whole number that a table can hold. No fraction is cut off, since that would be another's id."""
+    kind = type(value)
+    if kind is bool or (kind is float and not value.is_integer()):
+        raise TypeError(kind.__name__)
+    if kind is str and not _WHOLE.fullmatch(value):
+        raise ValueError(value)
+    result = integer(value)
+    if not -BIG <= result <= BIG:
+        raise ValueError(value)
+    return result
 
 
 def number(value: Any) -> float:
@@ -64,17 +86,20 @@ def truth(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """A text from a text or a scalar; a JSON object or list becomes its JSON text. NUL has no place in a table."""
+    """A text from a text or a scalar. NUL has no place in a table."""
     kind = type(value)
     if kind is str:
         if "\0" in value:
-            raise ValueError("NUL")
+            raise Unfit("must not hold a NUL character")
         return value  # type: ignore[no-any-return]
     if kind in (int, float, bool):
         return str(value)
-    if kind in (dict, list):
-        return text(json.dumps(value))
     raise TypeError(kind.__name__)
+
+
+def document(value: Any) -> str:
+    """A text; a JSON object or list becomes its JSON text."""
+    return json.dumps(value) if type(value) in (dict, list) else text(value)
 
 
 def time(value: Any) -> datetime:
@@ -88,6 +113,8 @@ def time(value: Any) -> datetime:
             parsed = datetime.fromisoformat(value.strip())
             return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     if type(value) not in (int, float) or not value > 0:
+        raise ValueError(value)
+    if not value < _END_OF_TIME:
         raise ValueError(value)
     return datetime.fromtimestamp(value, UTC)
 
@@ -117,14 +144,15 @@ _SCALARS: dict[Any, Converter] = {
 
 def listing(element: Any) -> Converter:
     """Lists; a single value is a list of one, a text is split at commas (ids at blanks too), of objects it is JSON."""
-    each = _bounded(integer, BIG, None) if element is int else _SCALARS[element]
+    each = identifier if element is int else _SCALARS[element]
 
     def convert(value: Any) -> tuple[Any, ...]:
-        if type(value) is str:
-            value = _split(value, element)
-        elif type(value) is not list:
-            value = [value]
-        return tuple(map(each, value))
+        if type(value) is list:
+            try:
+                return tuple(map(each, value))
+            except BAD:
+                raise Unfit(f"{ALL} must be {type_name(element)}") from None
+        return tuple(map(each, _split(value, element) if type(value) is str else [value]))
 
     return convert
 
@@ -170,11 +198,13 @@ def of_field(annotation: Any, how: Wire, *, legacy: bool, lenient: bool) -> Conv
     base = base_of(annotation)
     convert = of_annotation(annotation)
     if base is str:
-        if lenient:
-            convert = _without_nul
+        if how.document or lenient:
+            convert = partial(_without_nul, document if how.document else text)
         return _cutting(convert, how.cut) if how.cut else convert
     if how.kilo:
         return _kilo
+    if how.exact:
+        convert = identifier
     if how.unsigned and legacy:
         convert = _unsigned
     if base in (int, float):
@@ -186,10 +216,10 @@ def of_field(annotation: Any, how: Wire, *, legacy: bool, lenient: bool) -> Conv
     return convert
 
 
-def _without_nul(value: Any) -> str:
+def _without_nul(convert: Converter, value: Any) -> str:
     if type(value) is str:
         return value.replace("\0", "") if "\0" in value else value
-    return text(value)
+    return convert(value)  # type: ignore[no-any-return]
 
 
 def _cutting(convert: Converter, cut: int) -> Converter:
@@ -222,7 +252,7 @@ def _counted(convert: Converter, most: int) -> Converter:
     def convert_counted(value: Any) -> Any:
         result = convert(value)
         if len(result) > most:
-            raise ValueError(f"more than {most} elements")
+            raise Unfit(f"has more than {most} elements")
         return result
 
     return convert_counted

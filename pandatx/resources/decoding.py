@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from pandatx.domain.requests import Wire
 from pandatx.errors import BadRequest
 from pandatx.resources.api import Dialect
-from pandatx.resources.convert import BAD, Converter, base_of, of_field, type_name
+from pandatx.resources.convert import ALL, BAD, Converter, Unfit, base_of, of_field, type_name
 
 log = Logger()
 
@@ -29,13 +29,15 @@ class ArgumentFault(BadRequest):
         return cls(field, "missing a required argument", f"Argument error: missing a required argument: '{field}'")
 
     @classmethod
-    def wrong(cls, field: str, expected: str, value: Any, as_text: bool, why: str) -> ArgumentFault:
+    def wrong(cls, field: str, expected: str, value: Any, as_text: bool, fault: BaseException) -> ArgumentFault:
+        if isinstance(fault, Unfit):
+            why = str(fault)
+            told = why.replace(ALL, f"{ALL} in '{field}'") if why.startswith(ALL) else f"'{field}' {why}"
+            return cls(field, why, f"Type error: {told}.")
         got = type(value).__name__
         if as_text:
             shown = str(value)[:100]
             rest = f"Type error: '{field}' with value '{shown}' could not be casted to type {expected} from {got}."
-        elif why.startswith("more than"):
-            rest = f"Type error: '{field}' has {why}."
         else:
             rest = f"Type error: '{field}' must be of type {expected}, got {got}."
         return cls(field, f"must be of type {expected}, got {got}", rest)
@@ -97,7 +99,7 @@ class Decoder:
                 if entry.forgiving:
                     continue
                 if not entry.lenient:
-                    raise ArgumentFault.wrong(key, entry.expected, value, as_text, str(fault)) from None
+                    raise ArgumentFault.wrong(key, entry.expected, value, as_text, fault) from None
                 bad.append(key)
         for name, spelling in self.required:
             if name not in values:

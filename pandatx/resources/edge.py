@@ -131,7 +131,7 @@ class Edge:
         if origin != b"null" and parts.scheme not in ("http", "https"):
             return  # Origin otherwise carries the VO of a token
         host = (request.getHeader(b"host") or b"").decode("latin-1").lower()
-        if parts.netloc not in (self._origins | {host}):
+        if not parts.netloc or (parts.netloc != host and parts.netloc not in self._origins):
             raise dialects.CrossSite
 
     async def _take_back(self, undelivered: Callable[[], Awaitable[None]], call: Call, name: str) -> None:

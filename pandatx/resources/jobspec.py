@@ -13,7 +13,7 @@ from pandatx.domain import columns
 from pandatx.domain.job import Job, JobFile
 from pandatx.errors import BadRequest
 from pandatx.resources.bodies import Malformed, parse_json
-from pandatx.resources.convert import BAD, Converter, of_annotation, type_name
+from pandatx.resources.convert import BAD, Converter, Unfit, of_annotation, type_name
 
 MOST_JOBS: Final = 5000
 # Longer texts are read job by job, so that the thread that reads them lets others run in between.
@@ -182,5 +182,5 @@ def _converted(value: Any, convert: Converter, expected: str, where: str, wire: 
     try:
         return convert(value)
     except BAD as fault:
-        why = "must not hold a NUL character" if str(fault) == "NUL" else f"must be of type {expected}"
+        why = str(fault) if isinstance(fault, Unfit) else f"must be of type {expected}"
         raise BadRequest(f"{where}.{wire}", why) from None

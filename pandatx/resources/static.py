@@ -265,19 +265,22 @@ def refuse(request: Any, code: int) -> bytes:
     request.setHeader(b"x-content-type-options", b"nosniff")
     if code == http.NOT_ALLOWED:
         request.setHeader(b"allow", b"GET, HEAD, POST")
-    return b"not allowed" if code == http.NOT_ALLOWED else b"not found"
+    text = b"not allowed" if code == http.NOT_ALLOWED else b"not found"
+    request.setHeader(b"content-length", b"%d" % len(text))
+    return text
 
 
 class Trees(Resource):
-    """The root of a port that serves static trees only (rule R32)."""
+    """The root of a port that serves static trees only (rule R32), and ``pages`` by their whole path."""
 
     isLeaf = True
 
-    def __init__(self, trees: Mapping[bytes, IResource]) -> None:
+    def __init__(self, trees: Mapping[bytes, IResource], pages: Mapping[bytes, IResource] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._trees = dict(trees)
+        self._pages = dict(pages or {})
 
     def render(self, request: Any) -> Any:
         """Send what the tree of the first segment has."""
-        tree: Any = self._trees.get(request.path[1:].partition(b"/")[0])
+        tree: Any = self._pages.get(request.path) or self._trees.get(request.path[1:].partition(b"/")[0])
         return tree.render(request) if tree is not None else refuse(request, http.NOT_FOUND)

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock as ReactorClock
 from twisted.web.http_headers import Headers
 
 from pandatx.clock import Clock
-from pandatx.errors import TokenRejected
+from pandatx.errors import Banned, TokenRejected
 from pandatx.identity import authority, proxies
 from pandatx.identity.callers import STALE_CRL, Callers
 from pandatx.identity.networks import Networks
@@ -139,6 +139,34 @@ def test_a_caller_who_may_be_revoked_may_report_but_not_call_securely(callers):
     transport = Transport(chain(USER))
     setattr(transport, STALE_CRL, True)
     caller = callers.of_request(Request(transport))
+    assert (caller.authenticated, caller.secure) == (True, False)
+
+
+@attrs.frozen
+class Bans:
+    banned: frozenset[str] = frozenset(("John Doe",))
+    read_at: datetime | None = NOW
+
+
+def banning(time, bans):
+    return Callers(Lists(), Clock.manual(time, NOW), bans=lambda: bans)
+
+
+def test_a_banned_user_is_refused_on_connections_that_are_open_too(time):
+    request = Request(Transport(chain(USER)))
+    assert banning(time, Bans(frozenset())).of_request(request).secure
+    with pytest.raises(Banned, match="John Doe is banned"):
+        banning(time, Bans()).of_request(request)
+    assert request.caller_name == "John Doe"
+
+
+def test_bans_that_cannot_be_read_hold_for_an_hour_then_there_are_reports_but_no_secure_calls(time):
+    callers = banning(time, Bans(frozenset(("Somebody",))))
+    request = Request(Transport(chain(USER)))
+    time.advance(timedelta(minutes=59).total_seconds())
+    assert callers.of_request(request).secure
+    time.advance(timedelta(minutes=2).total_seconds())
+    caller = callers.of_request(request)
     assert (caller.authenticated, caller.secure) == (True, False)
 
 

@@ -147,10 +147,12 @@ class Connection:
         self.transport = StringTransport()
         self.protocol.makeConnection(self.transport)
 
-    def send(self, method: str, values: Mapping[str, Any]) -> None:
+    def send(
+        self, method: str, values: Mapping[str, Any], headers: str = "", version: str = "1.1", host: str = "Host: x\r\n"
+    ) -> None:
         """Post to the older dialect."""
         body = json.dumps(values).encode()
-        head = f"POST /server/panda/{method} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = f"POST /server/panda/{method} HTTP/{version}\r\n{host}{headers}Content-Type: application/json\r\n"
         self.protocol.dataReceived(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
     def hang_up(self) -> None:

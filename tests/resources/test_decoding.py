@@ -19,6 +19,7 @@ from sites import at_once
 from pandatx.domain.requests import (
     Heartbeat,
     HeartbeatBatch,
+    JobCommand,
     JobIds,
     JobKill,
     JobRequest,
@@ -80,7 +81,34 @@ def test_bad_memory_of_a_pilot_is_none_rather_than_a_refusal() -> None:
     [(5, 5), ("5", 5), (" 5 ", 5), ("5.9", 5), (5.9, 5), (True, 1), ("1e3", 1000)],
 )
 def test_an_integer_is_read_from_any_number(sent: Any, read: int) -> None:
-    assert rest(JobIds, job_ids=[sent]).job_ids == (read,)
+    assert rest(WorkerNode, site="s", host_name="h", cpu_model="c", n_sockets=sent).n_sockets == read
+
+
+def test_an_id_is_whole_or_refused_lest_it_be_anothers() -> None:
+    for whole in (5, "5", " 5 ", 5.0, "5.0"):
+        assert rest(JobIds, job_ids=[whole]).job_ids == (5,), whole
+        assert rest(Heartbeat, job_id=whole, job_status="running").job_id == 5, whole
+    for other in (5.5, "5.9", True, 2**63, -(2**70), "1e3", "", None, [5]):
+        with pytest.raises(ArgumentFault) as refused:
+            rest(JobKill, job_ids=[1, other])
+        assert refused.value.rest == "Type error: All elements in 'job_ids' must be int."
+        if other is not None:
+            with pytest.raises(ArgumentFault):
+                rest(JobCommand, job_id=other, command="x")
+
+
+@pytest.mark.parametrize("sent", [[], {}, ["Q"], {"a": 1}])
+def test_only_documents_are_taken_as_objects(sent: Any) -> None:
+    with pytest.raises(ArgumentFault) as refused:
+        rest(JobRequest, site_name=sent)
+    assert refused.value.rest == f"Type error: 'site_name' must be of type str, got {type(sent).__name__}."
+    found = beat(batchID=sent, metaData=sent)
+    assert (found.batch_id, found.meta_data) == (None, json.dumps(sent))
+
+
+@pytest.mark.parametrize("sent", [2**63 - 1, 1e15, -1, 0, "9e99"])
+def test_a_time_beyond_the_calendar_is_left_out(sent: Any) -> None:
+    assert beat(startTime=sent).start_time is None
 
 
 @pytest.mark.parametrize("bad", ["", "five", "1_000", {}, [], 2**63, "9" * 5000, float("nan"), "0x10"])
@@ -174,8 +202,9 @@ def test_texts_are_cut_at_their_widths_and_lose_nuls() -> None:
 
 
 def test_a_nul_in_another_request_is_refused() -> None:
-    with pytest.raises(ArgumentFault):
+    with pytest.raises(ArgumentFault) as refused:
         rest(JobRequest, site_name="a\0b")
+    assert refused.value.rest == "Type error: 'site_name' must not hold a NUL character."
 
 
 def test_a_report_as_an_object_becomes_its_text() -> None:

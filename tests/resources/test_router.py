@@ -230,6 +230,9 @@ async def test_pages_of_other_sites_cannot_make_a_browser_change_anything() -> N
     ):
         for path in ("/api/v1/example/pair", "/server/panda/pair"):
             assert (await site.ask("POST", path, headers)).status == 403, headers
+    nameless = Connection(site)
+    nameless.send("pair", {}, "Origin: null\r\n", version="1.0", host="")
+    assert nameless.received.startswith(b"HTTP/1.0 403")
     for origin in ("https://panda.example:25443", "atlas", "vo.role", "atlas:production", "httpvo"):
         assert (await site.ask("POST", "/api/v1/example/pair", {"origin": origin})).json["success"], origin
     site.caller = PRODUCTION

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sites import Site, site_of
 
+from pandatx.ops.health import Livez
 from pandatx.resources.static import Auth, Cache, Static, Trees
 
 
@@ -105,7 +106,8 @@ async def test_a_queue_is_described_from_what_the_server_knows_then_from_the_dir
 
 
 async def test_the_cache_port_has_nothing_but_files(tree: Path) -> None:
-    site = Site(Trees({b"trf": Static(tree)}))
+    site = Site(Trees({b"trf": Static(tree)}, {b"/livez": Livez()}))
+    assert (await site.get("/livez")).text == "ok\n"
     assert (await site.get("/trf/secret")).text == "secret"
     assert (await site.post("/server/panda/isAlive")).status == 404
 
