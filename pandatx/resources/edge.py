@@ -63,7 +63,11 @@ class Edge:
             in_thread=self._reader.in_thread,
         )
         request.notifyFinish().addErrback(_hang_up, call)
-        return Deferred.fromCoroutine(self._serve(request, served, call, name))
+        running = Deferred.fromCoroutine(self._serve(request, served, call, name))
+        over: Deferred[None] = Deferred(_go_on)  # Klein cancels this when the client hangs up
+        running.addErrback(lambda failure: log.failure("request of {name}", failure, name=name))
+        running.addBoth(lambda _: None if over.called else over.callback(None))
+        return over
 
     async def _serve(self, request: Request, served: Served | None, call: Call, name: str) -> None:
         begun = self._time.seconds()
@@ -145,6 +149,11 @@ class Edge:
         waiting: Deferred[None] = Deferred()
         self._time.callLater(0, waiting.callback, None)
         return waiting
+
+
+def _go_on(over: Deferred[None]) -> None:
+    """What was begun is not stopped; whoever waited for it is told that it is over."""
+    over.callback(None)
 
 
 def _hang_up(_: Any, call: Call) -> None:
