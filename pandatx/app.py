@@ -6,49 +6,48 @@ import gc
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from random import random
 from typing import Any
 
 from attrs import define, field
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.config import Config, load
 from pandatx.core import Core, Plugins, make_core
+from pandatx.daemons import Daemons
 from pandatx.errors import EXIT_DATABASE, Busy, PandaError, StartFault
+from pandatx.foundations import databases, embedded_postgres, pool_settings, process_pools
 from pandatx.identity.roles import loose_entries
 from pandatx.net.connections import Counters
 from pandatx.net.listeners import Listeners
 from pandatx.net.ports import Ports
 from pandatx.net.site import Watchers
 from pandatx.net.tls import ServerTLS
-from pandatx.net.user import give_up_root
+from pandatx.net.user import server_user
 from pandatx.operations import Operations
 from pandatx.ops.logs import Logs
 from pandatx.parts import Part, Server
-from pandatx.scheduler.entries import plan
-from pandatx.scheduler.loop import Scheduler
 from pandatx.services.locks import DaemonLocks
 from pandatx.site import make_site
-from pandatx.store import schema, sessions
-from pandatx.store.database import Database, conninfo_of, measure_offset
+from pandatx.store import schema
+from pandatx.store.database import Database, measure_offset
 from pandatx.store.embedded import EmbeddedPostgres
 from pandatx.store.statedir import StateDirectory
-from pandatx.workers.pool import PoolSettings, ProcessPool
-from pandatx.workers.user import ChildUser, resolve_user
+from pandatx.workers.pool import ProcessPool
+from pandatx.workers.user import resolve_user
 
 log = Logger()
 
-FACTS_EVERY, CLOCK_EVERY, SPOOL_EVERY, COUNTERS_EVERY, INSTANCE_EVERY, LOCK_EVERY = 20.0, 60.0, 2.0, 60.0, 30.0, 1.0
+FACTS_EVERY, CLOCK_EVERY, SPOOL_EVERY, COUNTERS_EVERY, INSTANCE_EVERY = 20.0, 60.0, 2.0, 60.0, 30.0
 LEFT = timedelta(seconds=10)
 """A job that is ``defined`` for so long when a server starts was left by one that ended."""
 FIRST_CONNECTION = 30.0
 """Seconds that a start waits for the database."""
-CHILD_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH", "X509_USER_PROXY", "X509_CERT_DIR")
-"""What children get of our environment, beside RUCIO_*."""
+LAST_CALLS = 2.0
+"""Seconds for calls of plugins that are left when nobody waits for them any more."""
 
 
 @define(eq=False)
@@ -67,33 +66,36 @@ class App:
     background: Database
     embedded: EmbeddedPostgres | None
     plugins: ProcessPool
-    scripts: ProcessPool
     core: Core
+    daemons: Daemons
     operations: Operations = field(init=False)
     listeners: Listeners | None = None
-    scheduler: Scheduler | None = None
     _loops: list[LoopingCall] = field(factory=list)
 
     @classmethod
     def make(
-        cls, reactor: Any, config: Config, config_file: Any, roles: frozenset[str], environ: Mapping[str, str]
+        cls,
+        reactor: Any,
+        config: Config,
+        config_file: Any,
+        roles: frozenset[str],
+        environ: Mapping[str, str],
+        logs: Logs,
     ) -> App:
         """Take the ports while we may be root, give root up, and put the parts together. Raises StartFault."""
-        state = StateDirectory(config.process.state_dir)
+        process = config.process
+        user = server_user(process.user, process.group)
+        state = StateDirectory(process.state_dir)
         state.make()
-        logs = Logs(config.ops.log_dir, LogLevel.lookupByName(config.ops.log_level))
-        logs.open()
         clock = Clock(reactor)
-        database, background = _databases(config, clock)
-        user = resolve_user(config.daemon.uname, config.daemon.gname) if config.daemon.enable else None
-        embedded = None if config.database.host else _embedded(reactor, config, user)
-        settings = _pool_settings(config, user, state, environ)
-
-        async def on_kill(application: str) -> None:
-            await sessions.end(background, clock, application)
-
-        pools = [ProcessPool(reactor, settings, on_kill) for _ in range(2)]
-        core = make_core(config, clock, state, database, background, pools[0], Plugins.of(config))
+        database, background = databases(config, clock)
+        child_user = None
+        if config.daemon.enable and user is None:
+            child_user = resolve_user(config.daemon.uname, config.daemon.gname)
+        embedded = embedded_postgres(reactor, config, child_user)
+        settings = pool_settings(config, child_user, user, state, environ)
+        plugins, scripts = process_pools(reactor, settings, background, clock)
+        core = make_core(config, clock, state, database, background, plugins, Plugins.of(config))
         app = cls(
             reactor=reactor,
             config=config,
@@ -106,15 +108,17 @@ class App:
             database=database,
             background=background,
             embedded=embedded,
-            plugins=pools[0],
-            scripts=pools[1],
+            plugins=plugins,
             core=core,
+            daemons=Daemons(clock, config.daemon, core.natives, scripts, DaemonLocks(background), state),
         )
         app._make_operations()
         if "http" in roles:
             app._bind()
-        if config.process.user:
-            give_up_root(config.process.user, config.process.group)
+        if user is not None:
+            folders = (process.state_dir, config.ops.log_dir)
+            user.hand_over(*folders)
+            user.become(*folders)
         return app
 
     def server(self, failed: Callable[[StartFault], None]) -> MultiService:
@@ -123,18 +127,18 @@ class App:
         self._warn()
         if self.embedded is not None:
             server.add(Part("embedded PostgreSQL", self._start_embedded, self.embedded.stop))
-        server.add(Part("database", self._start_database, self._stop_database))
+        server.add(Part("database", self._start_database, self._stop_database, by=28))
         server.add(Part("schema check", self._check_schema))
-        server.add(Part("process pool", self.plugins.start, self.plugins.stop))
-        server.add(Part("facts", self._start_facts, self._stop_loops))
-        server.add(Part("instance", self.core.instances.start, self.core.instances.stop))
+        server.add(Part("process pool", self.plugins.start, lambda: self.plugins.stop(LAST_CALLS), by=26))
+        server.add(Part("facts", self._start_facts, self._stop_loops, by=27))
+        server.add(Part("instance", self.core.instances.start, self.core.instances.stop, by=26))
         server.add(Part("spool", self._start_spool, self._stop_spool))
-        server.add(Part("jobs in hand", self._start_jobs, self._stop_jobs))
+        server.add(Part("jobs in hand", self._start_jobs, self._stop_jobs, by=23))
         if "daemon" in self.roles:
-            server.add(Part("scheduler", self._start_scheduler, self._stop_scheduler))
+            server.add(Part("scheduler", self.daemons.start, self.daemons.stop, by=23, eager=True))
         if self.listeners is not None:
-            server.add(Part("listeners", self._start_listeners, self._stop_listeners))
-        server.add(Part("operators' ports", self.operations.start, self.operations.stop))
+            server.add(Part("listeners", self._start_listeners, self._stop_listeners, by=22))
+        server.add(Part("operators' ports", self.operations.start, self.operations.stop, by=2))
         server.add(Part("notifier", self._announce, self.operations.fall_silent))
         return server
 
@@ -159,10 +163,10 @@ class App:
             environ=self.environ,
             database=self.database,
             background=self.background,
-            scheduler=lambda: self.scheduler,
+            scheduler=lambda: self.daemons.scheduler,
             counters=lambda: self.listeners.counters if self.listeners is not None else Counters(),
             capacity=self.config.http.max_connections,
-            namespace={"server": self, "db": self.database, "daemons": lambda: self.scheduler, "pool": self.plugins},
+            namespace={"server": self, "db": self.database, "daemons": self.daemons, "pool": self.plugins},
         )
 
     def _bind(self) -> None:
@@ -254,45 +258,13 @@ class App:
         await self.core.setup.idle()
         await self.core.adder.stop()
 
-    async def _start_scheduler(self) -> None:
-        """Begin when the state directory's lock is ours: one scheduler on a machine (rule R33)."""
-        lock = self.state.lock("daemon")
-        if lock is None:
-            log.info("the daemons run in {holder}; this process waits for them", holder=self.state.holder("daemon"))
-            self._every(LOCK_EVERY, self._take_over)
-            return
-        daemons = plan(self.config.daemon, self.core.natives, self.scripts)
-        await self.scripts.start()
-        self.scheduler = Scheduler(
-            self.clock,
-            DaemonLocks(self.background),
-            self.state.instance,
-            daemons.daemons,
-            daemons.faults,
-            random,
-        )
-        if daemons.absent:
-            log.warn("daemons that this version does not have: {names}", names=", ".join(daemons.absent))
-        self.scheduler.start()
-
-    async def _take_over(self) -> None:
-        if self.scheduler is None:
-            await self._start_scheduler()
-
-    async def _stop_scheduler(self) -> None:
-        if self.scheduler is not None:
-            await self.scheduler.stop()
-            await self.scripts.stop()
-
     async def _reload_daemons(self) -> None:
         try:
             settings = load(self.config_file, self.environ).daemon
         except StartFault as fault:
             log.error("the [daemon] section stays as it was: {fault}", fault=fault)
             return
-        if self.scheduler is not None:
-            daemons = plan(settings, self.core.natives, self.scripts)
-            await self.scheduler.reload(daemons.daemons, daemons.faults)
+        await self.daemons.reload(settings)
 
     async def _announce(self) -> None:
         """All is up. What was made until now stays: the collector need not look at it again."""
@@ -323,42 +295,3 @@ class App:
         loop.clock = self.reactor
         loop.start(seconds, now=False)
         self._loops.append(loop)
-
-
-def _databases(config: Config, clock: Clock) -> tuple[Database, Database]:
-    """The pool for requests and that for the scheduler, so that neither starves the other."""
-    settings = config.database
-    conninfo = conninfo_of(settings) if settings.host else ""
-
-    def database(name: str, size: int, hot: bool) -> Database:
-        return Database(
-            name=name,
-            conninfo=conninfo,
-            clock=clock,
-            schemas=settings.schemas,
-            size=size,
-            statement_timeout=settings.statement_timeout,
-            hot=hot,
-            application_name=f"pandatx-{name}",
-        )
-
-    return database("requests", settings.pool, True), database("scheduler", settings.pool_scheduler, False)
-
-
-def _embedded(reactor: Any, config: Config, user: ChildUser | None) -> EmbeddedPostgres:
-    users = frozenset((user.name,)) if user is not None else frozenset[str]()
-    return EmbeddedPostgres(reactor, config.process.state_dir, users)
-
-
-def _pool_settings(
-    config: Config, user: ChildUser | None, state: StateDirectory, environ: Mapping[str, str]
-) -> PoolSettings:
-    given = {name: value for name, value in environ.items() if name in CHILD_ENVIRONMENT or name.startswith("RUCIO_")}
-    return PoolSettings(
-        size=config.daemon.n_proc,
-        lifetime=float(config.daemon.proc_lifetime),
-        memory_mark=float(config.process.child_memory_limit),
-        user=user,
-        environment={**given, "PGOPTIONS": "-c client_connection_check_interval=500"},
-        instance=state.instance,
-    )

@@ -50,7 +50,7 @@ DAEMON_SECONDS = Histogram("pandatx_daemon_seconds", "Time of a daemon's run", [
 DAEMON_LATE = Gauge("pandatx_daemon_late", "1 while a run outlasts its period", ["daemon"])
 CALLS = Counter("pandatx_calls_total", "Calls to the process pool", ["name", "outcome"])
 CALL_SECONDS = Histogram("pandatx_call_seconds", "Time of a call to the process pool", ["name"], buckets=_SLOW)
-CHILDREN = Gauge("pandatx_children", "Processes of the pool", ["state"])
+CHILDREN = Gauge("pandatx_children", "Processes of the pools", ["pool", "state"])
 CHILDREN_REPLACED = Counter("pandatx_children_replaced_total", "Processes of the pool that were replaced", ["why"])
 OUTGOING_SECONDS = Histogram(
     "pandatx_outgoing_seconds", "Time of outgoing calls", ["target", "outcome"], buckets=_QUICK

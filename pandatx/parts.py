@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as Overdue
 from twisted.logger import Logger
 
 from pandatx.clock import ReactorTime
@@ -17,6 +18,8 @@ log = Logger()
 
 STOP_LIMIT = 30.0
 """Seconds for everything to end and flush (rule R35)."""
+LEAST = 0.5
+"""Seconds that a part gets in any case."""
 
 
 async def nothing() -> None:
@@ -24,12 +27,24 @@ async def nothing() -> None:
 
 
 class Part(Service):
-    """One part: ``start`` is awaited before the next one begins, ``stop`` before the one before it ends."""
+    """One part: ``start`` is awaited before the next one begins, ``stop`` before the one before it ends.
+
+    ``by`` is when it has to have ended, in seconds from the begin of the stop. One that is ``eager`` begins to end at
+    once, while those that started after it are still ending.
+    """
 
     def __init__(
-        self, name: str, start: Callable[[], Awaitable[Any]], stop: Callable[[], Awaitable[Any]] = nothing
+        self,
+        name: str,
+        start: Callable[[], Awaitable[Any]],
+        stop: Callable[[], Awaitable[Any]] = nothing,
+        *,
+        by: float = STOP_LIMIT,
+        eager: bool = False,
     ) -> None:
         self.name = name
+        self.by = by
+        self.eager = eager
         self._start = start
         self._stop = stop
 
@@ -69,7 +84,6 @@ class Server(MultiService):
                 self._begun.append(part)
                 await part.begin()
             except StartFault as fault:
-                log.critical("{fault}", fault=fault)
                 self._failed(fault)
                 return
             except Exception as error:  # our bug: a traceback in the log, and no half-started server
@@ -86,14 +100,17 @@ class Server(MultiService):
 
     async def _stop(self) -> None:
         """End every part; what does not end in time is left, with its name in the log."""
-        limit = self._reactor.seconds() + STOP_LIMIT
+        began = self._reactor.seconds()
+        early = {part: Deferred.fromCoroutine(part.end()) for part in self._begun if part.eager}
         while self._begun:
             part = self._begun.pop()
-            ending: Deferred[None] = Deferred.fromCoroutine(part.end())
-            left = max(0.1, limit - self._reactor.seconds())
+            ending = early.get(part) or Deferred.fromCoroutine(part.end())
+            left = max(LEAST, began + part.by - self._reactor.seconds())
             ending.addTimeout(left, self._reactor)  # type: ignore[arg-type]
             try:
                 await ending
+            except Overdue:
+                log.warn("{part} has not ended {by:g} s after the stop: left as it is", part=part.name, by=part.by)
             except Exception:
                 log.failure("{part} did not end well", part=part.name)
         log.info("stopped")

@@ -10,13 +10,16 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet import reactor as _reactor
-from twisted.logger import globalLogPublisher
+from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.python import usage
 
 from pandatx.app import App
 from pandatx.config import load, roles_of
 from pandatx.errors import EXIT_USAGE, StartFault
+from pandatx.ops.logs import Logs
 from pandatx.parts import say
+
+log = Logger()
 
 reactor: Any = _reactor
 
@@ -41,23 +44,30 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> MultiService:
-    """The server; one line on stderr and the exit code of rule R36 for what cannot work."""
+    """The server; one line on stderr and in the log, and the exit code of rule R36, for what cannot work."""
     try:
         file = Path(options["config"]) if options["config"] else None
         config = load(file, os.environ)
-        app = App.make(reactor, config, file, options["roles"] or config.process.roles, os.environ)
+        logs = Logs(config.ops.log_dir, LogLevel.lookupByName(config.ops.log_level))
+        logs.open()
+        globalLogPublisher.addObserver(logs)  # type: ignore[arg-type]
+        app = App.make(reactor, config, file, options["roles"] or config.process.roles, os.environ, logs)
     except StartFault as fault:
-        for line in str(fault).splitlines():
-            say(line)
+        _tell(fault)
         sys.exit(fault.exit_code)
-    globalLogPublisher.addObserver(app.logs)  # type: ignore[arg-type]
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(app.reload))
-    app.logs.reopen_on_signal(reactor)
+    logs.reopen_on_signal(reactor)
     return app.server(_end_with)
 
 
 def _end_with(fault: StartFault) -> None:
     """Stop, and leave with the fault's exit code once everything has ended."""
-    say(str(fault))
+    _tell(fault)
     reactor.addSystemEventTrigger("after", "shutdown", os._exit, fault.exit_code)
     reactor.callWhenRunning(reactor.stop)
+
+
+def _tell(fault: StartFault) -> None:
+    for line in str(fault).splitlines():
+        say(line)
+        log.error("{line}", line=line)

@@ -28,7 +28,7 @@ log = Logger()
 
 CERTIFICATE_CHECK = 60.0
 FIRST_REQUEST_GRACE = 2.0
-DRAIN = 25.0
+DRAIN = 20.0
 
 
 class ListenerSettings(Protocol):
@@ -189,6 +189,7 @@ class Listeners(Service):
         except OSError as fault:
             self._close()
             raise StartFault(EXIT_PORT, f"port {number} cannot be listened on: {fault.strerror}") from None
+        self._ports.note(number)
         self._serving.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory))
         # The reactor has its own copy; with ours open the port would go on listening after the stop.
         del self._bound[name]

@@ -40,7 +40,7 @@ class Ports:
         except OSError as fault:
             raise StartFault(EXIT_PORT, _why(port, fault)) from None
         if self.share:
-            self._note(made.getsockname()[1])
+            self.note(made.getsockname()[1])
         return made
 
     def lock(self) -> None:
@@ -78,7 +78,8 @@ class Ports:
         notes = (note.split() for note in self._lock)
         return {note[0] for note in notes if len(note) == 2 and _lives(int(note[1]))}
 
-    def _note(self, port: int) -> None:
+    def note(self, port: int) -> None:
+        """Say that this process has the port; once more by one that twistd has forked since."""
         if self._lock is not None:
             self._lock.write(f"{port} {os.getpid()}\n")
             self._lock.flush()

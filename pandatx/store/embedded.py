@@ -88,9 +88,14 @@ class EmbeddedPostgres:
     _work: Deferred[None] | None = field(default=None, init=False)
     restarts: int = field(default=0, init=False)
 
+    def hold(self) -> None:
+        """Have the cluster alone; StartFault (exit 6) names the server that has it. Before ``start``, or by it."""
+        if self._lock is None:
+            self._lock = self._hold()
+
     async def start(self) -> str:
         """Come back with the DSN when it accepts connections; StartFault (exit 6) when it cannot."""
-        self._lock = self._hold()
+        self.hold()
         self._work = ensureDeferred(self._start())
         await self._work
         self._work = ensureDeferred(self._keep_up())
@@ -105,6 +110,7 @@ class EmbeddedPostgres:
             await self._end(self._postmaster)
         if self._lock is not None:
             self._lock.release()
+            self._lock = None
 
     @property
     def home(self) -> Home:

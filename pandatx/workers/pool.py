@@ -59,12 +59,13 @@ class ProcessPool:
     """Runs functions by name in children; one call at a time in each, the others wait in the order they came.
 
     ``on_kill`` is awaited, at most 5 s, with the application name of a call whose child is dead, before the call is
-    reported dead (R38): its place to end what the call left in the database.
+    reported dead (R38): its place to end what the call left in the database. ``name`` is its label in the metrics.
     """
 
     _reactor: Any
     _settings: PoolSettings
     _on_kill: Callable[[str], Awaitable[None]] = _nothing_to_clear
+    _name: str = "pool"
     _open: bool = field(init=False, default=False)
     _children: list[Child] = field(init=False, factory=list)
     _waiting: deque[Call] = field(init=False, factory=deque)
@@ -77,8 +78,8 @@ class ProcessPool:
     async def start(self) -> None:
         """Start the children; done when all are ready, or when one could not be started (it is tried again)."""
         self._open = True
-        metrics.CHILDREN.labels("busy").set_function(lambda: self.status.busy)
-        metrics.CHILDREN.labels("idle").set_function(lambda: self.status.size - self.status.busy)
+        metrics.CHILDREN.labels(self._name, "busy").set_function(lambda: self.status.busy)
+        metrics.CHILDREN.labels(self._name, "idle").set_function(lambda: self.status.size - self.status.busy)
         up: Deferred[None] = Deferred()
         self._up = up
         for _ in range(self._settings.size):

@@ -13,7 +13,7 @@ from serving import Page, client_context, in_thread, listeners, until
 from pandatx.errors import EXIT_CONFIGURATION, EXIT_PORT, StartFault
 from pandatx.net.ports import Ports, holder
 from pandatx.net.site import Watchers
-from pandatx.net.user import give_up_root
+from pandatx.net.user import server_user
 
 
 def ask(port, path=b"/x", context=None, keep=b"keep-alive"):
@@ -246,15 +246,22 @@ def test_both_families_are_served_on_one_socket(tmp_path):
 def test_giving_up_root_needs_a_user_and_a_group_that_exist():
     for user, group, word in (("no-such-user", None, "user no-such-user"), ("root", "no-such-group", "group no-such-")):
         with pytest.raises(StartFault, match=f"there is no {word}") as fault:
-            give_up_root(user, group)
+            server_user(user, group)
         assert fault.value.exit_code == EXIT_CONFIGURATION
 
 
 GIVE_UP = """
-import os
-from pandatx.net.site import Watchers
-from pandatx.net.user import give_up_root
-give_up_root("nobody")
+import os, sys
+from pathlib import Path
+from pandatx.errors import StartFault
+from pandatx.net.user import server_user
+folder = Path(sys.argv[1])
+try:
+    user = server_user("nobody", None)
+    user.hand_over(folder)
+    user.become(folder)
+except StartFault as fault:
+    print(fault)
 print(os.getresuid(), os.getresgid(), os.environ["USER"])
 try:
     os.setuid(0)
@@ -263,12 +270,32 @@ except PermissionError:
 """
 
 
-def test_root_is_given_up_for_good():
-    nobody = pwd.getpwnam("nobody")
-    command = [sys.executable, "-c", GIVE_UP]
+def become_nobody(folder):
+    command = [sys.executable, "-c", GIVE_UP, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout.splitlines()
+
+
+def test_root_is_given_up_for_good(tmp_path):
+    said = become_nobody(tmp_path)
     if os.getuid() != 0:
-        assert "only root can become nobody" in done.stderr
+        assert "only root can become nobody" in said[0]
         return
-    ids = f"{(nobody.pw_uid,) * 3} {(nobody.pw_gid,) * 3}"
-    assert done.stdout.split("\n")[:2] == [f"{ids} nobody", "for good"]
+    nobody = pwd.getpwnam("nobody")
+    assert said[-2:] == [f"{(nobody.pw_uid,) * 3} {(nobody.pw_gid,) * 3} nobody", "for good"]
+    # pytest's folders are closed to others, and so may be this Python: either way one line says so
+    assert [line.startswith("[pandatx] user: nobody cannot ") for line in said[:-2]] == [True]
+
+
+def test_what_root_made_in_the_servers_folders_becomes_the_users_and_nothing_else(tmp_path):
+    (tmp_path / "state" / "spool").mkdir(parents=True)
+    (tmp_path / "outside").write_text("x")
+    for name in ("ports.lock", "spool/1"):
+        (tmp_path / "state" / name).write_text("x")
+    (tmp_path / "state" / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "state" / "twin").hardlink_to(tmp_path / "outside")
+    become_nobody(tmp_path / "state")
+    heir = os.getuid() or pwd.getpwnam("nobody").pw_uid
+    taken = [tmp_path / "state" / name for name in ("", "spool", "spool/1", "ports.lock")]
+    assert {path.stat().st_uid for path in taken} == {heir}
+    assert {path.lstat().st_uid for path in (tmp_path / "outside", tmp_path / "state" / "link")} == {os.getuid()}

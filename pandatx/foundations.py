@@ -1,0 +1,84 @@
+"""What the services stand on, as the configuration wants it: databases, the embedded PostgreSQL, the process pools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pandatx.clock import Clock
+from pandatx.config import Config
+from pandatx.net.user import ServerUser
+from pandatx.store import sessions
+from pandatx.store.database import Database, conninfo_of
+from pandatx.store.embedded import EmbeddedPostgres
+from pandatx.store.statedir import StateDirectory
+from pandatx.workers.pool import PoolSettings, ProcessPool
+from pandatx.workers.user import ChildUser
+
+CHILD_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH", "X509_USER_PROXY", "X509_CERT_DIR")
+"""What children get of our environment, beside RUCIO_*."""
+
+
+def databases(config: Config, clock: Clock) -> tuple[Database, Database]:
+    """The pool for requests and that for the scheduler, so that neither starves the other."""
+    settings = config.database
+    conninfo = conninfo_of(settings) if settings.host else ""
+
+    def database(name: str, size: int, hot: bool) -> Database:
+        return Database(
+            name=name,
+            conninfo=conninfo,
+            clock=clock,
+            schemas=settings.schemas,
+            size=size,
+            statement_timeout=settings.statement_timeout,
+            hot=hot,
+            application_name=f"pandatx-{name}",
+        )
+
+    return database("requests", settings.pool, True), database("scheduler", settings.pool_scheduler, False)
+
+
+def embedded_postgres(reactor: Any, config: Config, user: ChildUser | None) -> EmbeddedPostgres | None:
+    """The cluster of the state directory, already ours alone; None where the configuration names a database."""
+    if config.database.host:
+        return None
+    users = frozenset((user.name,)) if user is not None else frozenset[str]()
+    embedded = EmbeddedPostgres(reactor, config.process.state_dir, users)
+    embedded.hold()
+    return embedded
+
+
+def pool_settings(
+    config: Config,
+    user: ChildUser | None,
+    server: ServerUser | None,
+    state: StateDirectory,
+    environ: Mapping[str, str],
+) -> PoolSettings:
+    """Children are ``user``, or whom the server is or becomes; ``dbtimeout`` bounds their statements (rule R31)."""
+    given = {name: value for name, value in environ.items() if name in CHILD_ENVIRONMENT or name.startswith("RUCIO_")}
+    if server is not None:
+        given["HOME"] = server.home
+    limit = round(config.database.dbtimeout * 1000)
+    options = f"-c client_connection_check_interval=500 -c statement_timeout={limit}"
+    return PoolSettings(
+        size=config.daemon.n_proc,
+        lifetime=float(config.daemon.proc_lifetime),
+        memory_mark=float(config.process.child_memory_limit),
+        user=user,
+        environment={**given, "PGOPTIONS": options},
+        instance=state.instance,
+    )
+
+
+def process_pools(
+    reactor: Any, settings: PoolSettings, background: Database, clock: Clock
+) -> tuple[ProcessPool, ProcessPool]:
+    """One for plugins, one for daemon scripts, which may take hours (docs/decisions/two-pools.md)."""
+
+    async def on_kill(application: str) -> None:
+        await sessions.end(background, clock, application)
+
+    plugins, scripts = (ProcessPool(reactor, settings, on_kill, name) for name in ("plugins", "scripts"))
+    return plugins, scripts
