@@ -157,7 +157,11 @@ class Process:
     def launch(self) -> Process:
         """Start it, and do not wait."""
         line = [str(BIN / "twistd"), "-n", "--pidfile=", "panda", "--config", str(self.home.config), *self.options]
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+        kept = {
+            name: os.environ[name]
+            for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH")
+            if name in os.environ
+        }
         environ = {**kept, "PYTHONFAULTHANDLER": "1", **self.home.environ, **self.environ}
         with self.output.open("ab") as output, self.output.with_suffix(".err").open("ab") as errors:
             self._process = subprocess.Popen(
