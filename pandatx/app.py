@@ -44,6 +44,8 @@ log = Logger()
 FACTS_EVERY, CLOCK_EVERY, SPOOL_EVERY, COUNTERS_EVERY, INSTANCE_EVERY = 20.0, 60.0, 2.0, 60.0, 30.0
 LEFT = timedelta(seconds=10)
 """A job that is ``defined`` for so long when a server starts was left by one that ended."""
+COLLECTOR = (20_000, 20, 50)
+"""Thresholds of the garbage collector: a bulk submission makes many objects that reference counts free."""
 FIRST_CONNECTION = 30.0
 """Seconds that a start waits for the database."""
 LAST_CALLS = 2.0
@@ -270,6 +272,7 @@ class App:
         """All is up. What was made until now stays: the collector need not look at it again."""
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*COLLECTOR)
         await self.operations.announce()
 
     async def _start_listeners(self) -> None:

@@ -133,7 +133,7 @@ def make_core(
         heartbeats=heartbeats,
         spooler=spooler,
         instances=instances,
-        submission=Submission(database, clock, facts, setup.accept, host),
+        submission=Submission(database, clock, facts, setup.accept, host, setup.room),
         setup=setup,
         adder=adder,
         watcher=Watcher(background, clock, facts, instances, closer),

@@ -33,6 +33,10 @@ AT_ONCE: Final = 50
 """Jobs that are worked on before others get the reactor."""
 TOGETHER: Final = 1000
 """Jobs in one call to the process pool, or in one transaction, unless a submission has more."""
+CROWDED: Final = 2000
+"""Jobs in setup from which on submitters wait for their answer, so that setup keeps up with them."""
+LONGEST_WAIT: Final = 10.0
+WAIT_STEP: Final = 0.02
 RESCUED: Final = 1000
 """Jobs that a rescue takes at a time."""
 LOCAL: Final = "local"
@@ -120,6 +124,12 @@ class Setup:
     def waiting(self) -> int:
         """Jobs in setup, for the status line."""
         return len(self._busy)
+
+    async def room(self) -> None:
+        """Wait while very many jobs are in setup, but not for long: a plugin may hang."""
+        limit = self._clock.seconds() + LONGEST_WAIT
+        while len(self._busy) > CROWDED and self._clock.seconds() < limit:
+            await deferLater(self._clock.reactor, WAIT_STEP)  # type: ignore[arg-type]
 
     def _begin(self, jobs: Sequence[Job]) -> Deferred[None]:
         ids = [job.panda_id for job in jobs]

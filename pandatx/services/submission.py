@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 from uuid import uuid4
@@ -79,11 +79,16 @@ class _Rows:
     n: int
 
 
+async def _no_wait() -> None:
+    """For a server whose setup is never behind."""
+
+
 @define(eq=False)
 class Submission:
     """Store jobs, all or none of a submission; those that wait together share a transaction.
 
-    ``stored`` is called with the jobs after their commit, so that their setup begins. ``node`` is this server's host.
+    ``stored`` is called with the jobs after their commit, so that their setup begins, and ``room`` is awaited before the
+    answer, so that setup keeps up. ``node`` is this server's host.
     """
 
     _database: Database
@@ -91,6 +96,7 @@ class Submission:
     _facts: Facts
     _stored: Callable[[Sequence[Job]], None]
     _node: str = "localhost"
+    _room: Callable[[], Awaitable[None]] = _no_wait
     _owners: dict[str, str] = field(factory=dict)
     _ids: Ids = field(init=False)
     _accounts: Batcher[_Entry, _Account] = field(init=False)
@@ -137,6 +143,7 @@ class Submission:
             first, last = placed[0].panda_id, placed[-1].panda_id
             log.info("{user}: {n} jobs, {first} to {last}", user=caller.name, n=n_jobs, first=first, last=last)
             self._stored(placed)
+            await self._room()
         return [
             Submitted(
                 panda_id=job.panda_id,
