@@ -87,7 +87,7 @@ async def _no_wait() -> None:
 class Submission:
     """Store jobs, all or none of a submission; those that wait together share a transaction.
 
-    ``stored`` is called with the jobs after their commit, so that their setup begins, and ``room`` is awaited before the
+    ``stored`` is called with the jobs after their commit, so that their setup begins; ``room`` is awaited before the
     answer, so that setup keeps up. ``node`` is this server's host.
     """
 
