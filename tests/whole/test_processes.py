@@ -1,0 +1,84 @@
+"""Several processes on one state directory, and whose they are (rules R9, R33, R34, R36)."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import signal
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from server import Home, Process, until
+
+
+def metrics_port(process: Process) -> int:
+    """Where this process says that its metrics are."""
+    found = until(lambda: re.search(r"metrics on http://127.0.0.1:(\d+)/", process.text), "a line about metrics")
+    return int(found[1])
+
+
+def came_up(process: Process) -> str:
+    """Whether it is up, or has ended; nothing while it is neither."""
+    try:
+        return "up" if process.alive() else ""
+    except AssertionError:
+        return "ended"
+
+
+def page(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        return answer.read().decode()
+
+
+def test_one_of_two_processes_runs_the_daemons_and_the_other_takes_over(server: Process) -> None:
+    with server.home.server() as second:
+        first_port, second_port = metrics_port(server), metrics_port(second)
+        assert (first_port, second_port != first_port) == (server.home.metrics_port, True)
+        assert "not run by this process" not in page(first_port, "/readyz")
+        assert "not run by this process" in page(second_port, "/readyz")
+        server.signal(signal.SIGKILL)
+        until(lambda: "not run by this process" not in page(second_port, "/readyz"), "the daemons run in the second")
+
+
+def test_a_role_of_its_own_opens_no_port_of_the_other(home: Home) -> None:
+    with home.server("--roles", "http") as front:
+        back = home.server("--roles", "daemon").launch()
+        port = metrics_port(back)
+        until(lambda: "[pandatx.parts#info] up" in back.text, "the daemons' process is up")
+        assert "serving" not in back.text and "ok" in page(port, "/readyz")
+        assert back.stop() in (0, 143, -signal.SIGTERM)
+        assert front.alive()
+
+
+def test_a_second_process_on_the_embedded_database_is_refused_with_one_line(home_with: Callable[..., Home]) -> None:
+    home = home_with()
+    with home.server() as first:
+        for options in ((), ("--roles", "daemon")):
+            second = home.server(*options)
+            assert second.launch().wait(60) == 6, second.text
+            (line,) = second.stderr.splitlines()
+            assert "belongs to another server" in line and str(first.pid) in line
+        assert line.removeprefix("twistd panda: ") in second.logged()
+
+
+def test_health_is_told_without_detail_in_public_and_with_it_to_operators(server: Process) -> None:
+    for path in ("/livez", "/readyz"):
+        assert page(server.home.http_port, path) == "ok\n"
+    assert '"checks"' in page(server.home.metrics_port, "/readyz")
+    assert "pandatx_requests_total" in page(server.home.metrics_port, "/metrics")
+
+
+def test_a_server_with_a_user_gives_root_up_or_says_why_it_cannot(home: Home) -> None:
+    """Where tests run, the folder and this Python are often closed to others; then one line says so."""
+    home.set("pandatx", user="nobody")
+    process = home.server().launch()
+    if until(lambda: came_up(process), "up, or ended") == "ended":
+        (line,) = process.stderr.splitlines()
+        assert process.wait() == 3
+        assert re.search(r"\[pandatx\] user: (nobody cannot (write in|reach) /|only root can become nobody)", line)
+        return
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    nobody = pwd.getpwnam("nobody").pw_uid
+    assert re.search(rf"Uid:\s+{nobody}\s+{nobody}\s+{nobody}", status) and os.geteuid() == 0
