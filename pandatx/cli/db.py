@@ -150,5 +150,6 @@ def _database(config: Config, reactor: Any) -> Database:
         schemas=config.database.schemas,
         size=1,
         statement_timeout=LONGEST_STATEMENT,
+        longest=LONGEST_STATEMENT,
         application_name="pandatx-db",
     )

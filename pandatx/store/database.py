@@ -16,6 +16,7 @@ import psycopg2.extensions
 from attrs import define, field, frozen
 from psycopg2 import errorcodes
 from twisted.internet import defer
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from txpostgres import txpostgres
@@ -24,7 +25,7 @@ from pandatx.clock import Clock
 from pandatx.config import DatabaseSettings, Schemas
 from pandatx.errors import Busy, DatabaseAway, PandaError
 from pandatx.metrics import DATABASE_OFFSET_SECONDS, TRANSACTION_RETRIES, TRANSACTION_SECONDS
-from pandatx.store.pool import Pool
+from pandatx.store.pool import Pool, wait
 from pandatx.store.queries import Query
 
 log = Logger()
@@ -35,6 +36,12 @@ ATTEMPTS = 4
 """How often a transaction is tried at most: a deadlock is retried three times (rule R1)."""
 CANCEL_GRACE = 2.0
 """Seconds between the limit in the server, the cancel request, and the end of the session."""
+LONGEST = 60.0 - 2 * CANCEL_GRACE
+"""Seconds that a transaction may take at the most, whatever is configured: none of ours lives over a minute (R5)."""
+CONNECT_LIMIT = 10.0
+"""Seconds to connect; libpq's own limit does not count for one that does not block."""
+ASKED = 20
+"""How often it is asked how a commit ended that is still under way, a quarter of a second apart."""
 WORRYING_OFFSET = timedelta(seconds=5)
 HOT_SETTINGS = (
     "plan_cache_mode=force_generic_plan",
@@ -45,6 +52,12 @@ HOT_SETTINGS = (
 )
 """Planner guards of the request pool: a generic plan made on an empty table stays (reference/database.md 7)."""
 _RETRIED = frozenset((errorcodes.DEADLOCK_DETECTED, errorcodes.SERIALIZATION_FAILURE))
+_FORGOTTEN = frozenset(
+    (errorcodes.INVALID_SQL_STATEMENT_NAME, errorcodes.DUPLICATE_PREPARED_STATEMENT, errorcodes.FEATURE_NOT_SUPPORTED)
+)
+"""What a session says whose prepared statements are not what we think, after DISCARD or a change of a table."""
+_UNABLE = ("53", "58")
+"""Classes of errors that say nothing of what was asked: no room, no memory, a fault of the system."""
 _inside: ContextVar[str | None] = ContextVar("transaction", default=None)
 
 
@@ -114,6 +127,10 @@ class Session:
     _prepared: set[str] = field(factory=set)
     _texts: dict[str, str] = field(factory=dict)
     doomed: bool = False
+    overdue: bool = False
+    backend: int = 0
+    epoch: Any = None
+    """Differs once the server has been through a crash."""
 
     @property
     def closed(self) -> bool:
@@ -137,26 +154,28 @@ class Session:
         )
 
     def close(self) -> None:
-        if not self.closed:
+        if self._connection.pollable() is not None:
             self._connection.close()
 
     def cancel(self) -> defer.Deferred[None]:
         """Ask the server to end what runs; in a thread, since libpq connects for it and waits."""
-        return deferToThread(self._connection.pollable().cancel)
+        return defer.succeed(None) if self.closed else deferToThread(self._connection.pollable().cancel)
 
     async def run(self, query: Query, params: dict[str, Any], before: str = "") -> Result:
         """Run a query, ``before`` it in the same trip."""
         if query.parameters:
             text = query.execute
             if query.name not in self._prepared:
-                self.doomed = True  # until it is known to be prepared
                 text = f"{query.prepare(self._schemas).replace('%', '%%')}; {text}"
         else:
             text = self._texts.get(query.name) or self._texts.setdefault(query.name, query.in_schemas(self._schemas))
-        result = await self.execute(before + text, params)
-        if query.parameters and query.name not in self._prepared:
+        try:
+            result = await self.execute(before + text, params)
+        except BaseException:  # nobody knows now whether it is prepared
+            self.doomed = self.doomed or bool(query.parameters and query.name not in self._prepared)
+            raise
+        if query.parameters:
             self._prepared.add(query.name)
-            self.doomed = False
         return result
 
     async def execute(self, text: str, params: dict[str, Any] | None = None) -> Result:
@@ -166,6 +185,8 @@ class Session:
             if cursor.description is None:
                 return Result([], (), cursor.rowcount)
             return Result(cursor.fetchall(), tuple(c.name for c in cursor.description), cursor.rowcount)
+        except ConnectionClosed as error:  # we have closed it while it waited for the server
+            raise psycopg2.OperationalError("the session was ended") from error
         finally:
             if not self.closed:
                 cursor.close()
@@ -206,6 +227,7 @@ class Database:
     hot: bool = False
     application_name: str = "pandatx"
     max_waiting: int = 500
+    longest: float = LONGEST
     pool: Pool[Session] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -265,7 +287,7 @@ class Database:
         """``transaction`` with its own limits: ``timeout`` seconds a statement, ``patience`` seconds for a session."""
 
         async def whole(session: Session) -> T:
-            prologue = f"BEGIN; SET LOCAL statement_timeout = {int(timeout * 1000)}; "
+            prologue = f"BEGIN; SET LOCAL statement_timeout = {int(min(timeout, self.longest) * 1000)}; "
             tx = Transaction(name, session, prologue)
             token = _inside.set(name)
             try:
@@ -283,26 +305,26 @@ class Database:
     ) -> T:
         if (outer := _inside.get()) is not None:
             raise RuntimeError(f"transaction {name} inside {outer}: one transaction per context (rule R6)")
-        done: defer.Deferred[T] = defer.Deferred.fromCoroutine(self._attempts(name, whole, timeout, patience))
+        limit = min(timeout, self.longest)
+        done: defer.Deferred[T] = defer.Deferred.fromCoroutine(self._attempts(name, whole, limit, patience))
         return await shield(done)
 
     async def _attempts(
         self, name: str, whole: Callable[[Session], Awaitable[T]], timeout: float, patience: float
     ) -> T:
+        until = self._clock.seconds() + patience
         for attempt in range(1, ATTEMPTS + 1):
-            session = await self.pool.acquire(patience)
+            session = await self.pool.acquire(patience if attempt == 1 else max(until - self._clock.seconds(), 1.0))
             started = self._clock.seconds()
             deadline = self._clock.reactor.callLater(timeout + CANCEL_GRACE, self._overdue, name, session)
             try:
                 return await whole(session)
-            except (OutcomeUnknown, PandaError):
+            except PandaError:
                 await self._roll_back(session)
                 raise
-            except (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.DatabaseError) as error:
+            except psycopg2.Error as error:
                 await self._roll_back(session)
-                again = self._may_repeat(name, session, error, attempt)
-                if not again:
-                    raise
+                self._judge(name, session, error, attempt)
             except BaseException:
                 await self._roll_back(session)
                 raise
@@ -311,17 +333,27 @@ class Database:
                     deadline.cancel()
                 TRANSACTION_SECONDS.labels(name).observe(self._clock.seconds() - started)
                 self.pool.release(session)
+            TRANSACTION_RETRIES.labels(name).inc()
         raise Busy(f"{name} met other transactions too often")
 
-    def _may_repeat(self, name: str, session: Session, error: psycopg2.Error, attempt: int) -> bool:
-        """Whether the work is known not to be committed and worth another try."""
+    def _judge(self, name: str, session: Session, error: psycopg2.Error, attempt: int) -> None:
+        """Return where the work is known not to be committed and worth another try, else raise what it failed with."""
+        code = error.pgcode or ""
+        if session.overdue or code == errorcodes.QUERY_CANCELED:
+            raise Busy(f"{name}: the database takes too long") from error
         if session.closed:
             self.pool.discard_idle()
             if attempt >= ATTEMPTS:
                 raise DatabaseAway() from error
-            return True
-        TRANSACTION_RETRIES.labels(name).inc()
-        return error.pgcode in _RETRIED and attempt < ATTEMPTS
+        elif code == errorcodes.READ_ONLY_SQL_TRANSACTION:  # a standby now: the connection string may know another
+            session.doomed = True
+            raise DatabaseAway("the database is read-only") from error
+        elif code.startswith(_UNABLE):
+            raise DatabaseAway(f"the database cannot do this now: {_first_line(error)}") from error
+        elif code in _FORGOTTEN and attempt < ATTEMPTS:
+            session.doomed = True
+        elif code not in _RETRIED:
+            raise error
 
     async def _commit(self, session: Session, tx: Transaction) -> None:
         try:
@@ -329,25 +361,35 @@ class Database:
         except psycopg2.Error:
             if not session.closed:
                 raise
-            if tx.xid is None or not await self._was_committed(tx):
+            status = None if tx.xid is None else await self._ending(tx.xid, session.epoch)
+            if status == "aborted":
+                raise
+            if status != "committed":
                 raise OutcomeUnknown() from None
 
-    async def _was_committed(self, tx: Transaction) -> bool:
-        """Ask another session how the transaction ended; an aborted one is the caller's to repeat."""
+    async def _ending(self, xid: int, epoch: Any) -> str | None:
+        """Ask another session how a transaction ended, until it has; None where that cannot be learned.
+
+        After a crash of the server the number may have been given to another transaction.
+        """
         self.pool.discard_idle()
-        for _ in range(3):
+        for _ in range(ASKED):
             try:
                 session = await self.pool.acquire(5.0)
             except Busy:
                 continue
             try:
-                status = await session.execute(f"SELECT pg_xact_status('{tx.xid}'::xid8)")
-                return bool(status.scalar() == "committed")
+                if session.epoch != epoch:
+                    return None
+                status = (await session.execute(f"SELECT pg_xact_status('{xid}'::xid8)")).scalar()
             except psycopg2.Error:
                 continue
             finally:
                 self.pool.release(session)
-        return False
+            if status != "in progress":
+                return str(status)
+            await wait(self._clock, 0.25)
+        return None
 
     async def _roll_back(self, session: Session) -> None:
         if session.closed or not session.in_transaction:
@@ -360,7 +402,7 @@ class Database:
     def _overdue(self, name: str, session: Session) -> None:
         """The limit in the server did not end a statement: cancel it, and if that is not obeyed, its session."""
         log.warn("{name}: over its time limit, cancelling", name=name)
-        session.doomed = True
+        session.doomed = session.overdue = True
         session.cancel().addErrback(lambda failure: log.warn("cancel: {f}", f=failure.getErrorMessage()))
         self._clock.reactor.callLater(CANCEL_GRACE, self._end, session)
 
@@ -370,29 +412,35 @@ class Database:
 
     async def _connect(self) -> Session:
         connection = _Connection(reactor=self._clock.reactor)
-        conninfo = f"{self.conninfo} application_name={self.application_name} connect_timeout=10"
+        session = Session(connection, self.schemas)
+        conninfo = f"{self.conninfo} application_name={self.application_name}"
+        limit = self._clock.reactor.callLater(CONNECT_LIMIT, session.close)
         try:
             await connection.connect(conninfo)
             raw = connection.pollable()
             psycopg2.extensions.register_type(_TIMESTAMP, raw)
             psycopg2.extensions.register_type(_NUMERIC, raw)
-            session = Session(connection, self.schemas)
-            await session.execute(self._session_settings())
-        except (psycopg2.Error, ConnectionError) as error:
-            if connection.pollable() is not None:  # else it came to nothing at all
-                connection.close()
-            raise DatabaseAway(f"the database cannot be reached: {_first_line(error)}") from error
+            session.backend, session.epoch = (await session.execute(self._session_settings())).rows[0]
+        except (psycopg2.Error, ConnectionError, ConnectionClosed) as error:
+            session.close()
+            why = _first_line(error) if limit.active() else f"no answer within {CONNECT_LIMIT:.0f} s"
+            raise DatabaseAway(f"the database cannot be reached: {why}") from error
+        finally:
+            if limit.active():
+                limit.cancel()
         return session
 
     def _session_settings(self) -> str:
         settings = [
             "timezone='UTC'",
-            f"statement_timeout={int(self.statement_timeout * 1000)}",
+            f"statement_timeout={int(min(self.statement_timeout, self.longest) * 1000)}",
             "idle_in_transaction_session_timeout=60000",
             "jit=off",
             *(HOT_SETTINGS if self.hot else ()),
         ]
-        return "; ".join(f"SET {setting}" for setting in settings)
+        # A crash makes PostgreSQL forget its statistics: when it last did tells one run of it from the next.
+        tail = "SELECT pg_backend_pid(), stats_reset FROM pg_stat_archiver"
+        return "; ".join((*(f"SET {setting}" for setting in settings), tail))
 
 
 def shield(running: defer.Deferred[T]) -> defer.Deferred[T]:

@@ -151,7 +151,7 @@ class Pool(Generic[S]):
                 if not self._all and self.down_since is None:
                     self.down_since = self._clock.seconds()
                     log.warn("{pool}: {error}", pool=self.name, error=str(error))
-                await _pause(self._clock, pause)
+                await wait(self._clock, pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 self._add(session)
@@ -165,7 +165,8 @@ class Pool(Generic[S]):
         self.release(session)
 
 
-def _pause(clock: Clock, seconds: float) -> defer.Deferred[None]:
+def wait(clock: Clock, seconds: float) -> defer.Deferred[None]:
+    """Fires after so many seconds."""
     waited: defer.Deferred[None] = defer.Deferred()
     clock.reactor.callLater(seconds, waited.callback, None)
     return waited

@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from pandatx.clock import Clock
 from pandatx.config import Schemas
-from pandatx.errors import DatabaseAway
+from pandatx.errors import Busy, DatabaseAway
 from pandatx.store.database import Database, Transaction
 from pandatx.store.queries import Query
 
@@ -49,12 +49,13 @@ async def test_a_refused_statement_keeps_its_error_and_the_session_is_clean(data
     assert (await database.statement("count", COUNT)).scalar() == 0
 
 
-async def test_the_time_limit_ends_a_statement_with_its_code(database: Database):
+async def test_the_time_limit_ends_a_statement(database: Database):
     async def work(tx: Transaction) -> None:
         await tx.run(sql("SELECT pg_sleep(30)"))
 
-    with pytest.raises(psycopg2.errors.QueryCanceled):
+    with pytest.raises(Busy) as told:
         await database.limited("test", 0.2, 5.0, work)
+    assert isinstance(told.value.__cause__, psycopg2.errors.QueryCanceled)
     assert (await database.statement("count", COUNT)).scalar() == 0
 
 
