@@ -16,6 +16,7 @@ from pandatx.resources.api import Dialect, Served, Table
 from pandatx.resources.edge import Edge
 
 VERSIONS = frozenset(("v1", "latest"))
+_NEVER = frozenset((b"TRACE", b"TRACK"))
 
 
 class Tree:
@@ -86,10 +87,10 @@ class Root(Resource):
     def render(self, request: Any) -> Any:
         """Answer a request of any method."""
         hot = self._hot.get(request.path)
-        if hot is not None:
+        if hot is not None and request.method not in _NEVER:
             self._edge.serve(request, *hot)
             return NOT_DONE_YET
-        if request.method == b"TRACE":
+        if request.method in _NEVER:
             return self._forbidden.render(request)
         found: Any = self._pages.get(request.path) or self._trees.get(request.path[1:].partition(b"/")[0])
         return (self._klein if found is None else found).render(request)
