@@ -133,6 +133,11 @@ class Session:
     """Differs once the server has been through a crash."""
 
     @property
+    def announced(self) -> int:
+        """The backend's number as it was told when we connected; a pooler tells another one than the backend itself."""
+        return int(self._connection.pollable().info.backend_pid)
+
+    @property
     def closed(self) -> bool:
         raw = self._connection.pollable()
         return raw is None or bool(raw.closed)
@@ -231,7 +236,7 @@ class Database:
     pool: Pool[Session] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.pool = Pool(self.name, self.size, self.max_waiting, self._clock, self._connect)
+        self.pool = Pool(self.name, self.size, self.max_waiting, self._clock, self.connect)
 
     def start(self) -> None:
         """Begin to connect; the first transaction waits for a session."""
@@ -410,7 +415,8 @@ class Database:
         if session.doomed and not session.closed and session in self.pool.sessions:
             session.close()
 
-    async def _connect(self) -> Session:
+    async def connect(self) -> Session:
+        """A new session outside the pool, for the caller to close. Raises DatabaseAway."""
         connection = _Connection(reactor=self._clock.reactor)
         session = Session(connection, self.schemas)
         conninfo = f"{self.conninfo} application_name={self.application_name}"

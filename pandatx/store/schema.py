@@ -7,7 +7,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from pandatx.errors import EXIT_SCHEMA, StartFault
+from pandatx.errors import EXIT_DATABASE, EXIT_SCHEMA, StartFault
+from pandatx.store import poolers
 from pandatx.store.database import Database, Transaction
 from pandatx.store.queries import Query, load
 
@@ -24,12 +25,15 @@ _COLUMN = re.compile(r"^    (\w+) ", re.M)
 @frozen(kw_only=True)
 class State:
     """What a database holds: the PanDA schema's version (None: no PanDA schema), the migrations that were applied,
-    the columns that are missing, and whether JEDI has jobs in it."""
+    the columns that are missing, whether JEDI has jobs in it, and whether a pooler gives each transaction
+    another backend.
+    """
 
     version: tuple[int, int, int] | None
     applied: frozenset[str]
     missing: tuple[str, ...]
     jedi_jobs: bool
+    pooled: bool = False
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -39,6 +43,11 @@ class State:
 
     def judge(self) -> None:
         """Raise StartFault where the server must not start on this database."""
+        if self.pooled:
+            raise StartFault(
+                EXIT_DATABASE,
+                "a pooler in transaction mode (PgBouncer?) is before the database: connect to PostgreSQL itself",
+            )
         if self.version is None:
             raise StartFault(EXIT_SCHEMA, "the database has no PanDA schema: run `pandatx db upgrade`")
         text = ".".join(map(str, self.version))
@@ -91,8 +100,9 @@ async def inspect(database: Database) -> State:
         if (names.own, "migrations", "name") in there:
             applied = frozenset((await tx.run(SQL.applied)).column("name"))
         jedi = version is not None and not missing and bool((await tx.run(SQL.jedi_jobs)).scalar())
-        return State(version=version, applied=applied, missing=tuple(missing), jedi_jobs=jedi)
+        return State(version=version, applied=applied, missing=tuple(missing), jedi_jobs=jedi, pooled=pooled)
 
+    pooled = await poolers.by_transaction(database)
     return await database.transaction("schema.inspect", look)
 
 
