@@ -126,7 +126,7 @@ class App:
     def server(self, failed: Callable[[StartFault], None]) -> MultiService:
         """The parts in the order of design.md 1."""
         server = Server(self.reactor, failed)
-        self._warn()
+        server.add(Part("warnings", self._warn))
         if self.embedded is not None:
             server.add(Part("embedded PostgreSQL", self._start_embedded, self.embedded.stop))
         server.add(Part("database", self._start_database, self._stop_database, by=28))
@@ -185,7 +185,8 @@ class App:
         )
         self.listeners.bind()
 
-    def _warn(self) -> None:
+    async def _warn(self) -> None:
+        """What the operator should know, said once the logs are open."""
         for warning in self.config.warnings:
             log.warn("{warning}", warning=warning)
         if os.geteuid() == 0:
