@@ -18,7 +18,14 @@ _HTTPChannel: Any = http.HTTPChannel
 
 LINGER = 2.0
 SLOWEST_BODY = 16 * 1024
-_TEXTS = {408: b"Request Timeout", 413: b"Content Too Large", 503: b"Service Unavailable"}
+_TEXTS = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
 
 
 class Channel(_HTTPChannel):  # type: ignore[misc]
@@ -149,18 +156,35 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
         used = self.site.reactor.seconds() - self._body_started
         return float(self.site.body_timeout + self._body_received / SLOWEST_BODY - used)
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """The first line, or a header, is longer than any that a client sends."""
+        first = not hasattr(self, "_path")
+        self.refuse(414 if first else 431, "the request line is too long" if first else "a header is too long")
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        if self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders:
+            self.refuse(431, "the headers are too long")
+        else:
+            self.refuse(400, "this is no HTTP request, or one whose headers contradict each other")
+
     def refuse(self, status: int, why: str) -> None:
         """Answer a request that is not read to its end; then read on for a moment, lest a reset destroy the answer."""
         if self._refused:
             return
         self._refused = True
         self.persistent = False
+        # What stands behind it in the same packet is no request any more.
+        self.lineReceived = self.rawDataReceived = _pass_over
         path = getattr(self, "_path", b"")
         body, kind = refusal(path, why)
         head = b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
         self.transport.write(head % (status, _TEXTS[status], kind, len(body)) + body)
         self.site.refused(self.address, getattr(self, "_command", b"-"), path, status, len(body))
         self.setTimeout(LINGER)
+
+
+def _pass_over(data: bytes) -> None:
+    pass
 
 
 def refusal(path: bytes, why: str) -> tuple[bytes, bytes]:

@@ -70,6 +70,7 @@ class Request(_Request):  # type: ignore[misc]
 
     channel: Channel
     site: PandaSite
+    path: bytes
     defaultContentType = b"text/plain"
     body_limit = 0
     request_id = ""
@@ -108,6 +109,8 @@ class Request(_Request):  # type: ignore[misc]
             self._handleStar()
             return
         self.prepath: list[bytes] = []
+        if not self.path.startswith(b"/"):
+            self.path = _origin_form(self.path)
         try:
             self.postpath = _segments(self.path)
             self.render(site.getResourceFor(self))
@@ -248,6 +251,14 @@ def _answered_id(request: Request) -> str:
     """The id in the answer: the resource may have set one that its own log lines carry."""
     found = request.responseHeaders.getRawHeaders(b"X-Request-Id")
     return found[0].decode("ascii", "replace") if found else request.request_id
+
+
+def _origin_form(target: bytes) -> bytes:
+    """The path of ``http://host/path``, which a server must take too; anything else stays as it is."""
+    scheme, found, rest = target.partition(b"://")
+    if not found or scheme.lower() not in (b"http", b"https"):
+        return target
+    return b"/" + rest.partition(b"/")[2]
 
 
 def _segments(path: bytes) -> list[bytes]:

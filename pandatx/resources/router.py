@@ -93,7 +93,19 @@ class Root(Resource):
         if request.method in _NEVER:
             return self._forbidden.render(request)
         found: Any = self._pages.get(request.path) or self._trees.get(request.path[1:].partition(b"/")[0])
-        return (self._klein if found is None else found).render(request)
+        if found is None:
+            found = self._klein if _is_text(request) else self._forbidden
+        return found.render(request)
+
+
+def _is_text(request: Any) -> bool:
+    """Whether the names in a path are text, without which Klein answers in no dialect."""
+    try:
+        b"".join(request.postpath).decode()
+        (request.getHeader(b"host") or b"").decode("ascii")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def hot_paths(table: Table) -> dict[bytes, tuple[Served, Dialect, str]]:

@@ -42,7 +42,7 @@ class Client:
 
     @property
     def status(self):
-        found = re.findall(rb"HTTP/1.1 (\d+)", self.wire.value())
+        found = re.findall(rb"HTTP/1.[01] (\d+)", self.wire.value())
         return [int(status) for status in found]
 
     @property
@@ -126,6 +126,63 @@ def test_a_chunked_body_is_refused_when_it_has_become_too_large(site):
     client.send(b"258\r\n" + b"a" * 600 + b"\r\n0\r\n\r\n")
     assert client.status == [413]
     assert site.counters.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("begin", "status"),
+    [
+        (b"GET /" + b"a" * 20_000, 414),
+        (b"GET /x HTTP/1.1\r\nX: " + b"a" * 20_000, 431),
+        (b"GET /x HTTP/1.1\r\n" + b"X: abcdefghijklmnopqrst\r\n" * 700, 431),
+        (b"GET /x HTTP/1.1\r\n" + b"X: y\r\n" * 501 + b"\r\n", 431),
+        (b"\x16\x03\x01 hello\r\n", 400),
+        (b"GET /x\r\n", 400),
+        (b"G@T /x HTTP/1.1\r\n", 400),
+        (b"GET /x HTTP/9.9\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nContent-Length: +3\r\n\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nContent-Length : 3\r\n\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET /x HTTP/1.1\r\nX: a\0b\r\n\r\n", 400),
+    ],
+)
+def test_what_is_no_request_is_refused_once_and_nothing_behind_it_is_served(site, clock, lines, begin, status):
+    client = Client(site)
+    answer = client.send(GET, begin + b"\r\n" + GET + GET)
+    assert client.status == [200, status]
+    assert b"Connection: close" in answer
+    assert len(lines) == 2
+    client.send(GET)
+    clock.advance(3)
+    clock.advance(16)
+    assert (client.status, client.open) == ([200, status], False)
+    assert site.counters.requests == 1
+
+
+def test_a_whole_url_is_taken_for_its_path(clock):
+    paths = []
+    watched = PandaSite(Page(), Connections(9, 9), clock, None, Watchers(finished=lambda path, *_: paths.append(path)))
+    for target in (b"http://x:25080/x/y", b"HTTPS://x", b"/x", b"ftp://x/y", b"x"):
+        Client(watched).send(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert paths == [b"/x/y", b"/", b"/x", b"ftp://x/y", b"x"]
+
+
+@pytest.mark.parametrize(
+    ("head", "stays"),
+    [
+        (b"HTTP/1.1\r\nHost: x", True),
+        (b"HTTP/1.1\r\nHost: x\r\nConnection: close", False),
+        (b"HTTP/1.0", False),
+    ],
+)
+def test_a_connection_stays_open_as_the_client_says(site, head, stays):
+    client = Client(site)
+    client.send(b"GET /x " + head + b"\r\n\r\n")
+    assert (client.status, client.open) == ([200], stays)
 
 
 def test_the_refusal_of_a_v1_call_is_its_envelope(clock):

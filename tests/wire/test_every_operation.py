@@ -215,11 +215,11 @@ async def test_roles_come_before_bodies_are_read(quiet: Real) -> None:
 async def test_what_is_not_served_is_forbidden_in_the_dialect_of_its_path(quiet: Real) -> None:
     groups = {operation.path.partition("/")[0] for operation in TABLE.operations}
     for path in (*(f"/api/v1/{group}/nothing" for group in groups), "/api/v1/nothing/at_all", "/api/v2/job/kill",
-                 "/api/v1/job/kill/", "/api/v1/job/kill/x", "/api/v1/job"):  # fmt: skip
+                 "/api/v1/job/kill/", "/api/v1/job/kill/x", "/api/v1/job", "/api/v1/job/%ff"):  # fmt: skip
         got = await quiet.ask("POST", path, b"{}", content_type=JSON)
         assert (got.status, got.json["success"], got.json["data"]) == (403, False, None)
         assert got.json["message"].endswith("is forbidden")
-    for name in ("nothing", "__init__", "getJob/", "x/getJob", "kill", "job/kill"):
+    for name in ("nothing", "__init__", "getJob/", "x/getJob", "kill", "job/kill", "%ff"):
         got = await quiet.ask("POST", f"/server/panda/{name}", b"", content_type=FORM)
         assert (got.status, got.header("content-type")) == (403, "text/plain; charset=utf-8")
         assert got.text.startswith("ERROR : method ") and got.text.endswith(" is forbidden")
