@@ -62,7 +62,6 @@ cache_dir = {p.home}/cache
 schedconfig_cache_dir = {p.home}/cache/schedconfig
 auth_config = {p.home}/auth
 CRIC_URL_SCHEDCONFIG = {queues}
-CRIC_URL_DDMENDPOINTS = {endpoints}
 adder_plugins = any:pandatx.plugins.local:Adder
 setupper_plugins = any:pandatx.plugins.local:Setupper
 ; Whole names, whole DNs or whole parts of DNs. Who holds production.pem may do everything.
@@ -113,7 +112,6 @@ def server_cfg(places: Places) -> str:
         storage=storage,
         cache=cache,
         queues=(places.home / "queues.json").as_uri(),
-        endpoints=(places.home / "ddmendpoints.json").as_uri(),
     )
 
 

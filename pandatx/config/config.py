@@ -117,6 +117,8 @@ def _assemble(sources: Sources, environ: Mapping[str, str]) -> Config:
     warnings = [*_unused(sources, environ), *(f"{where}: {warning}" for warning in daemon_warnings)]
     if parts["ops"].manhole_port is not None and parts["ops"].manhole_keys is None:
         warnings.append("[pandatx] manhole_port is set but manhole_keys is not: there will be no manhole")
+    if parts["identity"].token_auth_type != "x509":
+        warnings.append("[server] token_authType: bearer tokens are not taken by this version, only certificates are")
     return Config(**parts, origins=values.origins, warnings=tuple(warnings), paths=tuple(sources.files))
 
 

@@ -96,7 +96,6 @@ class HttpSettings:
         None,
         "Port of the cache listener, for a squid in front; unset: /cache/ on the two main ports only.",
     )
-    disable_http: bool = setting("server.disableHTTP", kinds.YES_NO, False, "URLs that the server makes are https.")
     host_cert: Path = setting(
         "pandatx.host_cert", kinds.PATH, Path("/etc/grid-security/hostcert.pem"), "Certificate of this host, PEM."
     )
@@ -230,9 +229,6 @@ class JobSettings:
     setupper_plugins: tuple[PluginEntry, ...] = setting(
         "server.setupper_plugins", kinds.PLUGINS, (), "Setupper plugin per VO, in the same form."
     )
-    record_status_change: bool = setting(
-        "server.record_statuschange", kinds.YES_NO, True, "Write a row of jobs_statuslog for each change of a status."
-    )
     storage: dict[str, str] = setting(
         "pandatx.storage", kinds.STORAGE, {}, "Folder of each RSE that this server can reach, as JSON: RSE to folder."
     )
@@ -258,15 +254,6 @@ class JobSettings:
         None,
         "Where descriptions of queues come from: https://, file:// or path.",
     )
-    cric_url_ddmendpoints: str | None = setting(
-        "server.CRIC_URL_DDMENDPOINTS", kinds.URL, None, "The same for storage end points."
-    )
-    def_sitename: str = setting("server.def_sitename", kinds.TEXT, "BNL_ATLAS_1", "Name of the default site.")
-    def_queue: str = setting("server.def_queue", kinds.TEXT, "ANALY_BNL_ATLAS_1", "Queue of the default site.")
-    def_nickname: str = setting("server.def_nickname", kinds.TEXT, "BNL_ATLAS_1", "Nickname of the default site.")
-    def_ddm: str = setting("server.def_ddm", kinds.TEXT, "PANDA_UNDEFINED2", "Storage of the default site.")
-    def_type: str = setting("server.def_type", kinds.TEXT, "production", "Type of the default site.")
-    def_status: str = setting("server.def_status", kinds.TEXT, "online", "Status of the default site.")
 
 
 @frozen(kw_only=True)

@@ -56,6 +56,7 @@ class OperatorsPort:
         host, number = self._address
         site = Site(self._pages)  # type: ignore[no-untyped-call]
         site.displayTracebacks = False
+        site.log = lambda request: None  # type: ignore[method-assign]  # asked every few seconds, for ever
         site.noisy = False
         try:
             self._port = self._reactor.listenTCP(number if self._first else 0, site, interface=host)

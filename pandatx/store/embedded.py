@@ -64,8 +64,8 @@ def _pass_over_cancelling(failure: Failure) -> None:
 
 
 _TROUBLE = ("ERROR", "FATAL", "PANIC", "WARNING")
-_STARTING = "the database system is "
-"""Starting up, shutting down, in recovery: what those who come too early or too late are told."""
+_EXPECTED = ("the database system is ", "terminating connection due to administrator command")
+"""What those who come too early or too late are told, and those whom we end ourselves."""
 _PREFIX = re.compile(r"\S*\[(\d+)\] ")
 
 
@@ -277,7 +277,7 @@ class Postmaster(ProcessProtocol):
 
     def _say(self, line: str) -> None:
         troubled = any(f" {word}: " in f" {line}" for word in _TROUBLE)
-        if troubled and _STARTING not in line:
+        if troubled and not any(text in line for text in _EXPECTED):
             log.warn("postgres: {line}", line=line)
         elif line:
             log.debug("postgres: {line}", line=line)

@@ -76,7 +76,7 @@ def test_a_start_without_any_file_is_warned_of(tmp_path):
 
 def test_the_json_that_helm_mounts_overrides_the_file_where_panda_home_is_set(written, tmp_path):
     document = {
-        "server": {"dbname": "helm", "dbport": 5433, "dbpasswd": "${SECRET}", "record_statuschange": False},
+        "server": {"dbname": "helm", "dbport": 5433, "dbpasswd": "${SECRET}", "nDBConnection": 12},
         "daemon": {"enable": True, "config": {"add_main": {"period": 10}}},
         "mcp": {"transport": "sse"},
     }
@@ -85,7 +85,7 @@ def test_the_json_that_helm_mounts_overrides_the_file_where_panda_home_is_set(wr
     config = load(path, {"PANDA_HOME": str(tmp_path / "home"), "SECRET": "hush"})
     assert (config.database.name, config.database.user, config.database.port) == ("helm", "file", 5433)
     assert config.database.password == "hush"
-    assert config.jobs.record_status_change is False
+    assert config.database.pool_wanted == 12
     assert [entry.name for entry in config.daemon.entries] == ["add_main"]
     assert config.origins["[server] dbport"].where.endswith("panda_server_config.json:4")
     assert load(path, {}).database.name == "file"

@@ -134,3 +134,13 @@ def test_roles_are_http_and_daemon_and_nothing_else():
     assert roles_of("HTTP , daemon") == {"http", "daemon"}
     with pytest.raises(ValueError, match='"king" is not a list of the roles http and daemon'):
         roles_of("king")
+
+
+def test_keys_that_nothing_uses_are_not_declared_but_named_as_the_older_servers(loaded):
+    (warning,) = loaded("[server]\ndef_sitename = X\nrecord_statuschange = False\ndisableHTTP = True\n").warnings
+    assert "not used here, no harm: def_sitename" in warning and "record_statuschange" in warning
+
+
+def test_tokens_that_are_asked_for_and_not_taken_are_warned_of(loaded):
+    (warning,) = loaded("[server]\ntoken_authType = oidc\n").warnings
+    assert "bearer tokens are not taken" in warning
