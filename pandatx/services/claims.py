@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import psycopg2
 from attrs import Factory, define, evolve, field, frozen
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
@@ -17,12 +17,12 @@ from pandatx.domain.fit import LABEL_CLASSES, Key, Mark, Want, key_of, mark_of
 from pandatx.domain.job import Job
 from pandatx.domain.pilot_job import Extras
 from pandatx.domain.summary import QueueSummary, Ticket
-from pandatx.errors import Busy, PandaError
+from pandatx.errors import BadRequest, Busy, PandaError
 from pandatx.metrics import BATCH_ROWS, JOBS_SENT
 from pandatx.services.batching import Batcher
 from pandatx.services.facts import Facts
 from pandatx.store import dispatch as store
-from pandatx.store.database import Database, Transaction
+from pandatx.store.database import Database, OutcomeUnknown, Transaction
 from pandatx.store.dispatch import Claimed, Group, Slot
 
 log = Logger()
@@ -34,7 +34,9 @@ KEYS: Final = 16
 ROUNDS: Final = 64
 """Claims of one want at the most: a queue with very many keys, none of which gives a job."""
 PATIENCE: Final = 20.0
-"""Seconds that getJob waits for a connection to the database (rule R15)."""
+"""Seconds that getJob waits for a connection to the database (rule R15), the time in the line included."""
+LAST_PATIENCE: Final = 0.5
+"""What is left of it for those that have waited so long already."""
 SENT_WINDOW: Final = 60.0
 """Seconds over which nSent counts."""
 
@@ -74,6 +76,7 @@ class Asking:
     oldest_first: bool
     counts_sent: bool
     gone: Callable[[], bool]
+    since: float
     got: list[Job] = Factory(list)
 
     @property
@@ -106,7 +109,7 @@ class Claims:
     _summaries: dict[str, QueueSummary] = field(factory=dict)
     _took: dict[str, timedelta] = field(factory=dict)
     _sent: dict[str, deque[float]] = field(factory=dict)
-    _doubtful: list[tuple[datetime, list[Job]]] = field(factory=list)
+    _doubtful: list[tuple[datetime, Sequence[Job]]] = field(factory=list)
     _line: Batcher[Asking, Acquired] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -117,10 +120,29 @@ class Claims:
         return self._line.submit(asking)
 
     async def give_back(self, jobs: Sequence[Job], claimed_at: datetime) -> int:
-        """Activate the jobs of a claim again, where nothing has touched them since; how many (rule R3)."""
-        back = await self._database.transaction("dispatch.give_back", self._give_back, jobs, claimed_at)
-        self.activated(back)
-        return len(back)
+        """Activate the jobs of a claim again, where nothing has touched them since; how many (rule R3).
+
+        Where the database does not let us now, ``settle`` will.
+        """
+        try:
+            return await self._return(jobs, claimed_at)
+        except Busy:
+            self._doubtful.append((claimed_at, jobs))
+            raise
+
+    async def settle(self) -> None:
+        """Give back what was claimed in vain: nobody knows how a commit ended, or files could not be read.
+
+        Called now and then, and before each claim. Raises DatabaseAway, Busy, and forgets nothing then.
+        """
+        doubts, self._doubtful = self._doubtful, []
+        try:
+            while doubts:
+                claimed_at, jobs = doubts[0]
+                await self._return(jobs, claimed_at)
+                doubts.pop(0)
+        finally:
+            self._doubtful += doubts
 
     def activated(self, jobs: Iterable[Job]) -> None:
         """These jobs have just been activated and committed."""
@@ -133,15 +155,20 @@ class Claims:
         fresh: set[str] = set()
         fault: Exception | None = None
         try:
-            await self._settle_doubts()
-            await self._freshen({a.queue for a in line if self._is_old(a.queue)}, fresh)
+            await self.settle()
+            await self._freshen({a.queue for a in line if self._is_old(a.queue)}, fresh, self._patience(line))
             for _ in range(ROUNDS):
                 open_ = [asking for asking in line if asking.missing and not asking.gone()]
                 if not open_ or not await self._round(open_, fresh):
                     break
         except PandaError as error:
             fault = error
-        except psycopg2.Error as error:  # such as a statement over its time limit: no reason to end a pilot (R15)
+        except (psycopg2.DataError, ValueError) as error:  # a value that no column takes
+            if len(line) > 1:  # fails alone
+                return [(await self._serve([asking]))[0] for asking in line]
+            log.error("a request for jobs is refused: {error}", error=str(error).strip())
+            fault = BadRequest("request", "it has a value that cannot be looked for")
+        except psycopg2.Error as error:  # no reason to end a pilot (R15)
             log.error("a claim failed: {error}", error=str(error).strip())
             fault = Busy()
         BATCH_ROWS.labels("dispatch.claim").observe(len(line))
@@ -191,14 +218,18 @@ class Claims:
         groups = self._groups(open_)
         if not groups:
             stale = {asking.queue for asking in open_} - fresh
-            await self._freshen(stale, fresh)
+            await self._freshen(stale, fresh, self._patience(open_))
             return bool(stale)
-        now = self._clock.now()
+        times: list[datetime] = []
         tickets = {served.group.queue: self._summary(served.group.queue).ticket() for served in groups}
-        await self._database.limited("dispatch.claim", self._hot_timeout, PATIENCE, self._claim, groups, now)
-        self._doubtful.clear()
+        patience = self._patience(open_)
+        try:
+            await self._database.limited("dispatch.claim", self._hot_timeout, patience, self._claim, groups, times)
+        except OutcomeUnknown:
+            self._doubtful.append((times[-1], [one.job for served in groups for one in served.claimed]))
+            raise
         for served in groups:
-            self._settle(served, tickets[served.group.queue], now)
+            self._settle(served, tickets[served.group.queue], times[-1])
         return True
 
     def _groups(self, open_: Sequence[Asking]) -> list[_Served]:
@@ -216,9 +247,15 @@ class Claims:
                 groups.append(_Served(group=group, owners=owners, oldest_first=oldest))
         return groups
 
-    async def _claim(self, tx: Transaction, groups: Sequence[_Served], now: datetime) -> None:
+    async def _claim(self, tx: Transaction, groups: Sequence[_Served], times: list[datetime]) -> None:
         """Claim for each group, as many as can be in one statement: a second statement sees what the first has taken,
-        within one statement two wants on a queue would get the same rows."""
+        within one statement two wants on a queue would get the same rows.
+
+        Its time, added to ``times``, is that of the claim and not of the asking: while pilots wait for a session, jobs
+        may come that they then get.
+        """
+        now = self._clock.now()
+        times.append(now)
         for served in groups:
             served.claimed = []
         for batch in _apart([served for served in groups if served.simple]):
@@ -234,7 +271,6 @@ class Claims:
             elif not _plain(served.group.want):
                 served.claimed = await store.claim_filtered(tx, served.group, now)
         await self._touch_workers(tx, groups, now)
-        self._doubtful.append((now, [one.job for served in groups for one in served.claimed]))
 
     async def _touch_workers(self, tx: Transaction, groups: Sequence[_Served], now: datetime) -> None:
         linked = [
@@ -263,12 +299,12 @@ class Claims:
             for head in served.group.heads:
                 summary.gave_fewer(head.key, want, ticket, now)
 
-    async def _settle_doubts(self) -> None:
-        """Give back what a claim took whose commit nobody could be asked about (rule R3)."""
-        while self._doubtful:
-            claimed_at, jobs = self._doubtful[0]
-            self.activated(await self._database.transaction("dispatch.give_back", self._give_back, jobs, claimed_at))
-            self._doubtful.pop(0)
+    async def _return(self, jobs: Sequence[Job], claimed_at: datetime) -> int:
+        back = await self._database.limited(
+            "dispatch.give_back", self._hot_timeout, PATIENCE, self._give_back, jobs, claimed_at
+        )
+        self.activated(back)
+        return len(back)
 
     async def _give_back(self, tx: Transaction, jobs: Sequence[Job], claimed_at: datetime) -> list[Job]:
         back = set((await store.give_back(tx, jobs, claimed_at, self._clock.now())).column("pandaid"))
@@ -283,14 +319,23 @@ class Claims:
         """Older than a second, and than twenty times what reading it takes."""
         return self._summary(queue).age(self._clock.now()) > max(SUMMARY_AGE, 20 * self._took.get(queue, timedelta(0)))
 
-    async def _freshen(self, queues: Iterable[str], fresh: set[str]) -> None:
-        await gatherResults([Deferred.fromCoroutine(self._read(queue)) for queue in sorted(queues)], consumeErrors=True)
+    def _patience(self, line: Iterable[Asking]) -> float:
+        """Of those that wait together the one that has waited longest decides."""
+        waited = self._clock.seconds() - min(asking.since for asking in line)
+        return max(PATIENCE - waited, LAST_PATIENCE)
+
+    async def _freshen(self, queues: Iterable[str], fresh: set[str], patience: float) -> None:
+        reading = [Deferred.fromCoroutine(self._read(queue, patience)) for queue in sorted(queues)]
+        outcomes: list[tuple[bool, Any]] = await DeferredList(reading, consumeErrors=True)
+        for success, result in outcomes:
+            if not success:
+                result.raiseException()
         fresh.update(queues)
 
-    async def _read(self, queue: str) -> None:
+    async def _read(self, queue: str, patience: float) -> None:
         summary, began = self._summary(queue), self._clock.now()
         ticket = summary.ticket()
-        rows = await store.summary(self._database, queue)
+        rows = await store.summary(self._database, queue, patience)
         summary.replace(rows, self._clock.now(), ticket)
         self._took[queue] = self._clock.now() - began
 

@@ -67,6 +67,10 @@ class Dispatch:
         JOBS_GIVEN_BACK.inc(back)
         log.info("gave back {n} jobs whose answer was not delivered", n=back)
 
+    async def settle(self) -> None:
+        """Give back what was claimed in vain; called now and then, since nobody may ask again. Raises Busy."""
+        await self._claims.settle()
+
     def activated(self, jobs: Iterable[Job]) -> None:
         """These jobs have just been activated and committed."""
         self._claims.activated(jobs)
@@ -102,6 +106,7 @@ class Dispatch:
             oldest_first=self._random.randrange(100) <= ratio,
             counts_sent=counts_sent(request.prod_source_label),
             gone=gone,
+            since=self._clock.seconds(),
         )
 
     def _mean_rss_limit(self, queue: Queue | None) -> float | None:

@@ -27,7 +27,7 @@ ANSWER: Final = (
 """The attributes of a job that a pilot's answer is made of."""
 
 _TAIL = """u AS (UPDATE {panda}.jobsactive4 j SET jobstatus = 'sent', modificationtime = %(now)s, starttime = %(now)s,
-   jobexecutionid = 0,
+   jobexecutionid = {background},
    modificationhost = (%(node)s::text[])[p.slots[array_position(p.ids, j.pandaid)]],
    computingelement = coalesce((%(ce)s::text[])[p.slots[array_position(p.ids, j.pandaid)]], j.computingelement),
    schedulerid = coalesce((%(scheduler)s::text[])[p.slots[array_position(p.ids, j.pandaid)]], j.schedulerid)
@@ -46,9 +46,17 @@ _TAIL = """u AS (UPDATE {panda}.jobsactive4 j SET jobstatus = 'sent', modificati
    ON CONFLICT (harvesterid, workerid, pandaid) DO UPDATE SET lastupdate = excluded.lastupdate)
 SELECT u.*, pg_current_xact_id()::text::bigint AS xid FROM u"""
 
+
+def _tail(background: str) -> str:
+    return _TAIL.replace("{answer}", ", ".join(f"j.{JOB[name][0]}" for name in ANSWER)).replace(
+        "{background}", background
+    )
+
+
 SQL = load(
     __file__,
-    claim_tail=_TAIL.replace("{answer}", ", ".join(f"j.{JOB[name][0]}" for name in ANSWER)),
+    claim_tail=_tail("0"),
+    claim_filtered_tail=_tail("CASE WHEN %(background)s THEN j.jobexecutionid ELSE 0 END"),
     file_columns=columns.names(FILE),
 )
 
@@ -83,9 +91,9 @@ class Claimed:
     fit: int
 
 
-async def summary(database: Database, queue: str) -> list[tuple[Key, Mark]]:
+async def summary(database: Database, queue: str, patience: float) -> list[tuple[Key, Mark]]:
     """The keys of a queue's activated jobs, each with its head."""
-    rows = (await database.statement("dispatch.summary", SQL.summary, queue=queue)).rows
+    rows = (await database.statement("dispatch.summary", SQL.summary, patience=patience, queue=queue)).rows
     return [(Key(gshare, rtype, fit), Mark(-priority, panda_id)) for gshare, rtype, fit, priority, panda_id in rows]
 
 
@@ -167,6 +175,7 @@ async def secrets(database: Database, owners: Sequence[str]) -> dict[str, str]:
 
 async def give_back(tx: Transaction, jobs: Sequence[Job], claimed: datetime, now: datetime) -> Result:
     """Activate jobs that are still exactly as the claim at ``claimed`` left them; the keys of those that were."""
+    await tx.run(SQL.wait_for, ids=[job.panda_id for job in jobs])
     return await tx.run(
         SQL.give_back,
         ids=[job.panda_id for job in jobs],

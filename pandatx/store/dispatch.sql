@@ -1,21 +1,22 @@
 -- name: summary
 -- prepare: queue text
--- The keys of a queue's activated jobs, each with its head; a loose index scan (reference/database.md 1.3).
+-- The keys of a queue's activated jobs, each with its head; a loose index scan (reference/database.md 1.3). Jobs of a found
+-- database may have neither share nor resource type.
 WITH RECURSIVE k AS (
- (SELECT gshare, resource_type, {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime) AS fit,
-         currentpriority, pandaid
+ (SELECT coalesce(gshare, 'Undefined') AS share, coalesce(resource_type, 'Undefined') AS rtype,
+         {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime) AS fit, currentpriority, pandaid
     FROM {panda}.jobsactive4 WHERE jobstatus = 'activated' AND computingsite = %(queue)s
-   ORDER BY gshare, resource_type, {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime),
-            -currentpriority, pandaid LIMIT 1)
+   ORDER BY coalesce(gshare, 'Undefined'), coalesce(resource_type, 'Undefined'),
+            {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime), -currentpriority, pandaid LIMIT 1)
  UNION ALL SELECT x.* FROM k CROSS JOIN LATERAL (
-  SELECT gshare, resource_type, {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime) AS fit,
-         currentpriority, pandaid
+  SELECT coalesce(gshare, 'Undefined'), coalesce(resource_type, 'Undefined'),
+         {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime), currentpriority, pandaid
     FROM {panda}.jobsactive4 WHERE jobstatus = 'activated' AND computingsite = %(queue)s
-     AND (gshare, resource_type, {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime))
-       > (k.gshare, k.resource_type, k.fit)
-   ORDER BY gshare, resource_type, {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime),
-            -currentpriority, pandaid LIMIT 1) x)
-SELECT gshare, resource_type, fit, currentpriority, pandaid FROM k
+     AND (coalesce(gshare, 'Undefined'), coalesce(resource_type, 'Undefined'),
+          {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime)) > (k.share, k.rtype, k.fit)
+   ORDER BY coalesce(gshare, 'Undefined'), coalesce(resource_type, 'Undefined'),
+            {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime), -currentpriority, pandaid LIMIT 1) x)
+SELECT share, rtype, fit, currentpriority, pandaid FROM k
 
 -- name: claim
 -- prepare: queue text[], memory bigint[], disk bigint[], walltime bigint[], n int[], slot0 int[], key_from int[], key_to int[], key_gshare text[], key_rtype text[], key_fit int[], key_prio int[], key_id bigint[], node text[], ce text[], scheduler text[], harvester text[], worker bigint[], now timestamp
@@ -31,7 +32,8 @@ WITH p AS MATERIALIZED (SELECT array_agg(pandaid) ids, array_agg(slot) slots FRO
       FROM unnest((%(key_gshare)s)[w.kfrom:w.kto], (%(key_rtype)s)[w.kfrom:w.kto], (%(key_fit)s)[w.kfrom:w.kto],
                   (%(key_prio)s)[w.kfrom:w.kto], (%(key_id)s)[w.kfrom:w.kto]) k(gshare, rtype, fit, prio, id)
       CROSS JOIN LATERAL (SELECT pandaid FROM {panda}.jobsactive4
-        WHERE jobstatus = 'activated' AND computingsite = w.queue AND gshare = k.gshare AND resource_type = k.rtype
+        WHERE jobstatus = 'activated' AND computingsite = w.queue AND coalesce(gshare, 'Undefined') = k.gshare
+          AND coalesce(resource_type, 'Undefined') = k.rtype
           AND {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime) = k.fit
           AND (-currentpriority, pandaid) >= (k.prio, k.id)
           AND minramcount <= w.memory AND maxdiskcount <= w.disk AND coalesce(maxwalltime, 0) <= w.walltime
@@ -47,7 +49,8 @@ WITH p AS MATERIALIZED (SELECT array_agg(pandaid) ids, array_agg(slot) slots FRO
      FROM unnest(%(key_gshare)s::text[], %(key_rtype)s::text[], %(key_fit)s::int[], %(key_prio)s::int[], %(key_id)s::bigint[])
           k(gshare, rtype, fit, prio, id)
      CROSS JOIN LATERAL (SELECT pandaid FROM {panda}.jobsactive4
-       WHERE jobstatus = 'activated' AND computingsite = %(queue)s AND gshare = k.gshare AND resource_type = k.rtype
+       WHERE jobstatus = 'activated' AND computingsite = %(queue)s AND coalesce(gshare, 'Undefined') = k.gshare
+          AND coalesce(resource_type, 'Undefined') = k.rtype
          AND {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime) = k.fit
          AND (-currentpriority, pandaid) >= (k.prio, k.id)
          AND minramcount <= %(memory)s AND maxdiskcount <= %(disk)s AND coalesce(maxwalltime, 0) <= %(walltime)s
@@ -57,7 +60,7 @@ WITH p AS MATERIALIZED (SELECT array_agg(pandaid) ids, array_agg(slot) slots FRO
          AND (NOT %(background)s OR jobexecutionid = 1)
          AND (%(ram_per_core)s::numeric IS NULL OR minramcount <= %(ram_per_core)s * coalesce(corecount, 1))
        ORDER BY -currentpriority, pandaid LIMIT %(n)s FOR UPDATE SKIP LOCKED) a LIMIT %(n)s) j) q),
-{claim_tail}
+{claim_filtered_tail}
 
 -- name: claim_oldest
 -- One want served oldest first, among the 500 oldest of the queue (the sloppy share of calls; reference/database.md 1.6).
@@ -94,6 +97,11 @@ SELECT {file_columns} FROM {panda}.filestable4 WHERE pandaid = ANY (%(ids)s) ORD
 -- name: parameters
 -- prepare: ids bigint[]
 SELECT pandaid, jobparameters FROM {panda}.jobparamstable WHERE pandaid = ANY (%(ids)s)
+
+-- name: wait_for
+-- prepare: ids bigint[]
+-- Hold jobs, in the order of PandaIDs (R1): a claim whose end nobody knows may be under way in the server still.
+SELECT pandaid FROM {panda}.jobsactive4 WHERE pandaid = ANY (%(ids)s) ORDER BY pandaid FOR UPDATE
 
 -- name: give_back
 -- Activate again what a claim took, where nothing has touched the row since (rule R3).
