@@ -1,6 +1,7 @@
 -- name: claim
 -- What dispatch reads waiting jobs by. The columns are those of its query, as in 0003_hot_tables.sql.
-CREATE INDEX CONCURRENTLY jobsactive4_claim ON {panda}.jobsactive4 (computingsite, gshare, resource_type,
+CREATE INDEX CONCURRENTLY jobsactive4_claim ON {panda}.jobsactive4 (computingsite, (coalesce(gshare, 'Undefined')),
+    (coalesce(resource_type, 'Undefined')),
     {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime), (-currentpriority), pandaid,
     minramcount, maxdiskcount, (coalesce(maxwalltime, 0))) WHERE jobstatus = 'activated'
 

@@ -257,3 +257,31 @@ async def test_many_keys_are_searched_until_one_gives_a_job(database, dispatch):
     await seed(database, 99, 99, share="zzz", memory=900, label="user", owner="alice")
     request = JobRequest(site_name="Q", prod_source_label="user", prod_user_id="/DC=x/CN=alice")
     assert ids(await dispatch.acquire(PILOT, request)) == [99]
+
+
+async def test_a_job_without_share_and_resource_type_is_found_too(database, dispatch):
+    await seed(database, 1, 2, share=None, rtype=None)
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q", n_jobs=2))) == [1, 2]
+
+
+async def test_a_claim_reads_its_index_and_nothing_else(database):
+    from pandatx.store.dispatch import SQL
+
+    await seed(database, 1, 500)
+    lists = dict.fromkeys(("node", "ce", "scheduler", "harvester"), "'{NULL}'")
+    values = {
+        **dict(queue="'{Q}'", memory="'{4000}'", disk="'{4000}'", walltime="'{9999999}'", n="'{1}'", slot0="'{0}'"),
+        **dict(key_from="'{1}'", key_to="'{1}'", key_gshare="'{Production}'", key_rtype="'{SCORE}'"),
+        **dict(key_fit="'{103010}'", key_prio="'{-100}'", key_id="'{0}'", worker="'{NULL}'", now="now()"),
+        **lists,
+    }
+
+    async def plan(tx: Transaction) -> str:
+        prepare = SQL.claim.prepare(database.schemas)
+        execute = SQL.claim.execute % values
+        text = f"{prepare}; EXPLAIN {execute}; "
+        return "\n".join(row[0] for row in (await tx.run(Query(name="explain", text=text.replace("%", "%%")))).rows)
+
+    shown = await database.transaction("plan", plan)
+    assert "jobsactive4_claim" in shown
+    assert "Seq Scan on jobsactive4" not in shown

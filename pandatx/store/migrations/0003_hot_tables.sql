@@ -1,6 +1,7 @@
 -- Indexes and storage parameters of a database of our own (reference/database.md 8.2): no index on a column that a heartbeat
 -- writes, and room on each page for the next version of a row.
-CREATE INDEX jobsactive4_claim ON {panda}.jobsactive4 (computingsite, gshare, resource_type,
+CREATE INDEX jobsactive4_claim ON {panda}.jobsactive4 (computingsite, (coalesce(gshare, 'Undefined')),
+    (coalesce(resource_type, 'Undefined')),
     {own}.fit_class_1(prodsourcelabel, minramcount, maxdiskcount, maxwalltime), (-currentpriority), pandaid,
     minramcount, maxdiskcount, (coalesce(maxwalltime, 0))) WHERE jobstatus = 'activated';
 CREATE INDEX jobsactive4_oldest ON {panda}.jobsactive4 (computingsite, pandaid) WHERE jobstatus = 'activated';
