@@ -21,6 +21,7 @@ from pandatx.daemons import Daemons
 from pandatx.errors import EXIT_DATABASE, Busy, PandaError, StartFault
 from pandatx.foundations import databases, embedded_postgres, pool_settings, process_pools
 from pandatx.identity.roles import loose_entries
+from pandatx.metrics import SPOOL_BYTES, SPOOL_REPORTS
 from pandatx.net.connections import Counters
 from pandatx.net.listeners import Listeners
 from pandatx.net.ports import Ports
@@ -236,6 +237,8 @@ class App:
 
     async def _start_spool(self) -> None:
         self.core.spooler.open()
+        SPOOL_REPORTS.set_function(lambda: self.core.spooler.pending)
+        SPOOL_BYTES.set_function(lambda: self.core.spooler.size)
         await self.core.spooler.play()
         self._every(SPOOL_EVERY, self._play_spool)
 

@@ -11,13 +11,10 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 REQUESTS = Counter("pandatx_requests_total", "Requests answered", ["operation", "dialect", "status"])
 REQUEST_SECONDS = Histogram("pandatx_request_seconds", "Time to answer", ["operation"], buckets=_QUICK)
-REQUEST_BYTES = Counter("pandatx_request_bytes_total", "Bytes of request bodies, as they came")
-ANSWER_BYTES = Counter("pandatx_answer_bytes_total", "Bytes of answers")
+TRAFFIC_BYTES = Gauge("pandatx_traffic_bytes", "Bytes from and to clients since the start", ["direction"])
 REQUESTS_BUSY = Gauge("pandatx_requests_busy", "Requests being worked on")
 ANSWERS_LOST = Counter("pandatx_answers_lost_total", "Answers whose client had gone", ["operation"])
-CONNECTIONS = Gauge("pandatx_connections_open", "Open connections", ["listener"])
-CONNECTIONS_REFUSED = Counter("pandatx_connections_refused_total", "Connections over a limit", ["listener", "why"])
-HANDSHAKES_FAILED = Counter("pandatx_handshakes_failed_total", "TLS handshakes that failed", ["listener"])
+CONNECTIONS = Gauge("pandatx_connections", "Connections since the start by what became of them", ["outcome"])
 
 TRANSACTION_SECONDS = Histogram(
     "pandatx_transaction_seconds", "Time of database transactions by name", ["name"], buckets=_QUICK
@@ -37,7 +34,6 @@ JOBS_SUBMITTED = Counter("pandatx_jobs_submitted_total", "Jobs taken in")
 JOBS_SENT = Counter("pandatx_jobs_sent_total", "Jobs handed to pilots")
 JOBS_GIVEN_BACK = Counter("pandatx_jobs_given_back_total", "Jobs whose answer never left the server")
 JOBS_ENDED = Counter("pandatx_jobs_ended_total", "Jobs that came to an end", ["status"])
-HEARTBEATS = Counter("pandatx_heartbeats_total", "Heartbeats by what became of them", ["outcome"])
 STATES_FOREIGN = Counter(
     "pandatx_states_foreign_total", "States outside our transition table, found and left (rule R8)"
 )
@@ -52,9 +48,7 @@ CALLS = Counter("pandatx_calls_total", "Calls to the process pool", ["name", "ou
 CALL_SECONDS = Histogram("pandatx_call_seconds", "Time of a call to the process pool", ["name"], buckets=_SLOW)
 CHILDREN = Gauge("pandatx_children", "Processes of the pools", ["pool", "state"])
 CHILDREN_REPLACED = Counter("pandatx_children_replaced_total", "Processes of the pool that were replaced", ["why"])
-OUTGOING_SECONDS = Histogram(
-    "pandatx_outgoing_seconds", "Time of outgoing calls", ["target", "outcome"], buckets=_QUICK
-)
+OUTGOING_SECONDS = Histogram("pandatx_outgoing_seconds", "Time of outgoing calls", ["target"], buckets=_QUICK)
 
 LAG_SECONDS = Gauge("pandatx_lag_seconds", "The latest that a 50 ms timer of the reactor fired in the last ten seconds")
 LAG_EXCEEDED = Counter("pandatx_lag_exceeded_total", "Times that a timer of the reactor was over 50 ms late")

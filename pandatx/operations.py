@@ -66,6 +66,11 @@ class Operations:
         for database in (self.database, self.background):
             metrics.POOL_SESSIONS.labels(database.name, "busy").set_function(partial(_busy, database))
             metrics.POOL_WAITING.labels(database.name).set_function(partial(_waiting, database))
+        metrics.REQUESTS_BUSY.set_function(lambda: self.counters().busy)
+        for direction in ("in", "out"):
+            metrics.TRAFFIC_BYTES.labels(direction).set_function(partial(self._counted, f"bytes_{direction}"))
+        for outcome, counter in (("opened", "connections"), ("refused", "refused"), ("timed out", "timed_out")):
+            metrics.CONNECTIONS.labels(outcome).set_function(partial(self._counted, counter))
 
     def public_pages(self) -> dict[bytes, Any]:
         """What the public listeners say of health: no detail (rule R26)."""
@@ -126,6 +131,10 @@ class Operations:
             schema=self.schema_text,
         )
         return self._line.text(figures, self.clock.seconds())
+
+    def _counted(self, name: str) -> float:
+        value: int = getattr(self.counters(), name)
+        return value
 
     async def _daemons(self) -> Finding:
         scheduler = self.scheduler()

@@ -12,6 +12,8 @@ from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.threads import deferToThread
 from twisted.web.client import Agent, ResponseFailed, ResponseNeverReceived
 
+from pandatx.metrics import OUTGOING_SECONDS
+
 LIMIT: Final = 60.0
 """Seconds for a dump to arrive."""
 
@@ -35,6 +37,7 @@ async def fetch(url: str, reactor: Any) -> bytes:
 
 async def _download(url: str, reactor: Any) -> bytes:
     where = urlsplit(url).hostname
+    began = reactor.seconds()
     agent: Any = Agent(reactor, connectTimeout=LIMIT)  # type: ignore[no-untyped-call]
     client = HTTPClient(agent)
     try:
@@ -42,6 +45,8 @@ async def _download(url: str, reactor: Any) -> bytes:
         content: bytes = await treq.content(answer)
     except (ConnectError, ConnectingCancelledError, ResponseFailed, ResponseNeverReceived, TimeoutError) as error:
         raise DumpAway(f"{where}: {error}") from error
+    finally:
+        OUTGOING_SECONDS.labels("cric").observe(reactor.seconds() - began)
     if answer.code != 200:
         raise DumpAway(f"{where} answers {answer.code}")
     return content

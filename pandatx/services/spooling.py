@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from pandatx.domain.caller import Caller
 from pandatx.domain.requests import Heartbeat, Reply
 from pandatx.errors import Busy, DatabaseAway, PandaError
+from pandatx.metrics import SPOOL_REFUSED
 from pandatx.services.batching import Batcher
 from pandatx.store import spool as store
 from pandatx.store.spool import SpoolDirectory
@@ -74,6 +75,7 @@ class Spooler:
         """Keep a report; fires when it is on the disk. Raises Busy when it is too large, or the spool or disk full."""
         record = store.packed({"caller": attrs.asdict(caller), "beat": _values(beat)})
         if len(record) > self._report_limit or self.size + self._waiting + len(record) > self._total_limit:
+            SPOOL_REFUSED.labels("no room").inc()
             raise Busy("there is no room for the report while the database is away", retry_after=60)
         self._waiting += len(record)
         return self._line.submit(record)
@@ -138,6 +140,7 @@ class Spooler:
             if isinstance(fault, (DatabaseAway, Busy)):
                 raise DatabaseAway()
             if fault is not None:
+                SPOOL_REFUSED.labels("the database refuses it").inc()
                 path = await deferToThread(directory.set_aside, record)
                 log.critical("a spooled report is refused: {fault}; it is kept in {path}", fault=fault, path=str(path))
 

@@ -24,7 +24,12 @@ from txpostgres import txpostgres
 from pandatx.clock import Clock
 from pandatx.config import DatabaseSettings, Schemas
 from pandatx.errors import Busy, DatabaseAway, PandaError
-from pandatx.metrics import DATABASE_OFFSET_SECONDS, TRANSACTION_RETRIES, TRANSACTION_SECONDS
+from pandatx.metrics import (
+    DATABASE_OFFSET_SECONDS,
+    TRANSACTION_RETRIES,
+    TRANSACTION_SECONDS,
+    TRANSACTIONS_TIMED_OUT,
+)
 from pandatx.store.pool import Pool, wait
 from pandatx.store.queries import Query
 
@@ -345,6 +350,7 @@ class Database:
         """Return where the work is known not to be committed and worth another try, else raise what it failed with."""
         code = error.pgcode or ""
         if session.overdue or code == errorcodes.QUERY_CANCELED:
+            TRANSACTIONS_TIMED_OUT.labels(name).inc()
             raise Busy(f"{name}: the database takes too long") from error
         if session.closed:
             self.pool.discard_idle()

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.errors import Busy, DatabaseAway
+from pandatx.metrics import POOL_REFUSED
 
 log = Logger()
 
@@ -92,6 +93,7 @@ class Pool(Generic[S]):
         if not self._all and self.down_since is not None and patience <= 0:
             return defer.fail(DatabaseAway())
         if len(self._waiting) >= self.max_waiting:
+            POOL_REFUSED.labels(self.name).inc()
             return defer.fail(Busy())
         waiter: defer.Deferred[S] = defer.Deferred(self._waiting.remove)
         self._waiting.append(waiter)
