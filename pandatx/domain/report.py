@@ -228,7 +228,7 @@ def _compare(job: Job, found: ReportOutcome) -> ReportOutcome:
                 return _all_failed(job, found, ddm_error(text))
             if original.lfn not in found.reported:
                 renamed[original.row_id] = {"lfn": names.pop(0)}
-            added.extend(evolve(original, row_id=0, file_id=None, lfn=name) for name in names)
+            added.extend(evolve(original, row_id=0, file_id=None, guid=None, lfn=name) for name in names)
     changes = renamed
     missing: list[str] = []
     for each in job.files:
@@ -266,7 +266,9 @@ def _judge(job: Job, expected: JobFile, report: FileReport | None, failed: bool)
 
 
 def _stored(report: FileReport) -> dict[str, Any]:
-    found: dict[str, Any] = {"guid": report.guid, "status": "ready", "fsize": report.fsize or 0}
+    found: dict[str, Any] = {"status": "ready", "fsize": report.fsize or 0}
+    if report.guid:  # panda-pilot 3.7 reports an empty one for logs, which got theirs at submission
+        found["guid"] = report.guid
     if report.checksum is not None:
         found["checksum"] = report.checksum
     if report.md5sum is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from attrs import define, field
@@ -20,11 +20,11 @@ Answer = TypeVar("Answer")
 class Batcher(Generic[Item, Answer]):
     """One batch at a time, no timer: an idle batcher starts at once, a busy one collects.
 
-    ``flush`` gets a batch and gives an answer, or an exception, for each item in order. At most one item per ``key``
-    is in a batch, so that two messages about one job are worked on in the order in which they came.
+    ``flush`` gets a batch and gives an answer, an exception, or a Deferred of either, for each item in order. At most
+    one item per ``key`` is in a batch, so that two messages about one job are worked on in the order of their coming.
     """
 
-    _flush: Callable[[list[Item]], Awaitable[list[Answer | Exception]]]
+    _flush: Callable[[list[Item]], Awaitable[Sequence[Answer | Exception | Deferred[Answer]]]]
     _key: Callable[[Item], Hashable] | None = None
     largest: int = 500
     most_waiting: int = 20_000
@@ -83,8 +83,11 @@ class Batcher(Generic[Item, Answer]):
         return batch
 
 
-def _fire(waiter: Deferred[Answer], answer: Answer | Exception | Failure) -> None:
+def _fire(waiter: Deferred[Answer], answer: Answer | Exception | Failure | Deferred[Answer]) -> None:
     if waiter.called:
+        return
+    if isinstance(answer, Deferred):
+        answer.addBoth(lambda outcome: _fire(waiter, outcome))
         return
     if isinstance(answer, (Exception, Failure)):
         waiter.errback(answer)

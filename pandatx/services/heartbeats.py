@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 import psycopg2
 from attrs import Factory, define, field, frozen
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
@@ -15,7 +15,8 @@ from pandatx.domain.caller import Caller
 from pandatx.domain.heartbeat import DEBUG, ActiveRow, Verdict, decide
 from pandatx.domain.lifecycle import REPORTABLE
 from pandatx.domain.requests import Heartbeat, Reply
-from pandatx.errors import Busy, DatabaseAway, PandaError, RoleRequired
+from pandatx.errors import BadRequest, Busy, PandaError, RoleRequired
+from pandatx.metrics import STATES_FOREIGN
 from pandatx.services.batching import Batcher
 from pandatx.services.facts import Facts
 from pandatx.store import heartbeats as store
@@ -27,8 +28,12 @@ INVALID: Final = 50
 """StatusCode for a state that is not reported."""
 FINAL_PATIENCE: Final = 3.0
 """Seconds that a final report waits for the database before it goes to the spool (rule R4)."""
+FINAL_LIMIT: Final = 6.0
+"""Seconds after which a final report goes to the spool whatever the database is doing with it."""
 LOCK_WAIT: Final = 5.0
 """Seconds that a report waits for others that hold its job."""
+ALONE: Final = 2
+"""Reports at once that wait for others, each in a session."""
 NO_ROLE: Final = "no production/pilot role in VOMS FQANs or non pilot owner"
 
 
@@ -58,6 +63,8 @@ class _Effects:
     pilot_logs: dict[int, str] = Factory(dict)
 
 
+_UNSTORABLE: Final = (ValueError, TypeError, psycopg2.DataError, psycopg2.IntegrityError)
+"""A value that no column takes; the dialects have bounded all that they know of."""
 _HELD: Final = Busy("others are working on the job")
 """The answer for a row that somebody else holds: it leaves the batch and is done alone."""
 
@@ -76,6 +83,7 @@ class Heartbeats:
     _report_stored: Callable[[], None]
     _hot_timeout: float = 10.0
     _line: Batcher[_Report, Reply] = field(init=False)
+    _lane: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(ALONE))
 
     def __attrs_post_init__(self) -> None:
         self._line = Batcher(self._flush, key=lambda report: report.beat.job_id, largest=200)
@@ -91,13 +99,19 @@ class Heartbeats:
             return Reply(code=INVALID)
         if not caller.authenticated:
             raise RoleRequired(NO_ROLE)
+        report = _Report(caller=caller, beat=beat)
+        if not beat.final:
+            try:
+                return await self._line.submit(report)
+            except _UNSTORABLE as error:
+                log.error("job {id}: a report is refused: {e}", id=beat.job_id, e=str(error).strip())
+                raise BadRequest("report", "it has a value that cannot be stored") from error
         try:
-            return await self._line.submit(_Report(caller=caller, beat=beat))
-        except DatabaseAway:
-            if not beat.final:
-                raise
+            return await self._soon(report)
+        except (Busy, psycopg2.Error, *_UNSTORABLE) as error:
+            # One that the database refuses is set aside when it is played.
             await self._spool.add(caller, beat)
-            log.info("job {id}: {state} report spooled", id=beat.job_id, state=beat.job_status)
+            log.info("job {id}: {state} report spooled: {why}", id=beat.job_id, state=beat.job_status, why=str(error))
             return Reply()
 
     async def report_many(self, caller: Caller, beats: Sequence[Heartbeat]) -> list[Reply | PandaError]:
@@ -108,6 +122,9 @@ class Heartbeats:
                 return await self.report(caller, beat)
             except PandaError as error:
                 return error
+            except psycopg2.Error:
+                log.failure("job {id}: a report is not stored", id=beat.job_id)
+                return Busy("the report could not be stored")
 
         return list(await gatherResults([Deferred.fromCoroutine(one(beat)) for beat in beats]))
 
@@ -115,24 +132,53 @@ class Heartbeats:
         """Store a report from the spool: the same rules, but without a database it stays in the spool."""
         return await self._line.submit(_Report(caller=caller, beat=beat))
 
-    async def _flush(self, reports: list[_Report]) -> list[Reply | Exception]:
+    def _soon(self, report: _Report) -> Deferred[Reply]:
+        """The answer to a report; Busy when it takes too long, though it may be stored all the same: it counts once."""
+        first: Deferred[Reply] = Deferred()
+
+        def give_up() -> None:
+            if not first.called:
+                first.errback(Busy("the database takes too long"))
+
+        timer = self._clock.reactor.callLater(FINAL_LIMIT, give_up)
+
+        def ended(outcome: Any) -> None:
+            if timer.active():
+                timer.cancel()
+            if not first.called:
+                first.callback(outcome)  # a Failure too
+
+        self._line.submit(report).addBoth(ended)
+        return first
+
+    async def _flush(self, reports: list[_Report]) -> list[Reply | Exception | Deferred[Reply]]:
+        """Those whose jobs others hold are answered later: the next batch does not wait for them."""
         try:
             answers = await self._write(reports, waiting=False)
-        except psycopg2.Error as error:
+        except (psycopg2.Error, *_UNSTORABLE) as error:
             if len(reports) == 1:
                 return [error]
-            answers = [await self._alone(report) for report in reports]  # a row that is refused fails alone
+            return [await self._alone(report) for report in reports]  # a row that is refused fails alone
         return [
-            await self._alone(report) if answer is _HELD else answer
+            self._lane.run(self._behind, report) if answer is _HELD else answer
             for report, answer in zip(reports, answers, strict=True)
         ]
+
+    def _behind(self, report: _Report) -> Deferred[Reply]:
+        async def alone() -> Reply:
+            answer = await self._alone(report)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return Deferred.fromCoroutine(alone())
 
     async def _alone(self, report: _Report) -> Reply | Exception:
         try:
             return (await self._write([report], waiting=True))[0]
         except psycopg2.errors.LockNotAvailable:
             return Busy("the job is locked by others")
-        except (psycopg2.Error, PandaError) as error:
+        except (psycopg2.Error, PandaError, *_UNSTORABLE) as error:
             return error
 
     async def _write(self, reports: Sequence[_Report], waiting: bool) -> list[Reply | Exception]:
@@ -159,6 +205,8 @@ class Heartbeats:
                 answers.append(RoleRequired(NO_ROLE))
             else:
                 verdict = decide(row, report.beat, now)
+                if verdict.foreign:
+                    STATES_FOREIGN.inc()
                 _note(effects, report.beat, row, verdict)
                 answers.append(self._reply(verdict))
         await self._apply(tx, effects)
@@ -183,8 +231,11 @@ class Heartbeats:
 
 
 def _may_report(caller: Caller, row: ActiveRow | None) -> bool:
-    """Rule R16. Who was given a job without a role is its owner: such callers are given no others."""
-    return caller.reports or (row is not None and row.prod_user_name == caller.name)
+    """Rule R16. Who was given a job without a role is its owner: such callers are given no others.
+
+    Of a job that is not active anybody may hear that it is over: the pilot of a job that was ended must.
+    """
+    return caller.reports or row is None or row.prod_user_name == caller.name
 
 
 def _note(effects: _Effects, beat: Heartbeat, row: ActiveRow | None, verdict: Verdict) -> None:

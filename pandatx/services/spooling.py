@@ -29,6 +29,8 @@ TOGETHER: Final = 100
 """Records that are played at once; two on one job still keep their order."""
 _CUT: Final = b""
 """Stands in the line of records for: close the segment here, it is going to be played."""
+_LATER: Final = (Busy, psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.InternalError)
+"""Faults that say nothing of the record."""
 _TIMES: Final = frozenset(
     attribute.name for attribute in attrs.fields(Heartbeat) if "datetime" in str(attribute.type)
 )  # fmt: skip
@@ -137,7 +139,7 @@ class Spooler:
             [Deferred.fromCoroutine(self._play_one(record)) for record in records], consumeErrors=True
         )
         for record, fault in zip(records, results, strict=True):
-            if isinstance(fault, (DatabaseAway, Busy)):
+            if isinstance(fault, _LATER):
                 raise DatabaseAway()
             if fault is not None:
                 SPOOL_REFUSED.labels("the database refuses it").inc()
@@ -145,12 +147,12 @@ class Spooler:
                 log.critical("a spooled report is refused: {fault}; it is kept in {path}", fault=fault, path=str(path))
 
     async def _play_one(self, record: bytes) -> Exception | None:
-        values = orjson.loads(record)
-        caller = Caller(**{**values["caller"], **_tuples(values["caller"])})
-        beat = Heartbeat(**{name: _time(name, value) for name, value in values["beat"].items()})
         try:
+            values = orjson.loads(record)
+            caller = Caller(**{**values["caller"], **_tuples(values["caller"])})
+            beat = Heartbeat(**{name: _time(name, value) for name, value in values["beat"].items()})
             await self._play(caller, beat)
-        except (psycopg2.Error, PandaError) as error:
+        except (psycopg2.Error, PandaError, TypeError, ValueError, LookupError) as error:
             return error
         return None
 

@@ -8,6 +8,7 @@ blocks and runs off the reactor thread.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import struct
 import zlib
@@ -43,19 +44,26 @@ class SpoolDirectory:
         if self._file is None:
             self._begin_segment()
         start = self._file.tell()
+        rest = b"".join(_HEADER.pack(len(record), zlib.crc32(record)) + record for record in records)
+        grown = len(rest)
         try:
-            for record in records:
-                self._file.write(_HEADER.pack(len(record), zlib.crc32(record)) + record)
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError:
-            self._file.truncate(start)
-            self._file.seek(start)
+            self._take_back(start)
             raise
-        grown = self._file.tell() - start
         self.size += grown
         self._written += grown
         if self._written >= SEGMENT_SIZE:
+            self.end_segment()
+
+    def _take_back(self, start: int) -> None:
+        """Nothing may stand behind a record that is torn; where it cannot be cut off, another segment begins."""
+        try:
+            self._file.truncate(start)
+            self._file.seek(start)
+        except OSError:
             self.end_segment()
 
     def end_segment(self) -> None:
@@ -80,8 +88,12 @@ class SpoolDirectory:
         folder = self.path.parent.parent / "refused"
         folder.mkdir(mode=0o700, exist_ok=True)
         target = folder / f"{zlib.crc32(record):08x}-{len(record)}.json"
-        target.touch(mode=0o600)
-        target.write_bytes(record)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(record)
+            file.flush()
+            os.fsync(descriptor)
+        _sync(folder)
         return target
 
     def release(self) -> None:
@@ -96,7 +108,7 @@ class SpoolDirectory:
         self._number = 1 + max((int(path.stem) for path in self.path.glob(_SEGMENT)), default=self._number)
         path = self._path(self._number)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        self._file, self._written = os.fdopen(descriptor, "wb"), 0
+        self._file, self._written = os.fdopen(descriptor, "wb", buffering=0), 0
         _sync(self.path)
 
     def _path(self, number: int) -> Path:
@@ -137,7 +149,10 @@ def read(segment: Path) -> Iterator[bytes]:
 
 
 def packed(values: dict[str, Any]) -> bytes:
-    return orjson.dumps(values)
+    try:
+        return orjson.dumps(values)
+    except TypeError:  # half a character somewhere: what is set aside unread is not lost
+        return json.dumps(values, default=str).encode()
 
 
 def _sync(directory: Path) -> None:

@@ -301,3 +301,20 @@ def test_no_report_leaves_an_output_unknown_or_finishes_without_one(report, stat
 def test_nothing_that_a_pilot_sends_raises(report):
     found = read(job(), report, metadata=report)
     assert found.failed
+
+
+# Empty GUIDs
+
+
+def test_an_empty_guid_takes_none_away():
+    """panda-pilot 3.7.0.36 sends one for logs, which got theirs at submission."""
+    found = job(file(OUT, "out"), file(LOG, "log", "log", guid="1111"))
+    outcome = read(found, {"out": GOOD, "log": GOOD | {"guid": ""}})
+    assert not outcome.failed
+    assert [each.guid for each in outcome.applied_to(found).files] == ["g", "1111"]
+
+
+def test_an_unannounced_output_does_not_inherit_a_guid():
+    found = job(file(OUT, "out", guid="1111"))
+    outcome = read(found, {"out": GOOD, "out._1": GOOD | {"guid": ""}})
+    assert [each.guid for each in outcome.new_files] == [None]

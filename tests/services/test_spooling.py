@@ -1,9 +1,12 @@
 """Final reports outlive the database, the process and a torn write."""
 
 import os
+import resource
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
+import attrs
 import psycopg2
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
@@ -133,3 +136,41 @@ async def test_a_report_or_a_spool_that_is_too_large_is_refused(tmp_path, played
     with pytest.raises(Busy):
         await small.add(PILOT, large)
     small.close()
+
+
+async def test_a_fault_that_is_not_the_records_leaves_it_for_later(tmp_path, spooler, played):
+    await spooler.add(PILOT, final(1))
+    for fault in (psycopg2.OperationalError("deadlock"), psycopg2.InterfaceError("gone"), Busy("locked")):
+        played.faults[1] = fault
+        assert await spooler.play() == 0
+    assert not (tmp_path / "refused").exists()
+    played.faults.clear()
+    assert await spooler.play() == 1
+
+
+async def test_a_record_that_nobody_understands_goes_aside_and_blocks_nothing(tmp_path, spooler, played):
+    spooler._ours.append([spool.packed({"caller": {}, "beat": {"of": "another version"}}), b"{", b"[]"])
+    await spooler.add(PILOT, attrs.evolve(final(2), grid="\ud800"))
+    await spooler.add(PILOT, final(3))
+    played.faults[4] = ValueError("A string literal cannot contain NUL (0x00) characters.")
+    await spooler.add(PILOT, final(4))
+    await spooler.play()
+    assert [beat.job_id for _, beat in played.beats] == [3]
+    assert len(list((tmp_path / "refused").iterdir())) == 5
+    assert spooler.size == 0
+
+
+async def test_on_a_full_disk_a_report_is_refused_and_those_before_and_after_it_are_kept(spooler, played):
+    await spooler.add(PILOT, final(1))
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (spooler.size + 50, limits[1]))  # part of a record has room
+    try:
+        with pytest.raises(Busy):
+            await spooler.add(PILOT, final(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    await spooler.add(PILOT, final(3))
+    assert await spooler.play() == 2
+    assert [beat.job_id for _, beat in played.beats] == [1, 3]
