@@ -1,0 +1,107 @@
+"""Reports that cannot be stored as they come: held jobs, a slow database, values that no column takes."""
+
+import pytest
+from attrs import evolve
+from test_heartbeats import ALICE, BOB, PILOT, MemorySpool, beat, job, rows, seed
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList
+
+from pandatx.clock import Clock
+from pandatx.errors import BadRequest, Busy
+from pandatx.metrics import STATES_FOREIGN
+from pandatx.services import heartbeats as module
+from pandatx.services.facts import Facts
+from pandatx.services.heartbeats import Heartbeats
+from pandatx.store.database import Database, Transaction
+from pandatx.store.queries import Query
+
+
+@pytest.fixture
+def spool() -> MemorySpool:
+    return MemorySpool()
+
+
+@pytest.fixture
+def heartbeats(database, spool) -> Heartbeats:
+    clock = Clock(reactor)
+    return Heartbeats(database, clock, Facts(database, clock), spool, lambda: None)
+
+
+async def hold(database: Database, end: Deferred) -> Deferred:
+    """Hold job 1 until ``end``."""
+    begun: Deferred[None] = Deferred()
+
+    async def work(tx: Transaction) -> None:
+        await tx.run(Query(name="h", text="SELECT 1 FROM {panda}.jobsactive4 WHERE pandaid = 1 FOR UPDATE"))
+        begun.callback(None)
+        await end
+
+    holding = Deferred.fromCoroutine(database.transaction("hold", work))
+    await begun
+    return holding
+
+
+async def test_a_final_report_on_a_job_that_others_hold_for_long_is_spooled(database, heartbeats, spool, monkeypatch):
+    monkeypatch.setattr(module, "LOCK_WAIT", 0.1)
+    await seed(database, 1, status="running")
+    end: Deferred[None] = Deferred()
+    holding = await hold(database, end)
+    with pytest.raises(Busy):
+        await heartbeats.report(PILOT, beat())
+    final = beat(job_status="finished", job_output_report="{}")
+    assert (await heartbeats.report(PILOT, final)).command == ""
+    assert spool.kept == [final]
+    end.callback(None)
+    await holding
+
+
+async def test_a_final_report_that_the_database_is_slow_with_is_spooled_and_counts_once(
+    database, heartbeats, spool, monkeypatch
+):
+    monkeypatch.setattr(module, "FINAL_LIMIT", 0.1)
+    await seed(database, 1, status="running")
+    end: Deferred[None] = Deferred()
+    holding = await hold(database, end)
+    final = beat(job_status="finished", job_output_report="{}")
+    assert (await heartbeats.report(PILOT, final)).code == 0
+    assert spool.kept == [final]
+    end.callback(None)
+    await holding
+    while (await job(database))["jobstatus"] != "holding":
+        pass
+    assert (await heartbeats.play(PILOT, final)).command == "alreadydone"
+    assert await rows(database, "SELECT count(*) FROM {panda}.job_output_report") == [(1,)]
+
+
+BAD = {"node": "a\0b", "grid": "\ud800", "n_events": 2**70, "cpu_conversion_factor": 1e300}
+
+
+@pytest.mark.parametrize("field", BAD)
+async def test_a_report_with_a_value_that_no_column_takes_fails_alone(database, heartbeats, spool, field):
+    await seed(database, 1, 2, 3, status="running")
+    beats = [beat(1, n_events=5), evolve(beat(2), **{field: BAD[field]}), beat(3, n_events=5)]
+    first = Deferred.fromCoroutine(heartbeats.report(PILOT, beat(1)))
+    outcomes = await DeferredList(
+        [first, *(Deferred.fromCoroutine(heartbeats.report(PILOT, one)) for one in beats)], consumeErrors=True
+    )
+    assert [success for success, _ in outcomes] == [True, True, False, True]
+    assert isinstance(outcomes[2][1].value, BadRequest)
+    told = await heartbeats.report_many(PILOT, beats)
+    assert [type(answer).__name__ for answer in told] == ["Reply", "BadRequest", "Reply"]
+    stored = await rows(database, "SELECT nevents FROM {panda}.jobsactive4 ORDER BY pandaid")
+    assert [n for (n,) in stored if n] == [5, 5]
+    final = evolve(beats[1], job_status="failed")
+    assert (await heartbeats.report(PILOT, final)).code == 0
+    assert spool.kept == [final]
+
+
+async def test_the_owner_of_a_job_that_is_over_hears_so(database, heartbeats):
+    assert (await heartbeats.report(ALICE, beat(77))).command == "tobekilled"
+    assert (await heartbeats.report(BOB, beat(77, job_status="finished"))).command == "tobekilled"
+
+
+async def test_a_state_of_other_servers_is_taken_as_found_and_counted(database, heartbeats):
+    before = STATES_FOREIGN._value.get()
+    await seed(database, 1, status="hibernating")
+    await heartbeats.report(PILOT, beat())
+    assert STATES_FOREIGN._value.get() == before + 1
