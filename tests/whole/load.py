@@ -337,15 +337,18 @@ def definition(name: str, **fields: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_CHANGES = "SELECT pandaid, jobstatus, modiftime_extended FROM jobs_statuslog ORDER BY modiftime_extended, ctid"
+
+
 def broken_promises(told: Told, tables: Tables) -> list[str]:
     """What the database says against the promises of design.md 4, given what clients were told. Empty is good."""
-    places = tables.statuses()
+    with tables.snapshot():
+        places = tables.statuses()
+        changes = tables.query(_CHANGES)
+        files = dict(tables.query("SELECT pandaid, count(*) FROM filestable4 GROUP BY pandaid"))
     history: dict[int, list[str]] = {}
-    for panda_id, status in tables.query(
-        "SELECT pandaid, jobstatus FROM jobs_statuslog ORDER BY modiftime_extended, ctid"
-    ):
+    for panda_id, status, _ in changes:
         history.setdefault(panda_id, []).append(status)
-    files = dict(tables.query("SELECT pandaid, count(*) FROM filestable4 GROUP BY pandaid"))
     return [
         *(f"strange answer: {text}" for text in told.strange),
         *_handing(told, places),

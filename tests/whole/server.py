@@ -16,7 +16,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,15 @@ class Tables:
         with self._connection.cursor() as cursor:
             cursor.execute(text, values)
             return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All queries within see the tables as they are now."""
+        self.query("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        try:
+            yield
+        finally:
+            self.query("COMMIT")
 
     def scalar(self, text: str, **values: Any) -> Any:
         return self.query(text, **values)[0][0]
