@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -22,12 +23,16 @@ _PRODUCED: Final = frozenset(("ready", "transferring", "merging"))
 
 @frozen(kw_only=True)
 class PluginResult:
-    """What an adder plugin answered: ``result`` is ok, temporary or fatal; the lists are LFNs."""
+    """What an adder plugin answered: ``result`` is ok, temporary or fatal; the lists are LFNs.
+
+    ``registered``: for each file that now belongs to blocks, its LFN and their names.
+    """
 
     result: str = "ok"
     error: str | None = None
     transferring: tuple[str, ...] = ()
     merging: tuple[str, ...] = ()
+    registered: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @classmethod
     def crashed(cls, text: str) -> PluginResult:
@@ -40,7 +45,7 @@ class Conclusion:
 
     ``retry_locked_time``, where not None: nothing is written but this as the report's lockedTime. ``changes`` and
     ``file_changes`` as in ReportOutcome. ``blocks`` are the destination blocks for the Closer, ``library_guids`` by LFN
-    go to the jobs that read the outputs of this build.
+    go to the jobs that read the outputs of this build, ``registered`` counts the files that blocks have got (rule R18).
     """
 
     status: str
@@ -51,6 +56,7 @@ class Conclusion:
     new_files: tuple[JobFile, ...] = ()
     blocks: tuple[str, ...] = ()
     library_guids: dict[str, str] = field(factory=dict)
+    registered: Counter[str] = field(factory=Counter)
 
     @property
     def archives(self) -> bool:
@@ -87,7 +93,14 @@ def conclude(
         new_files=files[len(job.files) :],
         blocks=destination_blocks(files),
         library_guids={each.lfn: each.guid for each in files if builds and each.type == "output" and each.guid},
+        registered=_registered(answer, files) if status == "finished" else Counter(),
     )
+
+
+def _registered(answer: PluginResult, files: Iterable[JobFile]) -> Counter[str]:
+    """How many files each block has got; only those that the job was to make count."""
+    made = {each.lfn for each in files if each.type in OUTPUTS and each.status == "ready"}
+    return Counter(block for lfn, blocks in dict(answer.registered).items() if lfn in made for block in blocks)
 
 
 def _job_changes(job: Job, status: str, files: Iterable[JobFile], now: datetime) -> dict[str, Any]:

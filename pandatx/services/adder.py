@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -22,6 +23,7 @@ from pandatx.services.builds import Builds
 from pandatx.services.registering import Item, Pool, ask
 from pandatx.services.rounds import Rounds
 from pandatx.store import archive as jobs_store
+from pandatx.store import closing as blocks_store
 from pandatx.store import reports as store
 from pandatx.store.archive import Change
 from pandatx.store.database import Database, Transaction
@@ -227,6 +229,7 @@ class Adder:
         )
         await store.drop(tx, ending.dropped)
         await store.release(tx, ending.later, self._owner)
+        await blocks_store.register(tx, sum((end.registered for _, end, _ in ending.concluded), Counter[str]()))
 
     async def _follow(self, ending: _Ending) -> None:
         """What comes after the commit: nothing of it can undo the jobs' ends."""

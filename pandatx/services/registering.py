@@ -7,12 +7,15 @@ from typing import Any, Final, Protocol
 
 import attrs
 from attrs import frozen
+from twisted.logger import Logger
 
 from pandatx.domain.conclusion import PluginResult
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.report import FileReport, ReportOutcome
 from pandatx.store.columns import SEPARATE
 from pandatx.store.reports import Report
+
+log = Logger()
 
 CALL_LIMIT: Final = 600.0
 """Seconds for one call of a plugin, with a whole batch."""
@@ -44,8 +47,12 @@ async def ask(pool: Pool, settings: Mapping[str, Any], target: str, items: Seque
     context = f"adder {items[0].job.panda_id}" + (f" and {len(items) - 1} more" if len(items) > 1 else "")
     jobs = [_described(item) for item in items]
     found = await pool.call(_CALL, target, jobs, settings, timeout=CALL_LIMIT, context=context)
-    answers = {answer["panda_id"]: _result(answer) for answer in found}
-    silent = PluginResult.crashed("it gave no answer for the job")
+    try:
+        answers = {answer["panda_id"]: _result(answer) for answer in found}
+    except (TypeError, LookupError, AttributeError, ValueError) as fault:
+        log.error("{target}: an answer that does not follow the interface: {fault!r}", target=target, fault=fault)
+        answers = {}
+    silent = PluginResult.crashed("it gave no valid answer for the job")
     return {item.job.panda_id: answers.get(item.job.panda_id, silent) for item in items}
 
 
@@ -76,4 +83,5 @@ def _result(answer: Mapping[str, Any]) -> PluginResult:
         error=answer.get("error"),
         transferring=tuple(answer.get("transferring") or ()),
         merging=tuple(answer.get("merging") or ()),
+        registered=tuple((each["lfn"], tuple(each["blocks"])) for each in answer.get("registered") or ()),
     )

@@ -39,6 +39,14 @@ async def close(tx: Transaction, statuses: Mapping[str, str], now: datetime) -> 
     return frozenset(closed.column("name"))
 
 
+async def register(tx: Transaction, numbers: Mapping[str, int]) -> None:
+    """Count files that blocks have got; after the jobs and files of the transaction (rule R1)."""
+    if numbers:
+        names = sorted(numbers)
+        await tx.run(SQL.lock_blocks, names=names)
+        await tx.run(SQL.register, names=names, numbers=[numbers[name] for name in names])
+
+
 async def jobs_in_transfer(tx: Transaction, name: str) -> list[int]:
     """The jobs whose files are on their way to a block."""
     await guard(tx)

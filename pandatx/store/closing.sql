@@ -22,6 +22,12 @@ UPDATE {panda}.datasets d SET status = v.status, modificationdate = %(now)s
    AND d.status NOT IN ('cleanup', 'tobeclosed', 'completed', 'deleted')
 RETURNING d.name
 
+-- name: register
+-- prepare: names text[], numbers int[]
+-- Files that locked blocks have got.
+UPDATE {panda}.datasets d SET currentfiles = coalesce(d.currentfiles, 0) + v.n
+  FROM unnest(%(names)s, %(numbers)s) v(name, n) WHERE d.name = v.name AND d.type = 'output'
+
 -- name: arrived
 -- The files of a block whose transfer is over.
 UPDATE {panda}.filestable4 SET status = 'ready'

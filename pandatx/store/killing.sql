@@ -19,10 +19,17 @@ UPDATE {panda}.jobsactive4 SET commandtopilot = %(command)s WHERE pandaid = %(id
 -- name: redefine
 -- prepare: ids bigint[], now timestamp
 -- Jobs that were not activated yet begin again.
-UPDATE {panda}.jobsdefined4 SET jobstatus = 'defined', modificationtime = %(now)s,
-    statechangetime = CASE WHEN jobstatus = 'defined' THEN statechangetime ELSE %(now)s END
- WHERE pandaid = ANY (%(ids)s) AND jobstatus IN ('pending', 'defined', 'assigned') AND commandtopilot IS NULL
-RETURNING pandaid
+WITH b AS MATERIALIZED (SELECT pandaid, jobstatus FROM {panda}.jobsdefined4 WHERE pandaid = ANY (%(ids)s)),
+ u AS (UPDATE {panda}.jobsdefined4 j SET jobstatus = 'defined', modificationtime = %(now)s,
+    statechangetime = CASE WHEN j.jobstatus = 'defined' THEN j.statechangetime ELSE %(now)s END
+   FROM b WHERE j.pandaid = b.pandaid AND j.jobstatus IN ('pending', 'defined', 'assigned') AND j.commandtopilot IS NULL
+   RETURNING j.pandaid, j.modificationtime, j.jobstatus, j.prodsourcelabel, j.cloud, j.computingsite,
+             j.modificationhost, b.jobstatus AS before),
+ l AS (INSERT INTO {panda}.jobs_statuslog (pandaid, modificationtime, jobstatus, prodsourcelabel, cloud, computingsite,
+                                           modificationhost, modiftime_extended)
+   SELECT pandaid, modificationtime, jobstatus, prodsourcelabel, cloud, computingsite, modificationhost,
+          modificationtime FROM u WHERE before <> 'defined')
+SELECT pandaid FROM u
 
 -- name: reset
 -- prepare: ids bigint[], now timestamp

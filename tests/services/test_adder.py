@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred
 
 from pandatx.clock import Clock
 from pandatx.services.adder import Adder
+from pandatx.services.closer import Closer
 from pandatx.services.instances import Instances
 from pandatx.workers.calls import CallDied, CallTimedOut
 
@@ -317,3 +318,44 @@ async def test_a_finished_build_tells_its_guid_and_starts_what_waited(database, 
     await adder.run_once()
     assert await run(database, "SELECT guid FROM {panda}.filestable4 WHERE pandaid = 2") == [(GUID,)]
     assert told.names == ["libs"]
+
+
+def adder_with(database, pool, target: str) -> Adder:
+    return Adder(
+        database,
+        Clock(reactor),
+        pool,
+        lambda vo, group: target,
+        {},
+        Closer(database, Clock(reactor), Told().activate),
+        "h",
+    )
+
+
+async def test_the_files_of_finished_jobs_are_registered_in_both_blocks_once(database, pool):
+    """Rule R18: the local adder registers a file in its destination block and in the sub block."""
+    for name in ("ds", "ds_sub0001"):
+        await seed_block(database, name)
+    for panda_id, status in ((1, "finished"), (2, "finished"), (3, "failed")):
+        await seed_job(database, panda_id)
+        for kind, lfn in (("output", f"out{panda_id}"), ("log", f"log{panda_id}")):
+            await seed_file(database, panda_id, lfn, kind, dataset="ds", destinationdblock="ds_sub0001")
+        await seed_report(database, panda_id, status)
+    assert await adder_with(database, pool, "pandatx.plugins.local:Adder").run_once() == 3
+    counts = await run(database, "SELECT name, currentfiles FROM {panda}.datasets ORDER BY name")
+    assert counts == [("ds", 4), ("ds_sub0001", 4)]
+
+
+class Careless:
+    """An adder that does not follow the interface."""
+
+    def add(self, items, settings):
+        return [{"panda_id": item["job"]["panda_id"], "result": "ok", "registered": [{}]} for item in items]
+
+
+async def test_a_plugin_that_answers_nonsense_fails_its_jobs_and_leaves_no_report(database, pool):
+    await seed_reported(database, 1)
+    await adder_with(database, pool, "test_adder:Careless").run_once()
+    row = await job(database, 1)
+    assert (row["jobstatus"], row["ddmerrorcode"]) == ("failed", 200)
+    assert await reports(database) == []

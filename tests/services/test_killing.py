@@ -153,6 +153,7 @@ async def test_reassigned_jobs_are_defined_again_and_set_up(database, killing, a
     assert (row["jobstatus"], row["currentpriority"], row["computingsite"]) == ("defined", 100, "Q")
     assert (await job(database, 2, "jobsdefined4"))["jobstatus"] == "defined"
     assert (await job(database, 3, "jobsactive4"))["jobstatus"] == "running"
+    assert sorted(await logged(database)) == [(1, "defined"), (2, "defined")]
     files = "SELECT lfn, status, dispatchdblock, destinationdblock FROM {panda}.filestable4 ORDER BY lfn"
     assert await run(database, files) == [("in1", "unknown", None, None), ("out1", "unknown", None, "block")]
 
