@@ -241,6 +241,7 @@ class App:
         SPOOL_BYTES.set_function(lambda: self.core.spooler.size)
         await self.core.spooler.play()
         self._every(SPOOL_EVERY, self._play_spool)
+        self._every(SPOOL_EVERY, self.core.dispatch.settle)
 
     async def _play_spool(self) -> None:
         if self.database.up:

@@ -123,7 +123,9 @@ def make_core(
     )
     finisher = Finisher(background, clock, adder.wake)
     setup = Setup(database, clock, plugins.setuppers, pool, dispatch.activated, settings)
-    spooler, heartbeats = _reports(config, clock, state, database, facts, adder.wake, hot)
+    spooler, heartbeats = _reports(
+        config, clock, state, database, facts, adder.wake, lambda: instances.note_outage_end()
+    )
     instances = Instances(background, clock, state.instance, host, lambda: spooler.pending, (database, background))
     return Core(
         facts=facts,
@@ -152,7 +154,7 @@ def _reports(
     database: Database,
     facts: Facts,
     stored: Callable[[], None],
-    hot: float,
+    outage_over: Callable[[], None],
 ) -> tuple[Spooler, Heartbeats]:
     """The spool and the service that it plays its reports to, which in turn spools."""
     spooler = Spooler(
@@ -162,5 +164,6 @@ def _reports(
         config.jobs.spool_report_limit,
         config.jobs.spool_total_limit,
     )
-    heartbeats = Heartbeats(database, clock, facts, spooler, stored, hot)
+    hot = config.database.hot_statement_timeout
+    heartbeats = Heartbeats(database, clock, facts, spooler, stored, hot, outage_over)
     return spooler, heartbeats

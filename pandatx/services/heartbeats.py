@@ -30,6 +30,8 @@ FINAL_PATIENCE: Final = 3.0
 """Seconds that a final report waits for the database before it goes to the spool (rule R4)."""
 FINAL_LIMIT: Final = 6.0
 """Seconds after which a final report goes to the spool whatever the database is doing with it."""
+OUTAGE: Final = 300.0
+"""Seconds in which no report could be stored that are an outage, although the database may be there."""
 LOCK_WAIT: Final = 5.0
 """Seconds that a report waits for others that hold its job."""
 ALONE: Final = 2
@@ -73,7 +75,8 @@ _HELD: Final = Busy("others are working on the job")
 class Heartbeats:
     """Store reports by the rules of reference/lifecycle.md 6.6; each is answered after its commit.
 
-    ``report_stored`` is called when a final report was committed, so that the Adder wakes up.
+    ``report_stored`` is called when a final report was committed, so that the Adder wakes up; ``outage_over`` when
+    reports are stored again after minutes without one, for which nobody can blame the pilots (rule R4).
     """
 
     _database: Database
@@ -82,6 +85,8 @@ class Heartbeats:
     _spool: Spool
     _report_stored: Callable[[], None]
     _hot_timeout: float = 10.0
+    _outage_over: Callable[[], None] = lambda: None
+    _vain_since: float | None = None
     _line: Batcher[_Report, Reply] = field(init=False)
     _lane: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(ALONE))
 
@@ -182,10 +187,17 @@ class Heartbeats:
             return error
 
     async def _write(self, reports: Sequence[_Report], waiting: bool) -> list[Reply | Exception]:
-        patience = FINAL_PATIENCE
-        answers = await self._database.limited(
-            "heartbeats.store", self._hot_timeout, patience, self._store, reports, waiting
-        )
+        try:
+            answers = await self._database.limited(
+                "heartbeats.store", self._hot_timeout, FINAL_PATIENCE, self._store, reports, waiting
+            )
+        except Busy:
+            if self._vain_since is None:
+                self._vain_since = self._clock.seconds()
+            raise
+        vain, self._vain_since = self._vain_since, None
+        if vain is not None and self._clock.seconds() - vain >= OUTAGE:
+            self._outage_over()
         if any(report.beat.final for report in reports):
             self._report_stored()
         return answers

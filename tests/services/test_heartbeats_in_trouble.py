@@ -3,7 +3,7 @@
 import pytest
 from attrs import evolve
 from test_heartbeats import ALICE, BOB, PILOT, MemorySpool, beat, job, rows, seed
-from twisted.internet import reactor
+from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, DeferredList
 
 from pandatx.clock import Clock
@@ -105,3 +105,25 @@ async def test_a_state_of_other_servers_is_taken_as_found_and_counted(database, 
     await seed(database, 1, status="hibernating")
     await heartbeats.report(PILOT, beat())
     assert STATES_FOREIGN._value.get() == before + 1
+
+
+async def test_minutes_in_which_nothing_could_be_stored_are_no_silence_of_pilots(database, monkeypatch):
+    """The database is there all the time, but does nothing, for instance while somebody holds the table."""
+    clock, over = Clock.manual(task.Clock()), []
+    heartbeats = Heartbeats(
+        database, clock, Facts(database, clock), MemorySpool(), lambda: None, 10.0, lambda: over.append(clock.seconds())
+    )
+    await seed(database, 1, status="running")
+
+    async def slow(*_, **__):
+        raise Busy("the database takes too long")
+
+    for minutes, ends in ((1, 0), (20, 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "limited", slow)
+            for _ in range(minutes):
+                with pytest.raises(Busy):
+                    await heartbeats.report(PILOT, beat())
+                clock.reactor.advance(60)
+        await heartbeats.report(PILOT, beat())
+        assert len(over) == ends
