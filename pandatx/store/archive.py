@@ -11,8 +11,9 @@ from attrs import evolve, frozen
 from pandatx.domain.job import Job, JobFile
 from pandatx.store import columns
 from pandatx.store.columns import FILE, JOB, JOB_ATTRIBUTE, json_rows
-from pandatx.store.database import Result, Transaction
+from pandatx.store.database import Transaction
 from pandatx.store.queries import load
+from pandatx.store.results import Result
 
 CHANGED: Final = (
     "job_status modification_time state_change_time start_time end_time command_to_pilot job_sub_status "

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg2
 import psycopg2.extensions
-from attrs import define, field, frozen
+from attrs import define, field
 from psycopg2 import errorcodes
 from twisted.internet import defer
 from twisted.internet.error import ConnectionClosed
@@ -32,6 +32,7 @@ from pandatx.metrics import (
 )
 from pandatx.store.pool import Pool, wait
 from pandatx.store.queries import Query
+from pandatx.store.results import NUMERIC, TIMESTAMP, Result
 
 log = Logger()
 P = ParamSpec("P")
@@ -71,44 +72,6 @@ class OutcomeUnknown(DatabaseAway):
 
     def __init__(self) -> None:
         super().__init__("the database went away while it was storing this")
-
-
-@frozen
-class Result:
-    """What a query gave: rows as tuples in the order of ``columns``; ``count`` is the number of rows touched."""
-
-    rows: list[tuple[Any, ...]]
-    columns: tuple[str, ...]
-    count: int
-
-    def dicts(self) -> list[dict[str, Any]]:
-        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-
-    def scalar(self) -> Any:
-        """The first value of the first row, None where there is no row."""
-        return self.rows[0][0] if self.rows else None
-
-    def one(self) -> dict[str, Any] | None:
-        """The first row, None where there is none."""
-        return dict(zip(self.columns, self.rows[0], strict=True)) if self.rows else None
-
-    def column(self, name: str) -> list[Any]:
-        place = self.columns.index(name)
-        return [row[place] for row in self.rows]
-
-
-def _utc(value: Any, _cursor: Any) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
-
-
-def _number(value: Any, _cursor: Any) -> int | float | None:
-    if value is None:
-        return None
-    return float(value) if "." in value else int(value)
-
-
-_TIMESTAMP = psycopg2.extensions.new_type((1114,), "UTC_TIMESTAMP", _utc)
-_NUMERIC = psycopg2.extensions.new_type((1700,), "PLAIN_NUMERIC", _number)
 
 
 class _Cursor(txpostgres.Cursor):  # type: ignore[misc]
@@ -437,8 +400,8 @@ class Database:
         try:
             await connection.connect(conninfo)
             raw = connection.pollable()
-            psycopg2.extensions.register_type(_TIMESTAMP, raw)
-            psycopg2.extensions.register_type(_NUMERIC, raw)
+            psycopg2.extensions.register_type(TIMESTAMP, raw)
+            psycopg2.extensions.register_type(NUMERIC, raw)
             session.backend, session.epoch = (await session.execute(self._session_settings())).rows[0]
         except (psycopg2.Error, ConnectionError, ConnectionClosed) as error:
             session.close()

@@ -13,8 +13,9 @@ from pandatx.domain.job import Job, JobFile
 from pandatx.domain.summary import Head
 from pandatx.store import columns
 from pandatx.store.columns import FILE, JOB
-from pandatx.store.database import Database, Result, Transaction
+from pandatx.store.database import Database, Transaction
 from pandatx.store.queries import load
+from pandatx.store.results import Result
 
 ANSWER: Final = (
     "panda_id jobset_id job_definition_id task_id jedi_task_id locked_by req_id attempt_nr prod_source_label "

@@ -10,8 +10,9 @@ from attrs import fields
 
 from pandatx.domain.heartbeat import ActiveRow
 from pandatx.store.columns import JOB, JOB_ATTRIBUTE, json_rows
-from pandatx.store.database import Result, Transaction
+from pandatx.store.database import Transaction
 from pandatx.store.queries import load
+from pandatx.store.results import Result
 
 _ROW: Final = tuple(attribute.name for attribute in fields(ActiveRow))
 WRITTEN: Final = (

@@ -10,8 +10,9 @@ from attrs import evolve
 from pandatx.domain.job import Job, JobFile
 from pandatx.store import columns
 from pandatx.store.columns import FILE, JOB
-from pandatx.store.database import Database, Result, Transaction
+from pandatx.store.database import Database, Transaction
 from pandatx.store.queries import load
+from pandatx.store.results import Result
 
 SQL = load(
     __file__,

@@ -11,8 +11,9 @@ from attrs import define, evolve, field
 import pandatx.store
 from pandatx.errors import EXIT_DATABASE, EXIT_SCHEMA, StartFault
 from pandatx.store import poolers, schema
-from pandatx.store.database import Database, Result
+from pandatx.store.database import Database
 from pandatx.store.queries import Queries, Query
+from pandatx.store.results import Result
 
 
 def sql(text: str) -> Query:
