@@ -19,7 +19,7 @@ from pandatx.domain.conclusion import Conclusion, PluginResult, conclude
 from pandatx.domain.job import Job
 from pandatx.domain.report import ReportOutcome, interpret, stale
 from pandatx.errors import PandaError
-from pandatx.services.builds import Builds
+from pandatx.services.builds import BUILD, Builds
 from pandatx.services.registering import Item, Pool, ask
 from pandatx.services.rounds import Rounds
 from pandatx.store import archive as jobs_store
@@ -244,8 +244,8 @@ class Adder:
                 await self._try(self._noted(after, item.outcome))
         if ended:
             await self._try(self._closer.close(ended))
-        if broken := [job for job in ended if job.prod_source_label == "panda" and job.job_status == "failed"]:
-            await self._try(self._builds.failed(broken))
+        broken = [job for job in ended if job.prod_source_label == BUILD and job.job_status == "failed"]
+        await self._try(self._builds.failed(broken))
 
     async def _try(self, work: Awaitable[Any]) -> None:
         try:

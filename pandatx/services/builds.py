@@ -17,6 +17,8 @@ from pandatx.store.database import Database, Transaction, in_batches
 
 log = Logger()
 
+BUILD: Final = "panda"
+"""The label of jobs that build what others run."""
 _TOGETHER: Final = 20
 _KILLED: Final = 100
 
@@ -30,6 +32,8 @@ class Builds:
 
     async def failed(self, builds: Sequence[Job]) -> int:
         """Cancel the jobs that wait for the outputs of these failed builds; how many."""
+        if not builds:
+            return 0
         waiting = await self._database.transaction("builds.behind", store.behind_builds, builds)
         n = 0
         for ids in in_batches(waiting, _TOGETHER):

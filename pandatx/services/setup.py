@@ -105,13 +105,23 @@ class Setup:
 
         A server that died, or a plugin that failed, has left them. Others are kept off them meanwhile.
         """
+        return await self._again("defined", older_than)
+
+    async def recheck(self, older_than: timedelta) -> int:
+        """Set up the jobs again that are ``assigned`` and were not looked at for so long; how many there were.
+
+        The files that they wait for may have come to a storage that this server can reach (rule R18).
+        """
+        return await self._again("assigned", older_than) if self._settings.get("storage") else 0
+
+    async def _again(self, status: str, older_than: timedelta) -> int:
         total, now = 0, self._clock.now()
         before = now - older_than
         while left := await self._database.transaction(
-            "setup.rescue", store.claim_left, before, sorted(self._busy), RESCUED, max(now, before + _TICK)
+            "setup.rescue", store.claim_left, status, before, sorted(self._busy), RESCUED, max(now, before + _TICK)
         ):
             total += len(left)
-            log.info("setting up {n} jobs that were left in defined", n=len(left))
+            log.info("setting up {n} jobs that were left in {status}", n=len(left), status=status)
             await DeferredList([self._begin(jobs) for jobs in _submissions(left)])
         return total
 

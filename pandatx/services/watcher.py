@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 import psycopg2
-from attrs import fields, frozen
+from attrs import define, field, fields
 from twisted.logger import Logger
 
 from pandatx import metrics
@@ -15,6 +15,7 @@ from pandatx.clock import Clock
 from pandatx.domain.job import Job
 from pandatx.domain.watch import JobFacts, Limits, verdict
 from pandatx.errors import PandaError
+from pandatx.services.builds import BUILD, Builds
 from pandatx.services.closer import Closer
 from pandatx.services.facts import Facts
 from pandatx.services.instances import Instances
@@ -35,7 +36,7 @@ async def _no_pause() -> None:
     """For a caller that does not mind."""
 
 
-@frozen
+@define(eq=False)
 class Watcher:
     """Fail jobs that have said nothing for longer than their status, label and queue allow."""
 
@@ -44,6 +45,10 @@ class Watcher:
     _facts: Facts
     _instances: Instances
     _closer: Closer
+    _builds: Builds = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._builds = Builds(self._database, self._clock)
 
     async def run_once(self, pause: Callable[[], Awaitable[None]] = _no_pause) -> int:
         """Look at every active job once, page by page with a ``pause`` between two; how many were failed.
@@ -79,6 +84,7 @@ class Watcher:
             metrics.JOBS_ENDED.labels("failed").inc(len(ended))
             try:
                 await self._closer.close(ended)
+                await self._builds.failed([job for job in ended if job.prod_source_label == BUILD])
             except (PandaError, psycopg2.Error) as error:
                 log.warn("the blocks of silent jobs are not closed: {error}", error=error)
         return len(ended)

@@ -137,9 +137,11 @@ async def complete_jobs(tx: Transaction, ids: Sequence[int]) -> list[int]:
     return (await tx.run(SQL.complete_jobs, ids=list(ids))).column("pandaid")
 
 
-async def claim_left(tx: Transaction, before: datetime, busy: Sequence[int], limit: int, now: datetime) -> list[Job]:
-    """Jobs ``defined`` and untouched since ``before``, with their files, less those that are ``busy``."""
-    result = await tx.run(SQL.claim_left, before=before, busy=list(busy), limit=limit, now=now)
+async def claim_left(
+    tx: Transaction, status: str, before: datetime, busy: Sequence[int], limit: int, now: datetime
+) -> list[Job]:
+    """Jobs in ``status`` and untouched since ``before``, with their files, less those that are ``busy``."""
+    result = await tx.run(SQL.claim_left, status=status, before=before, busy=list(busy), limit=limit, now=now)
     found = sorted(columns.jobs(result.columns, result.rows), key=lambda job: job.panda_id)
     if not found:
         return []

@@ -104,11 +104,11 @@ SELECT pandaid FROM {panda}.jobsdefined4 j WHERE pandaid = ANY (%(ids)s)
  ORDER BY pandaid
 
 -- name: claim_left
--- Jobs whose setup never happened; the new modification time keeps other servers off them.
+-- Jobs whose setup never happened, or is to be looked at again; the new modification time keeps other servers off them.
 UPDATE {panda}.jobsdefined4 SET modificationtime = %(now)s
- WHERE jobstatus = 'defined' AND pandaid = ANY (ARRAY(
+ WHERE jobstatus = %(status)s AND pandaid = ANY (ARRAY(
    SELECT pandaid FROM {panda}.jobsdefined4
-    WHERE jobstatus = 'defined' AND modificationtime <= %(before)s AND NOT pandaid = ANY (%(busy)s::bigint[])
+    WHERE jobstatus = %(status)s AND modificationtime <= %(before)s AND NOT pandaid = ANY (%(busy)s::bigint[])
     ORDER BY pandaid LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 RETURNING {columns}
 

@@ -1,11 +1,12 @@
 """Setup with the real process pool and the shipped plugins."""
 
 import os
+from datetime import timedelta
 
 import pytest
 import pytest_twisted
 from attrs import evolve
-from test_setup import WITH_INPUT, Made
+from test_setup import LOG, WITH_INPUT, Made
 from test_submission import JOB, PRODUCTION
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -13,6 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from pandatx.clock import Clock
 from pandatx.domain.job import JobFile
 from pandatx.plugins.registry import resolve
+from pandatx.plugins.storage import path_in
 from pandatx.services.setup import Setup
 from pandatx.store.queries import Query
 from pandatx.workers.pool import PoolSettings, ProcessPool
@@ -69,3 +71,19 @@ async def test_a_plugin_that_raises_is_told_of_by_name(database, pool):
     made.setup._setuppers = type("Broken", (), {"for_vo": lambda self, vo: "pandatx.plugins.nowhere:Setupper"})()
     await made.submit(JOB)
     assert await made.places() == [("defined", "defined")]
+
+
+async def test_a_job_goes_on_once_its_inputs_have_come_to_the_storage(database, pool, tmp_path):
+    made = wired(database, pool, "local")
+    made.setup._settings = {"storage": {"RSE": str(tmp_path)}}
+    await made.submit(WITH_INPUT)
+    assert await made.setup.recheck(timedelta(minutes=5)) == 0
+    assert await made.setup.recheck(timedelta(0)) == 1
+    assert await made.places() == [("defined", "assigned")]
+    arrived = path_in(str(tmp_path), None, "in.root")
+    arrived.parent.mkdir(parents=True)
+    arrived.write_bytes(b"data")
+    assert await made.setup.recheck(timedelta(0)) == 1
+    assert await made.places() == [("active", "activated")]
+    log = (await database.statement("l", LOG)).rows
+    assert [status for _, status in log] == ["defined", "assigned", "activated"]

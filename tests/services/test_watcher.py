@@ -215,3 +215,13 @@ async def test_an_outage_of_one_server_holds_up_the_watchers_of_all(database, no
     two.note_outage_end()
     await two.beat()
     assert not await one.silence_counts()
+
+
+async def test_a_build_that_fell_silent_takes_the_jobs_behind_it_along(database, watcher, time):
+    await seed_job(database, 1, jobstatus="running", prodsourcelabel="panda", jobdefinitionid=5)
+    await seed_file(database, 1, "lib.tgz")
+    await seed_job(database, 2, "jobsdefined4", jobstatus="assigned", jobdefinitionid=5)
+    await seed_file(database, 2, "lib.tgz", "input", destinationdblock=None)
+    time.advance(7201)
+    assert await watcher.run_once() == 1
+    assert (await job(database, 2))["jobstatus"] == "cancelled"
