@@ -18,7 +18,7 @@ from pandatx.domain.caller import Caller
 from pandatx.errors import MethodForbidden, PandaError
 from pandatx.metrics import ANSWERS_LOST
 from pandatx.resources import dialects
-from pandatx.resources.api import Answer, Call, Dialect, Operation, Served
+from pandatx.resources.api import MEBIBYTE, Answer, Call, Dialect, Operation, Served
 from pandatx.resources.bodies import BodyReader, Content
 from pandatx.resources.decoding import decoder
 from pandatx.resources.dialects import Response
@@ -30,6 +30,7 @@ CallerOf = Callable[[Request], Caller | Awaitable[Caller]]
 Measured = Callable[[str, str, int, float], None]
 
 UNKNOWN = "unknown"
+PIECE = 128 * 1024
 _LEGACY_VERBS = frozenset((b"GET", b"HEAD", b"POST", b"PUT"))
 
 
@@ -92,7 +93,9 @@ class Edge:
         if call.lost:
             ANSWERS_LOST.labels(operation.path if operation else UNKNOWN).inc()
         else:
-            _write(request, response, call.id)
+            rest = _write(request, response, call.id)
+            if rest is not None:
+                await rest
         self._measured(
             operation.path if operation else UNKNOWN,
             call.dialect.value,
@@ -169,7 +172,8 @@ def _check_verb(request: Request, operation: Operation, dialect: Dialect) -> Non
         raise dialects.WrongVerb(operation.verbs, verb)
 
 
-def _write(request: Any, response: Response, call_id: str) -> None:
+def _write(request: Any, response: Response, call_id: str) -> Deferred[None] | None:
+    """Write an answer; of a long one a Deferred that fires when the last of it has been written."""
     headers = request.responseHeaders
     if response.status != 200:
         request.setResponseCode(response.status)
@@ -179,5 +183,33 @@ def _write(request: Any, response: Response, call_id: str) -> None:
     headers.setRawHeaders(b"content-type", [response.kind])
     headers.setRawHeaders(b"content-length", [b"%d" % len(response.body)])
     headers.setRawHeaders(b"x-request-id", [call_id.encode()])
-    request.write(response.body)
-    request.finish()
+    if len(response.body) <= MEBIBYTE:
+        request.write(response.body)
+        request.finish()
+        return None
+    pieces = _Pieces(request, memoryview(response.body))
+    request.registerProducer(pieces, False)
+    return pieces.done
+
+
+@define(eq=False)
+class _Pieces:
+    """Writes a long answer as fast as the client takes it, so that to encrypt it does not hold up the others."""
+
+    _request: Any
+    _left: memoryview
+    done: Deferred[None] = field(factory=Deferred)
+
+    def resumeProducing(self) -> None:
+        """Write the next piece."""
+        piece, self._left = self._left[:PIECE], self._left[PIECE:]
+        self._request.write(bytes(piece))
+        if not self._left:
+            self._request.unregisterProducer()
+            self._request.finish()
+            self.done.callback(None)
+
+    def stopProducing(self) -> None:
+        """The client is gone."""
+        if not self.done.called:
+            self.done.callback(None)

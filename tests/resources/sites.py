@@ -151,8 +151,14 @@ class Connection:
         self, method: str, values: Mapping[str, Any], headers: str = "", version: str = "1.1", host: str = "Host: x\r\n"
     ) -> None:
         """Post to the older dialect."""
+        self.post(f"/server/panda/{method}", values, headers, version, host)
+
+    def post(
+        self, path: str, values: Mapping[str, Any], headers: str = "", version: str = "1.1", host: str = "Host: x\r\n"
+    ) -> None:
+        """Post JSON."""
         body = json.dumps(values).encode()
-        head = f"POST /server/panda/{method} HTTP/{version}\r\n{host}{headers}Content-Type: application/json\r\n"
+        head = f"POST {path} HTTP/{version}\r\n{host}{headers}Content-Type: application/json\r\n"
         self.protocol.dataReceived(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
     def hang_up(self) -> None:

@@ -6,12 +6,15 @@ import gzip
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from attrs import frozen
 from sites import LIMITED, PILOT, PRODUCTION, USER, Connection, site_of
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 
 from pandatx import errors
@@ -290,6 +293,21 @@ async def test_an_answer_that_cannot_be_encoded_is_taken_back() -> None:
     site = examples(lambda: Answer(data=object(), undelivered=undelivered))
     assert (await site.rest("example/pair")).status == 500
     assert taken_back == [True]
+
+
+async def test_a_long_answer_goes_out_in_pieces_as_the_client_takes_them() -> None:
+    connection = Connection(examples(lambda: Answer(data=["x" * (3 << 20)])))
+    write, sizes = connection.transport.write, []
+    connection.transport.write = lambda data: (sizes.append(len(data)), write(data))
+    connection.post("/api/v1/example/pair", {})
+    for _ in range(1000):
+        await deferLater(reactor, 0)
+    assert connection.received.endswith(b'xxx"]}')
+    assert max(sizes) <= 128 * 1024
+    gone = Connection(examples(lambda: Answer(data=["x" * (3 << 20)])))
+    gone.post("/api/v1/example/pair", {})
+    gone.hang_up()
+    assert len(gone.received) < 1 << 20
 
 
 async def test_requests_are_measured_by_operation_and_dialect() -> None:
