@@ -38,7 +38,7 @@ def make_site(config: Config, clock: Clock, core: Core, pages: Mapping[bytes, IR
     edge = Edge(callers.of_request, BodyReader(_in_thread), clock.reactor, measuring(), origins)
     operations = collect(
         SystemResource(),
-        PilotResource(core.dispatch, core.heartbeats, core.jobs, core.news, core.facts.queue),
+        PilotResource(core.dispatch, core.heartbeats, core.jobs, core.news, core.facts.queue, core.counters.count),
         JobResource(core.jobs, core.submission, core.killing),
         PandatxResource(core.jobs, core.datasets),
     )

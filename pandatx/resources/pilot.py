@@ -41,6 +41,7 @@ from pandatx.resources.api import (
 )
 from pandatx.resources.decoding import ArgumentFault, Decoder, decoder
 from pandatx.resources.encoding import to_json, to_urlencoded
+from pandatx.services.counters import What
 from pandatx.services.dispatch import Acquired, Dispatch
 from pandatx.services.heartbeats import Heartbeats
 from pandatx.services.jobs import Jobs
@@ -134,15 +135,20 @@ class ToldMany(Answer):
         return [True, [to_urlencoded(each).decode() for each in told]]
 
 
+def _uncounted(queue: str, what: What) -> None:
+    """Where nobody wants to know."""
+
+
 @frozen
 class PilotResource:
-    """What pilots call. ``_queue_of`` gives what is known of a queue, or None."""
+    """What pilots call. ``_queue_of`` gives what is known of a queue, or None; ``_count`` counts requests by queue."""
 
     _dispatch: Dispatch
     _heartbeats: Heartbeats
     _jobs: Jobs
     _news: PilotNews
     _queue_of: Callable[[str], Queue | None]
+    _count: Callable[[str, What], None] = _uncounted
 
     @operation(
         "pilot/acquire_jobs",
@@ -156,8 +162,10 @@ class PilotResource:
         """Hand over up to ``n_jobs`` jobs of a queue; they are then ``sent``."""
         if call.dialect is Dialect.V1 and request.scheduler_id and not request.harvester_id:
             request = evolve(request, harvester_id=request.scheduler_id.removeprefix("harvester-"))
+        self._count(request.site_name, "get_job")
         acquired = await self._dispatch.acquire(caller, request, call.gone)
         if not acquired.jobs:
+            self._count(request.site_name, "no_job")
             return NoJobs()
         return AcquiredJobs(
             jobs=acquired.jobs,
@@ -181,6 +189,7 @@ class PilotResource:
     )
     async def update_job(self, caller: Caller, beat: Heartbeat, call: Call) -> Answer:
         """Store what a pilot reports of a job, and tell it the command that waits for it."""
+        self._count(beat.site_name or "", "update_job")
         refused = _unusable(beat, call.dialect)
         return refused or Told(reply=await self._heartbeats.report(caller, beat))
 
@@ -204,6 +213,7 @@ class PilotResource:
             refused = beat if isinstance(beat, Answer) else _unusable(beat, call.dialect)
             each.append(refused)
             if not isinstance(beat, Answer) and refused is None:
+                self._count(beat.site_name or "", "update_job")
                 beats.append(beat)
         outcomes = iter(await self._heartbeats.report_many(caller, beats) if beats else ())
         return ToldMany(each=tuple(refused or _outcome(next(outcomes)) for refused in each))

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from pandatx.clock import Clock
 from pandatx.errors import PandaError
 from pandatx.store import counters as store
-from pandatx.store.counters import What
+from pandatx.store.counters import What as What
 from pandatx.store.database import Database
 
 log = Logger()
@@ -38,7 +38,10 @@ class Counters:
     _forgot: datetime | None = None
 
     def count(self, queue: str, what: What) -> None:
-        """One more request of a pilot at ``queue``: get_job, no_job (get_job without a job), update_job."""
+        """One more request of a pilot at ``queue``: get_job, no_job (get_job without a job), update_job.
+
+        A report need not name its queue: then it is counted for the empty name.
+        """
         key: tuple[str, What] = (queue[:_WIDTH], what)
         if key not in self._counts and len(self._counts) >= MOST_QUEUES:
             key = (OTHERS, what)

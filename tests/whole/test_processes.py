@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from load import Connection, Pilot, Told
 from server import Home, Process, until
 
 
@@ -82,3 +83,17 @@ def test_a_server_with_a_user_gives_root_up_or_says_why_it_cannot(home: Home) ->
     status = Path(f"/proc/{process.pid}/status").read_text()
     nobody = pwd.getpwnam("nobody").pw_uid
     assert re.search(rf"Uid:\s+{nobody}\s+{nobody}\s+{nobody}", status) and os.geteuid() == 0
+
+
+def test_requests_are_counted_by_queue_and_the_counts_survive_the_stop(home: Home) -> None:
+    tables = home.tables()
+    tables.activate(1)
+    with home.server() as server:
+        pilot = Pilot(Connection(home), Told())
+        job = pilot.get_job()
+        assert job is not None and pilot.get_job() is None
+        pilot.report(job, "running")
+        server.stop()
+    (counted,) = tables.query("SELECT sum(get_job), sum(no_job), sum(update_job) FROM pandatx.request_counts")
+    assert counted == (2, 1, 1)
+    tables.close()
