@@ -337,7 +337,8 @@ def definition(name: str, **fields: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-_CHANGES = "SELECT pandaid, jobstatus, modiftime_extended FROM jobs_statuslog ORDER BY modiftime_extended, ctid"
+# In the order in which they were made: times are the servers', and may be some milliseconds apart from each other.
+_CHANGES = "SELECT pandaid, jobstatus FROM jobs_statuslog ORDER BY xmin::text::bigint, modiftime_extended"
 
 
 def broken_promises(told: Told, tables: Tables) -> list[str]:
@@ -347,7 +348,7 @@ def broken_promises(told: Told, tables: Tables) -> list[str]:
         changes = tables.query(_CHANGES)
         files = dict(tables.query("SELECT pandaid, count(*) FROM filestable4 GROUP BY pandaid"))
     history: dict[int, list[str]] = {}
-    for panda_id, status, _ in changes:
+    for panda_id, status in changes:
         history.setdefault(panda_id, []).append(status)
     return [
         *(f"strange answer: {text}" for text in told.strange),

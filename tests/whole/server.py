@@ -297,9 +297,11 @@ class Tables:
         return found
 
     def history(self, panda_id: int) -> list[str]:
-        """The statuses that a job has had, by its log."""
-        text = "SELECT jobstatus FROM jobs_statuslog WHERE pandaid = %(id)s ORDER BY modiftime_extended, ctid"
-        return [status for (status,) in self.query(text, id=panda_id)]
+        """The statuses that a job has had, by its log, in the order in which they were written."""
+        text = "SELECT jobstatus FROM jobs_statuslog WHERE pandaid = %(id)s"
+        return [
+            status for (status,) in self.query(f"{text} ORDER BY xmin::text::bigint, modiftime_extended", id=panda_id)
+        ]
 
     def activate(self, number: int, *, queue: str = "LOCAL", first: int = 1, memory: int = 0) -> range:
         """Put ``number`` activated jobs of label user into the tables, each with an output and a log."""

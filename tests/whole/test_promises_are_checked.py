@@ -24,7 +24,7 @@ ALIVE = (
         ("DELETE FROM filestable4 WHERE pandaid = 2 AND type = 'log'", "job 2 has 1 files"),
         ("DELETE FROM jobs_statuslog WHERE jobstatus = 'running'", "job 1 was told running"),
         ("UPDATE jobsactive4 SET jobstatus = 'holding' WHERE pandaid = 1", "job 1 is holding, its log ends with"),
-        ("UPDATE jobs_statuslog SET jobstatus = 'closed' WHERE jobstatus = 'sent'", "went from closed to running"),
+        ("UPDATE jobs_statuslog SET jobstatus = replace(jobstatus, 'sent', 'closed')", "went from closed to running"),
     ],
 )
 def test_a_broken_promise_is_seen(home: Home, fault: str, says: str) -> None:

@@ -56,6 +56,8 @@ def world(home: Home) -> Iterator[World]:
     with home.server() as server:
         world = World(server)
         yield world
+        for connection in (world.user, *(pilot.connection for pilot in world.pilots)):
+            connection.close()
         assert broken_promises(world.told, world.tables) == []
         world.tables.close()
 
