@@ -66,10 +66,6 @@ class UnknownQueue(BadRequest):
     """A job names no queue, or one that this server does not know."""
 
 
-class JobGone(NotFound):
-    """No job of that id is where it would have to be for this."""
-
-
 class Busy(PandaError):
     """Too much is waiting already; the same request may be taken after ``retry_after`` seconds."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -126,11 +125,6 @@ def _closed_status(job: Job, top: bool) -> str:
 
 def _is_unmerged(each: JobFile) -> bool:
     return each.type in OUTPUTS and each.destination_dblock_token == "TOMERGE"
-
-
-def all_complete(verdicts: Iterable[BlockVerdict]) -> bool:
-    """Whether no block of a job is waited for any more: what follows a complete job may start."""
-    return all(each.action is not BlockAction.WAIT for each in verdicts)
 
 
 # Finisher

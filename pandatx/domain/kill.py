@@ -23,7 +23,6 @@ _CLOSED_LABELS: Final = frozenset(("user", "managed", "test"))
 _CODES_FOR_USERS_JOBS: Final = frozenset((2, 4, 7, 8, 9, 10, 50, 51, 52, 91, 99))
 _FORCE: Final = frozenset((2, 9, 10, 51, 52, 60, 99))
 _FORCE_RUNNING: Final = frozenset((9, 52))
-_BY_JEDI: Final = frozenset((50, 52))
 RETRIED: Final = 7
 REASSIGNED: Final = 51
 # Event service and jumbo jobs, not cloning.

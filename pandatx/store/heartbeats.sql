@@ -63,7 +63,3 @@ SELECT %(now)s, 'panda.mon.prod', 'JobDispatcher', '', 'pilotLog', pandaid, 20, 
        to_char(%(now)s::timestamptz, 'YYYY-MM-DD HH24:MI:SS'), '', 0, message
   FROM json_to_recordset(%(rows)s) v(pandaid bigint, message text)
 
--- name: outcome
--- prepare: ids bigint[]
--- Jobs that have ended, for reports on jobs that are not active any more.
-SELECT pandaid, attemptnr, jobstatus FROM {panda}.jobsarchived4 WHERE pandaid = ANY (%(ids)s)

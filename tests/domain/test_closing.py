@@ -13,7 +13,6 @@ from pandatx.domain.closing import (
     BlockVerdict,
     activate,
     activate_block,
-    all_complete,
     close_block,
     finish,
     is_top_level,
@@ -129,13 +128,6 @@ def test_the_status_of_a_closed_block(name, values, status):
 )
 def test_the_readers_of_a_whole_dataset_of_a_finished_job_are_activated(name, status, activates):
     assert close(name, job_status=status).activates is activates
-
-
-def test_a_job_is_complete_when_no_block_is_waited_for():
-    done, skipped = close(), close(status="completed")
-    assert all_complete([done, skipped])
-    assert not all_complete([done, close(n_unknown=1)])
-    assert all_complete([])
 
 
 def test_a_sub_block_is_not_top_level():
