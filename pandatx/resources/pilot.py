@@ -23,7 +23,7 @@ from pandatx.domain.requests import (
     WorkerNodeGpu,
     WorkerStatus,
 )
-from pandatx.errors import BadRequest, PandaError
+from pandatx.errors import BadRequest, Busy, PandaError
 from pandatx.resources.api import (
     JSON,
     URLENCODED,
@@ -296,6 +296,8 @@ def _decoded(decode: Decoder, element: Any) -> Heartbeat | Answer:
 
 
 def _outcome(outcome: Reply | PandaError) -> Answer:
+    if isinstance(outcome, Busy):
+        return Told(reply=Reply(code=FAILED))
     return _faulty(outcome) if isinstance(outcome, PandaError) else Told(reply=outcome)
 
 

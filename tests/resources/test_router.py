@@ -6,7 +6,6 @@ import gzip
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any
 
 import pytest

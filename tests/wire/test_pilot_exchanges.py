@@ -80,7 +80,8 @@ class Services:
 
     async def report_many(self, caller: Any, beats: Sequence[Heartbeat]) -> list[Reply | PandaError]:
         self._ask(beats)
-        return [NotPermitted("not yours") if beat.job_id == 13 else self.reply for beat in beats]
+        others = {13: NotPermitted("not yours"), 14: DatabaseAway()}
+        return [others.get(beat.job_id, self.reply) for beat in beats]
 
     async def statuses(self, ids: Any) -> list[tuple[int, str, int]]:
         return [(2, "finished", 2), (1, "running", 1)]
@@ -289,15 +290,16 @@ async def test_harvesters_bulk_is_answered_element_by_element() -> None:
             {"job_id": 6, "job_status": "cancelled"},
             {"job_id": 13, "job_status": "running", "end_time": 1.5},
             7,
+            {"job_id": 14, "job_status": "running"},
             {"job_id": 8, "job_status": "failed"},
         ],
     )
     elements = answer.json["data"]
     told = {"StatusCode": 0, "command": "tobekilled"}
-    assert [each["data"] for each in elements] == [told, None, {"StatusCode": 50}, None, None, told]
-    assert [each["success"] for each in elements] == [True, False, False, False, False, True]
+    assert [each["data"] for each in elements] == [told, None, {"StatusCode": 50}, None, None, {"StatusCode": 30}, told]
+    assert [each["success"] for each in elements] == [True, False, False, False, False, True, True]
     assert elements[1]["message"] == "Argument error: missing a required argument: 'job_id'"
-    assert [beat.job_id for beat in services.asked[0]] == [5, 13, 8]
+    assert [beat.job_id for beat in services.asked[0]] == [5, 13, 14, 8]
     assert (await panda(services).rest("pilot/update_jobs_bulk", job_list=[])).json["data"] == []
 
 
