@@ -18,6 +18,7 @@ from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.core import Core, Plugins, make_core
 from pandatx.domain.caller import Caller
+from pandatx.ops.health import Livez
 from pandatx.site import make_site
 from pandatx.store.database import Database
 from pandatx.store.statedir import StateDirectory
@@ -40,6 +41,7 @@ class Real:
     root: Any
     core: Core
     dsn: str
+    cache: Any
     caller: Caller = ANYBODY
 
     async def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Got:
@@ -87,8 +89,8 @@ async def real_site(folder: Path, database: Database) -> AsyncIterator[Real]:
     state = StateDirectory(folder / "state")
     core = make_core(config, clock, state, database, database, NoPool(), Plugins.of(config))
     await core.facts.refresh()
-    root, _ = make_site(config, clock, core, {})
-    real = Real(root, core, database.conninfo)
+    root, cache = make_site(config, clock, core, {b"/livez": Livez()})
+    real = Real(root, core, database.conninfo, cache)
     judged = root._edge._callers
 
     def caller_of(request: Any) -> Caller:
