@@ -75,7 +75,7 @@ def pool_settings(
 def process_pools(
     reactor: Any, settings: PoolSettings, background: Database, clock: Clock
 ) -> tuple[ProcessPool, ProcessPool]:
-    """One for plugins, one for daemon scripts, which may take hours (docs/decisions/two-pools.md)."""
+    """One for plugins, one for daemon scripts, which may take hours (docs/decisions/two-process-pools.md)."""
 
     async def on_kill(application: str) -> None:
         await sessions.end(background, clock, application)
