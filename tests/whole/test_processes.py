@@ -97,3 +97,22 @@ def test_requests_are_counted_by_queue_and_the_counts_survive_the_stop(home: Hom
     (counted,) = tables.query("SELECT sum(get_job), sum(no_job), sum(update_job) FROM pandatx.request_counts")
     assert counted == (2, 1, 1)
     tables.close()
+
+
+def test_sighup_takes_over_the_daemon_section_and_a_fault_in_it_stops_nothing(home: Home) -> None:
+    """A uname that does not exist is a warning in the log of a server that runs as root, and does no harm."""
+    home.set("daemon", uname="no-such-user")
+    with home.server() as server:
+        assert ("no-such-user" in server.logged("panda_server_error_log")) is (os.geteuid() == 0)
+        assert "failed" not in page(home.metrics_port, "/readyz")
+        text = home.config.read_text()
+        home.config.write_text(text.replace('"period": 240, ', "", 1))
+        server.signal(signal.SIGHUP)
+        until(lambda: "1 failed" in page(home.metrics_port, "/readyz"), "the fault is shown")
+        assert "daemon add_main is left out: it has no period" in server.logged("panda_server_error_log")
+        home.config.write_text(text.replace('"period": 240, ', '"period": ', 1))
+        server.signal(signal.SIGHUP)
+        until(lambda: "stays as it was" in server.logged("panda_server_error_log"), "what is no JSON is refused")
+        home.config.write_text(text)
+        server.signal(signal.SIGHUP)
+        until(lambda: "failed" not in page(home.metrics_port, "/readyz"), "all is well again")
