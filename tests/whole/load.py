@@ -341,7 +341,7 @@ def definition(name: str, **fields: Any) -> dict[str, Any]:
 _CHANGES = "SELECT pandaid, jobstatus FROM jobs_statuslog ORDER BY xmin::text::bigint, modiftime_extended"
 
 
-def broken_promises(told: Told, tables: Tables) -> list[str]:
+def broken_promises(told: Told, tables: Tables, files_each: int = 2) -> list[str]:
     """What the database says against the promises of design.md 4, given what clients were told. Empty is good."""
     with tables.snapshot():
         places = tables.statuses()
@@ -354,7 +354,7 @@ def broken_promises(told: Told, tables: Tables) -> list[str]:
         *(f"strange answer: {text}" for text in told.strange),
         *_handing(told, places),
         *_keeping(told, places, history),
-        *_places(places, files),
+        *_places(places, files, files_each),
         *_transitions(places, history),
     ]
 
@@ -386,11 +386,11 @@ def _keeping(told: Told, places: dict[int, list[tuple[str, str]]], history: dict
     return found
 
 
-def _places(places: dict[int, list[tuple[str, str]]], files: dict[int, int]) -> list[str]:
+def _places(places: dict[int, list[tuple[str, str]]], files: dict[int, int], each: int) -> list[str]:
     """Promise 3."""
     found = [f"job {panda_id} is in {where}" for panda_id, where in places.items() if len(where) != 1]
     return found + [
-        f"job {panda_id} has {files.get(panda_id)} files" for panda_id in places if files.get(panda_id) != 2
+        f"job {panda_id} has {files.get(panda_id)} files" for panda_id in places if files.get(panda_id) != each
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,8 @@ from server import Home, Process, Tables, until
 
 class World:
     """A server, a user, two pilots and the tables."""
+
+    files_each = 2
 
     def __init__(self, server: Process) -> None:
         self.home = server.home
@@ -58,7 +61,7 @@ def world(home: Home) -> Iterator[World]:
         yield world
         for connection in (world.user, *(pilot.connection for pilot in world.pilots)):
             connection.close()
-        assert broken_promises(world.told, world.tables) == []
+        assert broken_promises(world.told, world.tables, world.files_each) == []
         world.tables.close()
 
 
@@ -170,3 +173,31 @@ def test_an_answered_report_becomes_the_final_status_without_waiting_for_a_round
         world.becomes(job.panda_id, "finished")
         seconds.append(time.monotonic() - began)
     assert sorted(seconds)[2] < 5.0, seconds  # a round is 10 s
+
+
+def test_a_job_waits_for_its_inputs_until_their_dataset_is_said_to_be_complete(world: World) -> None:
+    world.files_each = 3
+    wanted = definition("needy")
+    wanted["Files"].append(
+        {"lfn": "in.root", "type": "input", "dataset": "user.test.in", "scope": "user.test", "fsize": 5, "GUID": "g"}
+    )
+    (job,) = world.submit(wanted)
+    world.becomes(job, "assigned")
+    assert world.pilots[0].get_job() is None
+    block = world.column(job, "dispatchdblock")
+    done = world.home.command("dataset", "complete", block)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+    world.becomes(job, "activated")
+    assert world.pilots[1].get_job() is not None
+
+
+def test_jobs_are_listed_and_shown_on_the_command_line(world: World) -> None:
+    job = world.activated()
+    listed = world.home.command("job", "list", "--status", "activated", "--queue", "LOCAL", "--json")
+    assert [json.loads(line)["PandaID"] for line in listed.stdout.splitlines()] == [job]
+    assert world.home.command("job", "list", "--status", "running").stdout.count("\n") == 1
+    shown = world.home.command("job", "show", job, job + 1)
+    assert shown.returncode == 1 and shown.stderr == f"pandatx: no job {job + 1}\n"
+    assert "activated" in shown.stdout and "one.log.tgz" in shown.stdout
+    refused = world.home.command("job", "submit", "--queue", "NIX", "--exec", "true")
+    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1 and "NIX" in refused.stderr
