@@ -19,6 +19,7 @@ NEEDED = (0, 1, 6)
 OURS_ONLY = frozenset(("0001_panda", "0003_hot_tables"))
 """Migrations that make the PanDA tables themselves; a database that has them already gets only the others."""
 _TABLE = re.compile(r"CREATE TABLE \{(\w+)\}\.(\w+) \((.*?)\n\);", re.S)
+_LIKE = re.compile(r"^    LIKE \{(\w+)\}\.(\w+)", re.M)
 _COLUMN = re.compile(r"^    (\w+) ", re.M)
 
 
@@ -74,10 +75,12 @@ def migrations() -> tuple[str, ...]:
 def needed_columns() -> frozenset[tuple[str, str, str]]:
     """(schema key, table, column) of every PanDA column that the code may use."""
     text = (MIGRATIONS / "0001_panda.sql").read_text(encoding="utf-8")
+    bodies = {(schema, table): body for schema, table, body in _TABLE.findall(text)}
     return frozenset(
         (schema, table, column)
-        for schema, table, body in _TABLE.findall(text)
-        for column in _COLUMN.findall(body)
+        for (schema, table), body in bodies.items()
+        for part in (body, *(bodies[like] for like in _LIKE.findall(body)))
+        for column in _COLUMN.findall(part)
         if column.islower()
     )
 
