@@ -11,6 +11,7 @@ from twisted.internet.task import deferLater
 
 from pandatx import metrics
 from pandatx.clock import Clock
+from pandatx.errors import PandaError
 from pandatx.scheduler.context import Context, RunStopped
 from pandatx.scheduler.daemon import Daemon
 from pandatx.workers.calls import CallError
@@ -61,6 +62,8 @@ class Run:
             outcome = Outcome(again=await work)
         except (RunStopped, CancelledError) as ended:
             outcome = Outcome(error=self._why_cut_short(ended))
+        except PandaError as fault:  # such as no database: nothing in the code is to be mended
+            outcome = Outcome(error=str(fault))
         except CallError as fault:
             outcome = Outcome(error=str(fault), traceback=getattr(fault, "traceback", ""))
         except Exception as fault:
