@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from attrs import frozen
 
@@ -124,9 +124,9 @@ def make_core(
     finisher = Finisher(background, clock, adder.wake)
     setup = Setup(database, clock, plugins.setuppers, pool, dispatch.activated, settings)
     spooler, heartbeats = _reports(
-        config, clock, state, database, facts, adder.wake, lambda: instances.note_outage_end()
+        config, clock, state, database, facts, adder.wake, adder.adopt, lambda: instances.note_outage_end()
     )
-    instances = Instances(background, clock, state.instance, host, lambda: spooler.pending, (database, background))
+    instances = Instances(background, clock, state.instance, host, lambda: spooler.unplayed, (database, background))
     return Core(
         facts=facts,
         queues=Queues(background, clock, facts, config.jobs.cric_url_schedconfig),
@@ -154,6 +154,7 @@ def _reports(
     database: Database,
     facts: Facts,
     stored: Callable[[], None],
+    gone: Callable[[Sequence[str]], Awaitable[None]],
     outage_over: Callable[[], None],
 ) -> tuple[Spooler, Heartbeats]:
     """The spool and the service that it plays its reports to, which in turn spools."""
@@ -163,6 +164,7 @@ def _reports(
         lambda caller, beat: heartbeats.play(caller, beat),
         config.jobs.spool_report_limit,
         config.jobs.spool_total_limit,
+        gone,
     )
     hot = config.database.hot_statement_timeout
     heartbeats = Heartbeats(database, clock, facts, spooler, stored, hot, outage_over)

@@ -36,15 +36,23 @@ _TIMES: Final = frozenset(
 )  # fmt: skip
 
 
+async def _nobody_waits(instances: Sequence[str]) -> None:
+    """For a spool beside which nothing else is to be adopted."""
+
+
 @define(eq=False)
 class Spooler:
-    """The spool of this process, and those that it adopts from processes that are gone (rule R4)."""
+    """The spool of this process, and those that it adopts from processes that are gone (rule R4).
+
+    A process holds its directory as long as it lives; ``gone`` is told of those that are found unheld.
+    """
 
     _root: Path
     _instance: str
     _play: Callable[[Caller, Heartbeat], Awaitable[Reply]]
     _report_limit: int = 10 * 2**20
     _total_limit: int = 2 * 2**30
+    _gone: Callable[[Sequence[str]], Awaitable[None]] = _nobody_waits
     _ours: SpoolDirectory | None = None
     _adopted: list[SpoolDirectory] = field(factory=list)
     _waiting: int = 0
@@ -67,6 +75,11 @@ class Spooler:
             if directory is not None:
                 directory.release()
         self._ours, self._adopted = None, []
+
+    @property
+    def unplayed(self) -> int:
+        """How many reports are here that the database has not; an adopted directory counts as one."""
+        return self.pending + sum(1 for directory in self._adopted if directory.size)
 
     @property
     def size(self) -> int:
@@ -106,7 +119,10 @@ class Spooler:
             return 0
         self._playing = True
         try:
-            self._adopted += await deferToThread(lambda: list(store.abandoned(self._root, self._root / self._instance)))
+            found = await deferToThread(lambda: list(store.abandoned(self._root, self._root / self._instance)))
+            self._adopted += found
+            if found:
+                await self._gone([directory.path.name for directory in found])
             return sum([await self._play_directory(one) for one in (self._ours, *self._adopted)])
         except DatabaseAway:
             return 0

@@ -70,9 +70,15 @@ async def test_it_survives_the_process(tmp_path, played):
     first.open()
     await first.add(PILOT, final(1))
     os.close(first._ours._lock)  # the process is gone, its directory stays as it is
-    second = Spooler(tmp_path / "spool", "here-2", played)
+    gone: list[str] = []
+
+    async def tell(instances) -> None:
+        gone.extend(instances)
+
+    second = Spooler(tmp_path / "spool", "here-2", played, gone=tell)
     second.open()
     assert await second.play() == 1
+    assert gone == ["here-1"]
     assert [beat.job_id for _, beat in played.beats] == [1]
     assert not (tmp_path / "spool" / "here-1").exists()
     second.close()
