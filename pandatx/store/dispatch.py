@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from pandatx.domain.fit import Key, Mark, Want
 from pandatx.domain.job import Job, JobFile
@@ -161,8 +162,16 @@ async def touch_workers(tx: Transaction, slots: Sequence[tuple[str, Slot]], now:
 async def complete(database: Database, jobs: Sequence[Job]) -> list[Job]:
     """The jobs with their files and parameters."""
     ids = [job.panda_id for job in jobs]
-    found = await database.statement("dispatch.files", SQL.files, ids=ids)
-    parameters = dict((await database.statement("dispatch.parameters", SQL.parameters, ids=ids)).rows)
+    reading = (
+        Deferred.fromCoroutine(database.statement("dispatch.files", SQL.files, ids=ids)),
+        Deferred.fromCoroutine(database.statement("dispatch.parameters", SQL.parameters, ids=ids)),
+    )
+    try:
+        found, texts = await gatherResults(reading, consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
+        raise
+    parameters = dict(texts.rows)
     by_job: dict[int, list[JobFile]] = {panda_id: [] for panda_id in ids}
     for file in columns.files(found.columns, found.rows):
         by_job[file.panda_id].append(file)
