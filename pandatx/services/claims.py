@@ -11,7 +11,6 @@ import psycopg2
 from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from pandatx.clock import Clock
 from pandatx.domain.fit import LABEL_CLASSES, Key, Mark, Want, key_of, mark_of
@@ -151,11 +150,8 @@ class Claims:
             if (summary := self._summaries.get(job.computing_site or "")) is not None:
                 summary.activated(key_of(job), job.current_priority, job.panda_id, job)
 
-    async def _serve(self, line: list[Asking]) -> list[Deferred[Acquired]]:
-        """Serve those that wait together, in rounds until everybody has a job or no key is left to look in.
-
-        While their files are read and their answers written, the next ones are served.
-        """
+    async def _serve(self, line: list[Asking]) -> list[Acquired | Exception]:
+        """Serve those that wait together, in rounds until everybody has a job or no key is left to look in."""
         fresh: set[str] = set()
         fault: Exception | None = None
         try:
@@ -176,12 +172,7 @@ class Claims:
             log.error("a claim failed: {error}", error=str(error).strip())
             fault = Busy()
         BATCH_ROWS.labels("dispatch.claim").observe(len(line))
-        answers: list[Deferred[Acquired]] = [Deferred() for _ in line]
-        answering = Deferred.fromCoroutine(self._answers(line, fault))
-        answering.addCallbacks(
-            lambda found: _hand_out(answers, found), lambda failure: _hand_out(answers, [failure] * len(line))
-        )
-        return answers
+        return await self._answers(line, fault)
 
     async def _answers(self, line: Sequence[Asking], fault: Exception | None) -> list[Acquired | Exception]:
         """Complete the jobs with their files; where that fails they are given back, never stranded (trap 14)."""
@@ -355,14 +346,6 @@ class Claims:
         while sent and sent[0] < now - SENT_WINDOW:
             sent.popleft()
         return len(sent) if asking.counts_sent else 0
-
-
-def _hand_out(waiting: Sequence[Deferred[Acquired]], answers: Sequence[Acquired | Exception | Failure]) -> None:
-    for waiter, answer in zip(waiting, answers, strict=True):
-        if isinstance(answer, (Exception, Failure)):
-            waiter.errback(answer)
-        else:
-            waiter.callback(answer)
 
 
 def _plain(want: Want) -> bool:
