@@ -63,6 +63,7 @@ WITH p AS MATERIALIZED (SELECT array_agg(pandaid) ids, array_agg(slot) slots FRO
 {claim_filtered_tail}
 
 -- name: claim_oldest
+-- prepare: queue text, memory bigint, disk bigint, walltime bigint, n int, labels text[], resource_type text, node text[], ce text[], scheduler text[], harvester text[], worker bigint[], now timestamp
 -- One want served oldest first, among the 500 oldest of the queue (the sloppy share of calls; reference/database.md 1.6).
 WITH p AS MATERIALIZED (SELECT array_agg(pandaid) ids, array_agg(slot) slots FROM (
   SELECT pandaid, row_number() OVER () AS slot FROM (
