@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from random import Random
 from typing import Any, Final
 
 import psycopg2
@@ -73,10 +74,10 @@ class Asking:
     want: Want
     slot: Slot
     n: int
-    oldest_first: bool
     counts_sent: bool
     gone: Callable[[], bool]
     since: float
+    oldest_first: bool = False
     got: list[Job] = Factory(list)
 
     @property
@@ -106,6 +107,7 @@ class Claims:
     _clock: Clock
     _facts: Facts
     _hot_timeout: float
+    _random: Random
     _summaries: dict[str, QueueSummary] = field(factory=dict)
     _took: dict[str, timedelta] = field(factory=dict)
     _sent: dict[str, deque[float]] = field(factory=dict)
@@ -154,6 +156,9 @@ class Claims:
         """Serve those that wait together, in rounds until everybody has a job or no key is left to look in."""
         fresh: set[str] = set()
         fault: Exception | None = None
+        sloppy = self._is_sloppy()
+        for asking in line:
+            asking.oldest_first = sloppy
         try:
             await self.settle()
             await self._freshen({a.queue for a in line if self._is_old(a.queue)}, fresh, self._patience(line))
@@ -173,6 +178,12 @@ class Claims:
             fault = Busy()
         BATCH_ROWS.labels("dispatch.claim").observe(len(line))
         return await self._answers(line, fault)
+
+    def _is_sloppy(self) -> bool:
+        """Whether these are served oldest first (reference/lifecycle.md 6.3). Drawn once for all that wait together:
+        each call has the same chance, and one statement serves them."""
+        ratio = self._facts.known.parameters.get("jobdispatch", "SLOPPY_DISPATCH_RATIO", 10) or 10
+        return self._random.randrange(100) <= ratio
 
     async def _answers(self, line: Sequence[Asking], fault: Exception | None) -> list[Acquired | Exception]:
         """Complete the jobs with their files; where that fails they are given back, never stranded (trap 14)."""

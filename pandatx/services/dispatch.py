@@ -45,7 +45,7 @@ class Dispatch:
     _claims: Claims = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._claims = Claims(self._database, self._clock, self._facts, self._hot_timeout)
+        self._claims = Claims(self._database, self._clock, self._facts, self._hot_timeout, self._random)
 
     async def acquire(self, caller: Caller, request: JobRequest, gone: Callable[[], bool] = lambda: False) -> Acquired:
         """Up to ``n_jobs`` jobs of a queue that fit the pilot; they are then ``sent``.
@@ -80,7 +80,6 @@ class Dispatch:
         user = request.prod_user_id and compact_name(request.prod_user_id)
         if not caller.reports:
             user = caller.name
-        ratio = self._facts.known.parameters.get("jobdispatch", "SLOPPY_DISPATCH_RATIO", 10) or 10
         scheduler = request.scheduler_id
         return Asking(
             queue=request.site_name,
@@ -103,7 +102,6 @@ class Dispatch:
                 worker_id=request.worker_id if request.harvester_id else None,
             ),
             n=max(1, min(request.n_jobs or 1, MOST_JOBS)),
-            oldest_first=self._random.randrange(100) <= ratio,
             counts_sent=counts_sent(request.prod_source_label),
             gone=gone,
             since=self._clock.seconds(),
