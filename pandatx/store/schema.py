@@ -16,7 +16,8 @@ SQL = load(__file__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 NEEDED = (0, 1, 6)
 """The version of the PanDA schema that this code was written for."""
-OURS_ONLY = frozenset(("0001_panda", "0003_hot_tables"))
+PANDA_TABLES = ("0001_panda", "0004_tasks")
+OURS_ONLY = frozenset((*PANDA_TABLES, "0003_hot_tables"))
 """Migrations that make the PanDA tables themselves; a database that has them already gets only the others."""
 _TABLE = re.compile(r"CREATE TABLE \{(\w+)\}\.(\w+) \((.*?)\n\);", re.S)
 _LIKE = re.compile(r"^    LIKE \{(\w+)\}\.(\w+)", re.M)
@@ -74,7 +75,7 @@ def migrations() -> tuple[str, ...]:
 
 def needed_columns() -> frozenset[tuple[str, str, str]]:
     """(schema key, table, column) of every PanDA column that the code may use."""
-    text = (MIGRATIONS / "0001_panda.sql").read_text(encoding="utf-8")
+    text = "\n".join((MIGRATIONS / f"{name}.sql").read_text(encoding="utf-8") for name in PANDA_TABLES)
     bodies = {(schema, table): body for schema, table, body in _TABLE.findall(text)}
     return frozenset(
         (schema, table, column)
@@ -129,4 +130,4 @@ async def _apply(tx: Transaction, name: str) -> None:
 
 def _schema_names(database: Database) -> list[str]:
     names = database.schemas
-    return [names.panda, names.arch, names.meta, names.own]
+    return [names.panda, names.arch, names.meta, names.deft, names.own]
