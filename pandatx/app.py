@@ -22,6 +22,7 @@ from pandatx.errors import EXIT_DATABASE, Busy, PandaError, StartFault
 from pandatx.foundations import databases, embedded_postgres, pool_settings, process_pools
 from pandatx.identity.roles import loose_entries
 from pandatx.metrics import SPOOL_BYTES, SPOOL_REPORTS
+from pandatx.natives import make_natives
 from pandatx.net.connections import Counters
 from pandatx.net.listeners import Listeners
 from pandatx.net.ports import Ports
@@ -113,7 +114,14 @@ class App:
             embedded=embedded,
             plugins=plugins,
             core=core,
-            daemons=Daemons(clock, config.daemon, core.natives, scripts, DaemonLocks(background), state),
+            daemons=Daemons(
+                clock,
+                config.daemon,
+                make_natives(core, config, clock, background),
+                scripts,
+                DaemonLocks(background),
+                state,
+            ),
         )
         app._make_operations()
         if "http" in roles:

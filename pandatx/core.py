@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import frozen
 
 from pandatx.clock import Clock
 from pandatx.config import Config, PluginEntry
 from pandatx.plugins.registry import Registry, resolve
-from pandatx.scheduler.context import Native
-from pandatx.scheduler.daemons.add_main import AddMain
-from pandatx.scheduler.daemons.copy_archive import CopyArchive
-from pandatx.scheduler.daemons.load_queues import LoadQueues
-from pandatx.scheduler.daemons.setup_rescue import SetupRescue
-from pandatx.scheduler.daemons.share_statistics import ShareStatistics
 from pandatx.services.activator import Activator
 from pandatx.services.adder import Adder
 from pandatx.services.closer import Closer
@@ -80,17 +74,6 @@ class Core:
     jobs: Jobs
     news: PilotNews
     datasets: Datasets
-
-    @property
-    def natives(self) -> Mapping[str, Native]:
-        """The daemons that live in this process, by their names in scheduler/catalogue.py."""
-        return {
-            "add_main": AddMain(self.adder),
-            "copyArchive": CopyArchive(self.watcher),
-            "share_statistics": ShareStatistics(self.statistics),
-            "queue_loader": LoadQueues(self.queues),
-            "setup_rescue": SetupRescue(self.setup),
-        }
 
 
 def make_core(

@@ -1,0 +1,29 @@
+"""The daemons that live in this process, each with the services that it works through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pandatx.clock import Clock
+from pandatx.config import Config
+from pandatx.core import Core
+from pandatx.scheduler.context import Native
+from pandatx.scheduler.daemons.add_main import AddMain
+from pandatx.scheduler.daemons.copy_archive import CopyArchive
+from pandatx.scheduler.daemons.load_queues import LoadQueues
+from pandatx.scheduler.daemons.setup_rescue import SetupRescue
+from pandatx.scheduler.daemons.share_statistics import ShareStatistics
+from pandatx.store.database import Database
+
+
+def make_natives(core: Core, config: Config, clock: Clock, background: Database) -> Mapping[str, Native]:
+    """By their names in scheduler/catalogue.py, which for those of the guide are its module names."""
+    add_main = AddMain(core.adder)
+    return {
+        "add": add_main,
+        "add_main": add_main,
+        "copyArchive": CopyArchive(core.watcher),
+        "share_statistics": ShareStatistics(core.statistics),
+        "queue_loader": LoadQueues(core.queues),
+        "setup_rescue": SetupRescue(core.setup),
+    }
