@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.core import Core
 from pandatx.scheduler.context import Native
 from pandatx.scheduler.daemons.add_main import AddMain
+from pandatx.scheduler.daemons.archiver import Archive
 from pandatx.scheduler.daemons.copy_archive import CopyArchive
 from pandatx.scheduler.daemons.load_queues import LoadQueues
 from pandatx.scheduler.daemons.setup_rescue import SetupRescue
 from pandatx.scheduler.daemons.share_statistics import ShareStatistics
+from pandatx.services.archiver import Archiver
 from pandatx.store.database import Database
 
 
@@ -26,4 +29,10 @@ def make_natives(core: Core, config: Config, clock: Clock, background: Database)
         "share_statistics": ShareStatistics(core.statistics),
         "queue_loader": LoadQueues(core.queues),
         "setup_rescue": SetupRescue(core.setup),
+        "archiver": Archive(_archiver(config, clock, background)),
     }
+
+
+def _archiver(config: Config, clock: Clock, background: Database) -> Archiver:
+    jobs = config.jobs
+    return Archiver(background, clock, jobs.archive, timedelta(days=jobs.archive_after), jobs.retention)

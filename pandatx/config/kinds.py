@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
+from pandatx.domain.retention import KEPT
+
 MIB = 1024 * 1024
 
 
@@ -178,6 +180,16 @@ def _storage(value: str, base: Path) -> dict[str, str]:
     return document
 
 
+def _retention(value: str, base: Path) -> dict[str, int]:
+    document = json_object(value)
+    for table, days in document.items():
+        if table not in KEPT:
+            raise ValueError(f'"{table}" is no table that rows are dropped from: {", ".join(sorted(KEPT))}')
+        if not isinstance(days, int) or isinstance(days, bool) or days < 1:
+            raise ValueError(f'the days of "{table}" are not a whole number from 1 on')
+    return document
+
+
 def _plugins(value: str, base: Path) -> tuple[PluginEntry, ...]:
     entries, wrong = [], []
     for item in comma_separated(value):
@@ -206,6 +218,7 @@ SCHEMA = Kind("name", _schema)
 LOG_LEVEL = Kind("debug, info, warn, error or critical", _log_level)
 BACKEND = Kind("postgres", _backend)
 STORAGE = Kind("JSON object", _storage)
+RETENTION = Kind("JSON object", _retention)
 JSON = Kind("JSON object", lambda value, base: json_object(value))
 PLUGINS = Kind("comma list of VO:module:class", _plugins)
 

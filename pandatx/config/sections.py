@@ -248,6 +248,20 @@ class JobSettings:
         False,
         "Let the archiver move old jobs of a found database; one that pandatx made is archived anyway.",
     )
+    archive_after: int = setting(
+        "pandatx.archive_after",
+        kinds.whole(1),
+        3,
+        "Age from its end at which a job is moved to the archive's schema.",
+        unit="days",
+    )
+    retention: dict[str, int] = setting(
+        "pandatx.retention",
+        kinds.RETENTION,
+        {},
+        "How long rows are kept, as JSON: table to days. Those of other tables are kept for ever.",
+        unit="days",
+    )
     cric_url_schedconfig: str | None = setting(
         "server.CRIC_URL_SCHEDCONFIG",
         kinds.URL,
@@ -267,6 +281,17 @@ class DaemonEntry:
     sync: bool = False
     loop: bool = False
     arguments: tuple[Any, ...] = ()
+
+
+@frozen(kw_only=True)
+class LeftOut:
+    """A daemon whose entry cannot be read, and why."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"daemon {self.name} is left out: {self.why}"
 
 
 @frozen(kw_only=True)
@@ -294,7 +319,7 @@ class DaemonSettings:
     )
     entries: tuple[DaemonEntry, ...] = ()
     disabled: tuple[str, ...] = ()
-    faults: tuple[str, ...] = ()
+    faults: tuple[LeftOut, ...] = ()
 
 
 @frozen(kw_only=True)

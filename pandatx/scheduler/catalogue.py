@@ -30,6 +30,7 @@ _ROWS: Final = (
     BuiltIn(name="share_statistics", period=60, sync=True),
     BuiltIn(name="queue_loader", period=60),
     BuiltIn(name="setup_rescue", period=60, sync=True),
+    BuiltIn(name="archiver", period=3600, sync=True, loop=True),
 )
 CATALOGUE: Final = {row.name: row for row in _ROWS}
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from attrs import evolve
 
 from pandatx.domain.job import Job, JobFile
+from pandatx.domain.lifecycle import TERMINAL
 from pandatx.store import columns
 from pandatx.store.columns import FILE, JOB
 from pandatx.store.database import Database, Transaction
@@ -36,30 +38,37 @@ async def commands(database: Database, ids: Sequence[int], since: datetime) -> d
 
 async def describe(tx: Transaction, ids: Sequence[int], archive: bool) -> dict[int, Job]:
     """Whole jobs, with files, parameters and metadata; with ``archive`` those of the archive's schema too."""
-    found = await _whole(tx, await tx.run(SQL.live, ids=list(ids)), old=False)
+    found = _jobs(await tx.run(SQL.live, ids=list(ids)))
     missing = [panda_id for panda_id in ids if panda_id not in found]
     if archive and missing:
-        found |= await _whole(tx, await tx.run(SQL.old, ids=missing), old=True)
-    return found
+        found |= _jobs(await tx.run(SQL.old, ids=missing))
+    return await _whole(tx, found)
 
 
 async def find(database: Database, status: str | None, queue: str | None, owner: str | None, limit: int) -> list[Job]:
-    """The newest jobs, without their files."""
-    result = await database.statement("jobs.find", SQL.find, status=status, queue=queue, owner=owner, limit=limit)
-    return list(columns.jobs(result.columns, result.rows))
+    """The newest jobs, without their files; those of the archive's schema where the others are not enough."""
+    wanted: dict[str, Any] = {"status": status, "queue": queue, "owner": owner}
+    found = _jobs(await database.statement("jobs.find", SQL.find, **wanted, limit=limit))
+    if len(found) < limit and (status is None or status in TERMINAL):
+        old = _jobs(await database.statement("jobs.find_old", SQL.find_old, **wanted, limit=limit))
+        found = old | found
+    return sorted(found.values(), key=lambda job: job.panda_id, reverse=True)[:limit]
 
 
-async def _whole(tx: Transaction, result: Result, old: bool) -> dict[int, Job]:
-    jobs = {job.panda_id: job for job in columns.jobs(result.columns, result.rows)}
+def _jobs(result: Result) -> dict[int, Job]:
+    return {job.panda_id: job for job in columns.jobs(result.columns, result.rows)}
+
+
+async def _whole(tx: Transaction, jobs: dict[int, Job]) -> dict[int, Job]:
     if not jobs:
         return {}
     ids = list(jobs)
-    found = await tx.run(SQL.old_files if old else SQL.files, ids=ids)
+    found = await tx.run(SQL.files, ids=ids)
     files: dict[int, list[JobFile]] = {panda_id: [] for panda_id in ids}
     for each in columns.files(found.columns, found.rows):
         files[each.panda_id].append(each)
     texts: dict[int, dict[str, str]] = {panda_id: {} for panda_id in ids}
-    for panda_id, parameters, metadata in (await tx.run(SQL.old_texts if old else SQL.texts, ids=ids)).rows:
+    for panda_id, parameters, metadata in (await tx.run(SQL.texts, ids=ids)).rows:
         if parameters is not None:
             texts[panda_id]["job_parameters"] = parameters
         if metadata is not None:

@@ -3,6 +3,7 @@
 SELECT pandaid, jobstatus, attemptnr FROM {panda}.jobsactive4 WHERE pandaid = ANY (%(ids)s)
 UNION ALL SELECT pandaid, jobstatus, attemptnr FROM {panda}.jobsdefined4 WHERE pandaid = ANY (%(ids)s)
 UNION ALL SELECT pandaid, jobstatus, attemptnr FROM {panda}.jobsarchived4 WHERE pandaid = ANY (%(ids)s)
+UNION ALL SELECT pandaid, jobstatus, attemptnr FROM {arch}.jobsarchived WHERE pandaid = ANY (%(ids)s)
 
 -- name: commands
 -- prepare: ids bigint[], since timestamp
@@ -17,23 +18,21 @@ SELECT {columns} FROM {panda}.jobsdefined4 WHERE pandaid = ANY (%(ids)s)
 UNION ALL SELECT {columns} FROM {panda}.jobsactive4 WHERE pandaid = ANY (%(ids)s)
 UNION ALL SELECT {columns} FROM {panda}.jobsarchived4 WHERE pandaid = ANY (%(ids)s)
 
+-- name: old
+-- prepare: ids bigint[]
+SELECT {columns} FROM {arch}.jobsarchived WHERE pandaid = ANY (%(ids)s)
+
 -- name: files
 -- prepare: ids bigint[]
-SELECT {file_columns} FROM {panda}.filestable4 WHERE pandaid = ANY (%(ids)s) ORDER BY pandaid, row_id
+-- Wherever they are: in one statement, since the archiver may move them at any moment.
+SELECT {file_columns} FROM {panda}.filestable4 WHERE pandaid = ANY (%(ids)s)
+UNION ALL SELECT {file_columns} FROM {arch}.filestable_arch WHERE pandaid = ANY (%(ids)s) ORDER BY pandaid, row_id
 
 -- name: texts
 -- prepare: ids bigint[]
 SELECT pandaid, jobparameters, NULL AS metadata FROM {panda}.jobparamstable WHERE pandaid = ANY (%(ids)s)
 UNION ALL SELECT pandaid, NULL, metadata FROM {panda}.metatable WHERE pandaid = ANY (%(ids)s)
-
--- name: old
-SELECT {columns} FROM {arch}.jobsarchived WHERE pandaid = ANY (%(ids)s)
-
--- name: old_files
-SELECT {file_columns} FROM {arch}.filestable_arch WHERE pandaid = ANY (%(ids)s) ORDER BY pandaid, row_id
-
--- name: old_texts
-SELECT pandaid, jobparameters, NULL AS metadata FROM {arch}.jobparamstable_arch WHERE pandaid = ANY (%(ids)s)
+UNION ALL SELECT pandaid, jobparameters, NULL FROM {arch}.jobparamstable_arch WHERE pandaid = ANY (%(ids)s)
 UNION ALL SELECT pandaid, NULL, metadata FROM {arch}.metatable_arch WHERE pandaid = ANY (%(ids)s)
 
 -- name: find
@@ -43,3 +42,7 @@ SELECT {columns} FROM (
   UNION ALL (SELECT {columns} FROM {panda}.jobsactive4 WHERE {wanted} ORDER BY pandaid DESC LIMIT %(limit)s)
   UNION ALL (SELECT {columns} FROM {panda}.jobsarchived4 WHERE {wanted} ORDER BY pandaid DESC LIMIT %(limit)s)) j
  ORDER BY pandaid DESC LIMIT %(limit)s
+
+-- name: find_old
+-- The same of the archive's schema.
+SELECT {columns} FROM {arch}.jobsarchived WHERE {wanted} ORDER BY pandaid DESC LIMIT %(limit)s
