@@ -121,6 +121,7 @@ class App:
                 scripts,
                 DaemonLocks(background),
                 state,
+                core.board,
             ),
         )
         app._make_operations()

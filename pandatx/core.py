@@ -14,6 +14,7 @@ from pandatx.services.activator import Activator
 from pandatx.services.adder import Adder
 from pandatx.services.closer import Closer
 from pandatx.services.counters import Counters
+from pandatx.services.daemons import DaemonBoard
 from pandatx.services.datasets import Datasets
 from pandatx.services.dispatch import Dispatch
 from pandatx.services.facts import Facts
@@ -74,6 +75,7 @@ class Core:
     jobs: Jobs
     news: PilotNews
     datasets: Datasets
+    board: DaemonBoard
 
 
 def make_core(
@@ -127,6 +129,7 @@ def make_core(
         jobs=Jobs(database, clock),
         news=news,
         datasets=Datasets(database, activator, finisher),
+        board=DaemonBoard(background, clock, state.instance),
     )
 
 

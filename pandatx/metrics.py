@@ -43,6 +43,10 @@ SPOOL_REFUSED = Counter("pandatx_spool_refused_total", "Reports that the spool o
 
 DAEMON_RUNS = Counter("pandatx_daemon_runs_total", "Runs of daemons", ["daemon", "outcome"])
 DAEMON_SECONDS = Histogram("pandatx_daemon_seconds", "Time of a daemon's run", ["daemon"], buckets=_SLOW)
+DAEMON_LAST_START = Gauge("pandatx_daemon_last_start_seconds", "When a daemon last started, Unix time", ["daemon"])
+DAEMON_NEXT_START = Gauge("pandatx_daemon_next_start_seconds", "When a daemon is due, Unix time", ["daemon"])
+DAEMON_PAUSED = Gauge("pandatx_daemon_paused", "1 while an operator has paused it", ["daemon"])
+DAEMON_FAILED = Gauge("pandatx_daemon_failed", "1 after a run that failed, and for an entry that was left out", ["daemon"])
 DAEMON_LATE = Gauge("pandatx_daemon_late", "1 while a run outlasts its period", ["daemon"])
 CALLS = Counter("pandatx_calls_total", "Calls to the process pool", ["name", "outcome"])
 CALL_SECONDS = Histogram("pandatx_call_seconds", "Time of a call to the process pool", ["name"], buckets=_SLOW)

@@ -40,7 +40,7 @@ def make_site(config: Config, clock: Clock, core: Core, pages: Mapping[bytes, IR
         SystemResource(),
         PilotResource(core.dispatch, core.heartbeats, core.jobs, core.news, core.facts.queue, core.counters.count),
         JobResource(core.jobs, core.submission, core.killing),
-        PandatxResource(core.jobs, core.datasets),
+        PandatxResource(core.jobs, core.datasets, core.board),
     )
     public = {name: trees[name] for name in (b"cache", b"trf", b"cric")}
     return Root(edge, operations, trees, pages), Trees(public, pages)

@@ -16,6 +16,7 @@ COMMANDS = {
     "config": ("pandatx.cli.config:config", "Check and explain the configuration."),
     "db": ("pandatx.cli.db:db", "Check or update the schema of the database."),
     "job": ("pandatx.cli.job:job", "Submit, show, list and kill jobs."),
+    "daemon": ("pandatx.cli.daemon:daemon", "List, run, pause and resume daemons."),
     "dataset": ("pandatx.cli.dataset:dataset", "Say that the files of a dataset are there."),
 }
 """Name to module:attribute of the click command, and its line in --help."""

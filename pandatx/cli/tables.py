@@ -35,7 +35,7 @@ _FILE = ("type", "lfn", "status", "fsize", "checksum", "destinationSE")
 
 def overview(jobs: Sequence[Described]) -> str:
     """A line for each job, below a line of names."""
-    return _table([_COLUMNS, *([text(job.get(name)) for name in _COLUMNS] for job in jobs)])
+    return table([_COLUMNS, *([text(job.get(name)) for name in _COLUMNS] for job in jobs)])
 
 
 def detail(job: Described) -> str:
@@ -45,7 +45,7 @@ def detail(job: Described) -> str:
     width = max(len(name) for name, _ in shown)
     lines = [f"{name:{width}}  {value}" for name, value in shown if value]
     if files := job.get("Files"):
-        lines += ["", _table([_FILE, *([text(file.get(name)) for name in _FILE] for file in files)])]
+        lines += ["", table([_FILE, *([text(file.get(name)) for name in _FILE] for file in files)])]
     return "\n".join(lines) + ("" if files else "\n")
 
 
@@ -62,7 +62,8 @@ def _fault(job: Described, who: str) -> str:
     return f"{code} {text(job.get(f'{who}ErrorDiag'))}".strip() if code else ""
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows in columns, the first one the names."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "".join(
         "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import evolve
 
-from pandatx.config.sections import DaemonEntry, DaemonSettings
+from pandatx.config.sections import DaemonEntry, DaemonSettings, LeftOut
 
 _ATTRIBUTES = {"enable", "period", "module", "arguments", "sync", "loop", "timeout"}
 
@@ -22,7 +22,7 @@ def with_entries(settings: DaemonSettings) -> tuple[DaemonSettings, tuple[str, .
         try:
             entries.append(_entry(name, values))
         except ValueError as error:
-            faults.append(f"daemon {name} is left out: {error}")
+            faults.append(LeftOut(name=name, why=str(error)))
             continue
         if unknown := sorted(set(values) - _ATTRIBUTES):
             warnings.append(f"daemon {name}: {', '.join(unknown)} is not known; nothing reads it")

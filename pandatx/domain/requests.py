@@ -221,6 +221,13 @@ class DatasetName:
 
 
 @frozen(kw_only=True)
+class DaemonName:
+    """A daemon by the name of its entry in [daemon] config, or of its own."""
+
+    name: str = wire()
+
+
+@frozen(kw_only=True)
 class WorkerStatus:
     """A pilot says that it started or finished (reference/wire.md 2.4)."""
 

@@ -1,10 +1,8 @@
-"""A daemon as it is scheduled, and what is known of it."""
+"""A daemon as it is scheduled."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
-from enum import StrEnum
 
 from attrs import field, frozen
 from attrs.validators import gt
@@ -29,38 +27,6 @@ class Daemon:
     # Not compared: bound methods are equal only on the same object, and a reread entry makes a new one.
     kill: Callable[[str], None] | None = field(default=None, eq=False)
     arguments: tuple[object, ...] = ()
-
-
-class DaemonCondition(StrEnum):
-    """What a daemon is doing."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    PAUSED = "paused"
-
-
-@frozen(kw_only=True)
-class DaemonState:
-    """What the status line, /readyz, metrics and `pandatx daemon list` tell of a daemon."""
-
-    name: str
-    condition: DaemonCondition
-    period: float
-    sync: bool
-    loop: bool
-    last_start: datetime | None
-    last_duration: float | None
-    next_start: datetime | None
-    runs: int
-    failures: int
-    last_error: str | None
-    late: bool
-
-    @property
-    def ok(self) -> bool:
-        """Whether an operator need not look."""
-        return self.last_error is None and not self.late and self.condition is not DaemonCondition.PAUSED
 
 
 def default_timeout(period: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from pandatx.config import DaemonEntry, DaemonSettings
+from pandatx.config import DaemonEntry, DaemonSettings, LeftOut
 from pandatx.scheduler.catalogue import CATALOGUE, GUIDE_PACKAGE, BuiltIn
 from pandatx.scheduler.context import Native
 from pandatx.scheduler.daemon import Daemon, default_timeout
@@ -19,7 +19,7 @@ class Plan:
     """The daemons to run; entries at fault, each a line; and entries of the guide that this version does not have."""
 
     daemons: tuple[Daemon, ...]
-    faults: tuple[str, ...] = ()
+    faults: tuple[LeftOut, ...] = ()
     absent: tuple[str, ...] = ()
 
 

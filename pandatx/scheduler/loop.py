@@ -10,10 +10,12 @@ from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
+from pandatx.config import LeftOut
+from pandatx.domain.daemons import DaemonCondition, DaemonState
 from pandatx.errors import NotFound
-from pandatx.scheduler.daemon import Daemon, DaemonState
+from pandatx.scheduler.daemon import Daemon
 from pandatx.scheduler.locks import LockStore, SyncLock
-from pandatx.scheduler.timed import NotRun, TimedDaemon
+from pandatx.scheduler.timed import Held, NotRun, TimedDaemon
 
 __all__ = ["NotRun", "Scheduler"]
 
@@ -21,6 +23,17 @@ STOP_LIMIT = 20.0
 APART = 1.0
 
 log = Logger()
+
+
+class _Alone:
+    """Of a server that shares its machine with nobody."""
+
+    def release(self) -> None:
+        """Nothing was held."""
+
+
+def _alone(daemon: Daemon) -> Held | None:
+    return _Alone()
 
 
 def _no_jitter() -> float:
@@ -33,15 +46,17 @@ class Scheduler:
 
     ``holder`` is host-instance-pid: the lockedBy of sync daemons, at most 56 characters. ``jitter`` gives the part of a
     second by which first starts are spread, so that servers that start together do not ask for the locks together.
-    ``faults`` are the entries of the operator's file that could not be read.
+    ``faults`` are the entries of the operator's file that could not be read. ``hold`` as in TimedDaemon.
     """
 
     _clock: Clock
     _locks: LockStore
     _holder: str
     _daemons: tuple[Daemon, ...]
-    faults: tuple[str, ...] = ()
+    faults: tuple[LeftOut, ...] = ()
     _jitter: Callable[[], float] = _no_jitter
+    _hold: Callable[[Daemon], Held | None] = _alone
+    _paused: frozenset[str] = frozenset()
     _timed: dict[str, TimedDaemon] = field(init=False, factory=dict)
     _started: bool = field(init=False, default=False)
 
@@ -57,7 +72,7 @@ class Scheduler:
         self._started = False
         await self._stop(self._timed.values(), seconds)
 
-    async def reload(self, daemons: tuple[Daemon, ...], faults: tuple[str, ...] = ()) -> None:
+    async def reload(self, daemons: tuple[Daemon, ...], faults: tuple[LeftOut, ...] = ()) -> None:
         """Take over a new configuration: what is gone or changed ends its run first, the rest goes on."""
         self.faults = faults
         for fault in faults:
@@ -74,8 +89,10 @@ class Scheduler:
 
     @property
     def states(self) -> tuple[DaemonState, ...]:
-        """One record per daemon, by name."""
-        return tuple(self._timed[name].state for name in sorted(self._timed))
+        """One record per daemon, by name; those left out too."""
+        known = [timed.state for timed in self._timed.values()]
+        known += [_left_out(fault) for fault in self.faults if fault.name not in self._timed]
+        return tuple(sorted(known, key=lambda state: state.name))
 
     @property
     def summary(self) -> str:
@@ -84,18 +101,16 @@ class Scheduler:
         counts = {
             "ok": sum(state.ok for state in states),
             "late": sum(state.late for state in states),
-            "failed": sum(state.last_error is not None for state in states) + len(self.faults),
+            "failed": sum(state.last_error is not None for state in states),
             "paused": sum(state.condition == "paused" for state in states),
         }
         return ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "ok")
 
-    def pause(self, name: str) -> None:
-        """Begin no more runs of a daemon on this server; one under way goes on. Raises NotFound."""
-        self._find(name).paused = True
-
-    def resume(self, name: str) -> None:
-        """Let a paused daemon run again, at its next time. Raises NotFound."""
-        self._find(name).paused = False
+    def pause(self, names: frozenset[str]) -> None:
+        """Begin no more runs of these daemons, and of no others; one under way goes on."""
+        self._paused = names
+        for timed in self._timed.values():
+            timed.paused = timed.daemon.name in names
 
     async def run_now(self, name: str) -> DaemonState:
         """Run a daemon now and give its state after. Raises NotFound, or NotRun when it runs already."""
@@ -110,7 +125,8 @@ class Scheduler:
 
     def _add(self, daemons: Iterable[Daemon]) -> None:
         for place, daemon in enumerate(daemons):
-            timed = TimedDaemon(daemon, self._clock, self._lock_of)
+            timed = TimedDaemon(daemon, self._clock, self._lock_of, self._hold)
+            timed.paused = daemon.name in self._paused
             self._timed[daemon.name] = timed
             timed.start(place * APART + self._jitter())
 
@@ -120,3 +136,7 @@ class Scheduler:
 
     async def _stop(self, leaving: Iterable[TimedDaemon], seconds: float) -> None:
         await DeferredList([ensureDeferred(timed.stop(seconds)) for timed in leaving])
+
+
+def _left_out(fault: LeftOut) -> DaemonState:
+    return DaemonState(name=fault.name, condition=DaemonCondition.LEFT_OUT, period=0, last_error=fault.why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -12,7 +12,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
-from pandatx.scheduler.daemon import Daemon, DaemonCondition, DaemonState
+from pandatx.domain.daemons import DaemonCondition, DaemonState
+from pandatx.scheduler.daemon import Daemon
 from pandatx.scheduler.locks import SyncLock
 from pandatx.scheduler.run import Outcome, Run
 
@@ -25,13 +26,23 @@ class NotRun(Exception):
     """Why a daemon was not run when somebody asked for it."""
 
 
+class Held(Protocol):
+    """A daemon that nobody else on this machine may run meanwhile."""
+
+    def release(self) -> None: ...
+
+
 @define(eq=False)
 class TimedDaemon:
-    """A daemon, its LoopingCall and its state. ``make_lock`` gives the lock of a sync daemon."""
+    """A daemon, its LoopingCall and its state. ``make_lock`` gives the lock of a sync daemon.
+
+    ``hold`` keeps others on this machine from running it, or is None while one does (`pandatx daemon run`).
+    """
 
     daemon: Daemon
     _clock: Clock
     _make_lock: Callable[[Daemon], SyncLock]
+    _hold: Callable[[Daemon], Held | None]
     paused: bool = field(init=False, default=False)
     last_start: datetime | None = field(init=False, default=None)
     last_duration: float | None = field(init=False, default=None)
@@ -109,6 +120,8 @@ class TimedDaemon:
         async def whole() -> Any:
             try:
                 return await work
+            except NotRun:
+                raise
             except Exception as fault:
                 self._failed(Outcome(error=f"{type(fault).__name__}: {fault}"))
                 return None
@@ -129,7 +142,20 @@ class TimedDaemon:
             self._nap = self._clock.reactor.callLater(wait, self._tick)
 
     async def _attempt(self, again: bool = False) -> datetime | None:
-        """Run, unless another server has the lock: then when to try again. In loop mode, run after run."""
+        """Run, unless somebody else does: then when to try again, if that is known."""
+        held = self._hold(self.daemon)
+        if held is None:
+            if again:
+                raise NotRun(f"{self.daemon.name} is being run by another process of this machine")
+            log.info("daemon {name}: another process of this machine is running it", name=self.daemon.name)
+            return None
+        try:
+            return await self._run_on(again)
+        finally:
+            held.release()
+
+    async def _run_on(self, again: bool) -> datetime | None:
+        """Run; in loop mode, run after run."""
         while True:
             start = self._clock.now()
             lock = self._make_lock(self.daemon) if self.daemon.sync else None

@@ -53,7 +53,7 @@ def test_arguments_are_passed_on_as_they_are():
 def test_a_faulty_entry_is_left_out_and_the_others_stay(values, why):
     settings, _ = read(before={"period": 1}, bad=values, after={"period": 2})
     assert [entry.name for entry in settings.entries] == ["before", "after"]
-    assert settings.faults == (f"daemon bad is left out: {why}",)
+    assert [str(fault) for fault in settings.faults] == [f"daemon bad is left out: {why}"]
 
 
 def test_an_attribute_that_is_not_known_is_named():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock as ManualClock
 from twisted.logger import globalLogPublisher
 
 from pandatx.clock import Clock
-from pandatx.config import DaemonEntry, DaemonSettings
-from pandatx.daemons import LOCK_EVERY, Daemons
+from pandatx.config import DaemonEntry, DaemonSettings, LeftOut
+from pandatx.daemons import LOCK_EVERY, Daemons, machine_lock
+from pandatx.domain.daemons import DaemonCondition
+from pandatx.errors import DatabaseAway
 from pandatx.store.statedir import StateDirectory
 
 
@@ -24,6 +28,26 @@ class Pool:
 
     async def stop(self, seconds):
         self.did.append("stop")
+
+
+class Board:
+    """What the servers of one test tell, and what is paused."""
+
+    def __init__(self):
+        self.told, self.pauses, self.left, self.away = [], frozenset(), 0, False
+
+    async def tell(self, states):
+        if self.away:
+            raise DatabaseAway()
+        self.told.append(states)
+
+    async def paused(self):
+        if self.away:
+            raise DatabaseAway()
+        return self.pauses
+
+    async def leave(self):
+        self.left += 1
 
 
 class Beat:
@@ -41,6 +65,7 @@ def entry(name, period=10):
     return DaemonEntry(name=name, module=name, period=period, timeout=5)
 
 
+ZERO = datetime(2026, 1, 1, tzinfo=UTC)
 NATIVE = DaemonSettings(enable=True, entries=(entry("add_main"),))
 SCRIPT = DaemonSettings(enable=True, package="mine.scripts", entries=(entry("sweep"),))
 
@@ -48,10 +73,13 @@ SCRIPT = DaemonSettings(enable=True, package="mine.scripts", entries=(entry("swe
 class Server:
     """The daemons of one process."""
 
-    def __init__(self, reactor, path, settings=NATIVE):
-        self.pool, self.beat = Pool(), Beat()
+    def __init__(self, reactor, path, settings=NATIVE, paused=()):
+        self.pool, self.beat, self.board = Pool(), Beat(), Board()
+        self.board.pauses = frozenset(paused)
         state = StateDirectory(path)
-        self.daemons = Daemons(Clock(reactor), settings, {"add_main": self.beat}, self.pool, None, state)
+        self.daemons = Daemons(
+            Clock.manual(reactor, ZERO), settings, {"add_main": self.beat}, self.pool, None, state, self.board
+        )
         now(self.daemons.start())
 
     @property
@@ -109,3 +137,66 @@ def test_daemons_of_the_guide_that_are_absent_are_one_warning_also_after_a_reloa
     said = [event["names"] for event in events if "names" in event]
     assert said == ["task_evaluator, datasetManager"]
     assert server.names == ["add_main"]
+
+
+def test_a_daemon_that_is_paused_does_not_run_even_once_after_a_restart(reactor, tmp_path):
+    server = Server(reactor, tmp_path, paused={"add_main"})
+    reactor.pump([1.0] * 30)
+    assert server.beat.runs == 0
+    assert server.board.told[0][0].condition is DaemonCondition.PAUSED
+    server.board.pauses = frozenset()
+    reactor.pump([1.0] * 15)
+    assert server.beat.runs == 1
+
+
+def test_the_board_learns_of_a_change_within_two_seconds_and_of_no_change_nothing(reactor, tmp_path):
+    server = Server(reactor, tmp_path)
+    reactor.pump([0.25] * 16)
+    told = len(server.board.told)
+    assert server.board.told[-1][0].runs == 1
+    reactor.pump([0.25] * 16)
+    assert len(server.board.told) == told
+
+
+def test_without_a_database_the_daemons_go_on_and_the_board_is_told_later(reactor, tmp_path):
+    server = Server(reactor, tmp_path)
+    server.board.away = True
+    reactor.pump([1.0] * 25)
+    assert server.beat.runs == 3
+    before = len(server.board.told)
+    server.board.away = False
+    reactor.pump([1.0] * 3)
+    assert server.board.told[before][0].runs == 3
+
+
+def test_an_entry_that_was_left_out_stands_on_the_board_with_its_reason(reactor, tmp_path):
+    settings = DaemonSettings(
+        enable=True, entries=(entry("add_main"),), faults=(LeftOut(name="bad", why="it has no period"),)
+    )
+    server = Server(reactor, tmp_path, settings)
+    bad = server.board.told[0][1]
+    assert (bad.name, bad.condition, bad.last_error, bad.ok) == ("bad", "left out", "it has no period", False)
+
+
+def test_a_daemon_that_another_process_of_the_machine_runs_is_passed_over(reactor, tmp_path):
+    state = StateDirectory(tmp_path)
+    held = machine_lock(state, "add_main")
+    server = Server(reactor, tmp_path)
+    reactor.pump([1.0] * 5)
+    assert server.beat.runs == 0
+    held.release()
+    reactor.pump([1.0] * 10)
+    assert server.beat.runs == 1
+
+
+def test_a_daemons_machine_lock_stays_in_the_state_directory_whatever_its_name(tmp_path):
+    state = StateDirectory(tmp_path)
+    machine_lock(state, "../../etc/passwd").release()
+    assert [path.parent for path in tmp_path.iterdir()] == [tmp_path]
+
+
+def test_a_server_that_stops_leaves_the_board(reactor, tmp_path):
+    server = Server(reactor, tmp_path)
+    reactor.pump([1.0] * 3)
+    now(server.daemons.stop())
+    assert server.board.left == 1

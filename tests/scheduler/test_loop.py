@@ -12,8 +12,10 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from pandatx.clock import Clock
+from pandatx.config import LeftOut
+from pandatx.domain.daemons import DaemonCondition
 from pandatx.errors import DatabaseAway, NotFound
-from pandatx.scheduler.daemon import Daemon, DaemonCondition
+from pandatx.scheduler.daemon import Daemon
 from pandatx.scheduler.loop import NotRun, Scheduler
 
 ZERO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -224,12 +226,12 @@ def test_a_paused_daemon_does_not_run_until_it_is_resumed(world):
     code = world.code()
     scheduler = world.server(daemon(code))
     world.pass_seconds(1)
-    scheduler.pause("d")
+    scheduler.pause(frozenset({"d"}))
     world.pass_seconds(120)
     assert code.starts == [0]
     assert (scheduler.states[0].condition, scheduler.states[0].next_start) == (DaemonCondition.PAUSED, None)
     assert scheduler.summary == "0 ok, 1 paused"
-    scheduler.resume("d")
+    scheduler.pause(frozenset())
     world.pass_seconds(60)
     assert len(code.starts) == 2
 
@@ -405,7 +407,7 @@ def test_reload_keeps_what_is_alike_and_changes_the_rest(world):
     scheduler = world.server(daemon(stays, name="stays"), daemon(changes, name="changes"), daemon(goes, name="goes"))
     world.pass_seconds(30)
     new = (daemon(comes, name="comes"), daemon(changes, name="changes", period=20), daemon(stays, name="stays"))
-    ended(ensureDeferred(scheduler.reload(new, ("daemon x is left out: it has no period",))))
+    ended(ensureDeferred(scheduler.reload(new, (LeftOut(name="x", why="it has no period"),))))
     world.pass_seconds(45)
     assert stays.starts == [0, 60]
     assert goes.starts == [2]
