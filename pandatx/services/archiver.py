@@ -74,12 +74,12 @@ class Archiver:
                 continue
             done.update(jobs=moved.jobs, files=moved.files, parameters=moved.parameters, metadata=moved.metadata)
             if len(ended) < limit:
-                return done, False
+                return +done, False
             since = ended[-1].at
             singles -= 1
             limit = TOGETHER if singles <= 0 else 1
             await pause()
-        return done, True
+        return +done, True
 
     async def drop(self, pause: Pause) -> Counter[str]:
         """Drop what is past its retention, once a day among all servers: how many rows by table."""
