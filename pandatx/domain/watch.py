@@ -42,6 +42,7 @@ class Limits:
     holding: timedelta = _hours(48)
     holding_user: timedelta = _hours(3)
     holding_urgent: timedelta = _hours(3)
+    spares_paused: bool = True
 
     @classmethod
     def of_tunables(cls, values: Mapping[tuple[str, str], Any]) -> Limits:
@@ -118,7 +119,7 @@ def _limits_of(job: JobFacts, limits: Limits) -> Iterator[timedelta]:
     elif job.job_status in _WORKING:
         if users:
             yield limits.analysis
-        if not job.queue_paused:
+        if not (job.queue_paused and limits.spares_paused):
             yield limits.workflows.get(job.workflow or "", limits.production)
     elif job.job_status == JobStatus.TRANSFERRING and users:
         yield limits.analysis

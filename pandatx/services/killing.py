@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import psycopg2
-from attrs import Factory, define, fields, frozen
+from attrs import Factory, define, evolve, fields, frozen
 from twisted.logger import Logger
 
 from pandatx import metrics
@@ -28,6 +28,8 @@ TOGETHER: Final = 100
 """Jobs in one transaction."""
 LOCK_WAIT: Final = 5.0
 """Seconds that a kill waits for others that hold its job."""
+SERVER: Final = Caller(name="PanDA", production=True)
+"""Who ends jobs where nobody asked for it."""
 _USER_LABELS: Final = frozenset(("user", "panda"))
 _ROW_NAMES: Final = tuple(each.name for each in fields(KillRow) if each.name != "active")
 
@@ -73,6 +75,25 @@ class Killing:
                 answers |= await self._alone(panda_id, order)
         return [answers.get(panda_id, False) for panda_id in ids]
 
+    async def expire(
+        self,
+        ids: Sequence[int],
+        code: int,
+        still: Callable[[Job], bool],
+        options: tuple[str, ...] = (),
+        name: str = SERVER.name,
+    ) -> int:
+        """End jobs for the server itself; how many have ended.
+
+        Judged again by ``still`` once they are locked; those that others hold are left for the next time. The highest
+        PandaIDs come first, since a build is the first of its jobs. ``name`` is the text of codes 50 and 52.
+        """
+        order = KillOrder.of(evolve(SERVER, name=name), code, options)
+        ended = 0
+        for some in reversed(in_batches(sorted(set(ids)), TOGETHER)):
+            ended += len((await self._some(some, order, waiting=False, still=still)).ended)
+        return ended
+
     async def command(self, caller: Caller, job_id: int, text: str) -> str:
         """Leave a text for a job's pilot; what became of it, in the words that clients know."""
         reply = await self._database.transaction("killing.command", self._command, job_id, text)
@@ -101,8 +122,10 @@ class Killing:
             log.warn("job {id}: not killed, others hold it", id=panda_id)
             return {panda_id: False}
 
-    async def _some(self, ids: Sequence[int], order: KillOrder, *, waiting: bool) -> _Done:
-        done = await self._database.transaction("killing.kill", self._kill, ids, order, waiting)
+    async def _some(
+        self, ids: Sequence[int], order: KillOrder, *, waiting: bool, still: Callable[[Job], bool] | None = None
+    ) -> _Done:
+        done = await self._database.transaction("killing.kill", self._kill, ids, order, waiting, still)
         for job in done.ended:
             metrics.JOBS_ENDED.labels(job.job_status).inc()
         if done.closing:
@@ -112,14 +135,25 @@ class Killing:
                 log.warn("the blocks of killed jobs are not closed: {error}", error=error)
         return done
 
-    async def _kill(self, tx: Transaction, ids: Sequence[int], order: KillOrder, waiting: bool) -> _Done:
+    async def _kill(
+        self,
+        tx: Transaction,
+        ids: Sequence[int],
+        order: KillOrder,
+        waiting: bool,
+        still: Callable[[Job], bool] | None = None,
+    ) -> _Done:
+        if still is not None:
+            await jobs_store.guard(tx)
         if waiting:
             await jobs_store.wait_for(tx, ids, LOCK_WAIT)
         now, done = self._clock.now(), _Done()
         defined = await jobs_store.lock_defined(tx, ids)
         jobs = defined | await jobs_store.lock(tx, ids)
+        if still is not None:
+            jobs = {panda_id: job for panda_id, job in jobs.items() if still(job)}
         missing = [panda_id for panda_id in ids if panda_id not in jobs]
-        if missing and not waiting:
+        if missing and not waiting and still is None:
             done.held = sorted(await jobs_store.alive(tx, missing))
         verdicts = {
             panda_id: kill.decide(_row(job, panda_id not in defined), order, now) for panda_id, job in jobs.items()

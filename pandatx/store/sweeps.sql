@@ -1,0 +1,57 @@
+-- name: page_defined
+-- prepare: last bigint, statuses text[], labels text[], processing text, events int, since text, before timestamp
+-- The next 5,000 jobs that are not activated yet, of them those of some kind that are older than a time; the first two
+-- columns tell where the page ends, and there is always a row.
+WITH p AS MATERIALIZED (SELECT {columns} FROM {panda}.jobsdefined4 WHERE pandaid > %(last)s ORDER BY pandaid LIMIT 5000)
+SELECT e.last, e.n, p.* FROM (SELECT max(pandaid) AS last, count(*) AS n FROM p) e LEFT JOIN p ON {wanted}
+
+-- name: page_active
+-- prepare: last bigint, statuses text[], labels text[], processing text, events int, since text, before timestamp
+-- The same of all jobs in jobsactive4.
+WITH p AS MATERIALIZED (SELECT {columns} FROM {panda}.jobsactive4 WHERE pandaid > %(last)s ORDER BY pandaid LIMIT 5000)
+SELECT e.last, e.n, p.* FROM (SELECT max(pandaid) AS last, count(*) AS n FROM p) e LEFT JOIN p ON {wanted}
+
+-- name: page_alive
+-- prepare: last bigint, statuses text[], labels text[], processing text, events int, since text, before timestamp
+-- The same of those that a pilot has had; the list is the index's own, word for word (reference/database.md 6).
+WITH p AS MATERIALIZED (SELECT {columns} FROM {panda}.jobsactive4
+   WHERE jobstatus IN ('sent', 'starting', 'running', 'holding', 'transferring', 'merging') AND pandaid > %(last)s
+   ORDER BY pandaid LIMIT 5000)
+SELECT e.last, e.n, p.* FROM (SELECT max(pandaid) AS last, count(*) AS n FROM p) e LEFT JOIN p ON {wanted}
+
+-- name: makers
+-- prepare: ids bigint[]
+-- The jobs whose outputs merge jobs read, and their statuses in jobsactive4.
+SELECT f.pandaid, f.datasetid, c.outpandaid, j.jobstatus
+  FROM {panda}.filestable4 f
+  JOIN {panda}.jedi_dataset_contents c
+    ON c.jeditaskid = f.jeditaskid AND c.datasetid = f.datasetid AND c.fileid = f.fileid AND c.type <> 'lib'
+  LEFT JOIN {panda}.jobsactive4 j ON j.pandaid = c.outpandaid
+ WHERE f.pandaid = ANY (%(ids)s) AND f.type IN ('input', 'pseudo_input') AND c.outpandaid IS NOT NULL
+
+-- name: jumbo_tasks
+-- prepare: tasks bigint[]
+-- Tasks with the files of their master inputs, and how many of them are done.
+SELECT t.jeditaskid AS task, t.status, t.usejumbo AS use_jumbo, d.files, d.done
+  FROM {panda}.jedi_tasks t
+  LEFT JOIN LATERAL (
+    SELECT coalesce(sum(nfiles), 0)::bigint AS files,
+           coalesce(sum(coalesce(nfilesfinished, 0) + coalesce(nfilesfailed, 0)), 0)::bigint AS done
+      FROM {panda}.jedi_datasets
+     WHERE jeditaskid = t.jeditaskid AND type IN ('input', 'pseudo_input') AND masterid IS NULL) d ON true
+ WHERE t.jeditaskid = ANY (%(tasks)s)
+
+-- name: ended_builds
+-- prepare: status text, since timestamp, last bigint, before timestamp
+-- The next 5,000 jobs that ended in a status, by the time of their ends, and of them builds with the outputs that others
+-- read; the first three columns tell where the page ends, and there is always a row.
+WITH p AS MATERIALIZED (
+  SELECT pandaid, jobdefinitionid, produsername, prodsourcelabel, modificationtime FROM {panda}.jobsarchived4
+   WHERE jobstatus = %(status)s AND (modificationtime, pandaid) > (%(since)s, %(last)s) AND modificationtime <= %(before)s
+   ORDER BY modificationtime, pandaid LIMIT 5000)
+SELECT e.until, e.last, e.n, b.pandaid, b.jobdefinitionid, b.produsername, b.lfn
+  FROM (SELECT max(modificationtime) AS until, (array_agg(pandaid ORDER BY modificationtime DESC, pandaid DESC))[1] AS last,
+               count(*) AS n FROM p) e
+  LEFT JOIN (SELECT p.pandaid, p.jobdefinitionid, p.produsername, f.lfn
+               FROM p JOIN {panda}.filestable4 f ON f.pandaid = p.pandaid AND f.type = 'output'
+              WHERE p.prodsourcelabel = 'panda') b ON true
