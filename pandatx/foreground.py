@@ -22,7 +22,7 @@ from twisted.logger import (
 from pandatx.clock import Clock
 from pandatx.config import Config, load
 from pandatx.core import Plugins, make_core
-from pandatx.daemons import machine_lock
+from pandatx.daemons import LOCK, machine_lock
 from pandatx.errors import EXIT_DATABASE, EXIT_USAGE, Busy, StartFault
 from pandatx.foundations import databases, embedded_postgres, pool_settings, process_pools
 from pandatx.natives import make_natives
@@ -192,7 +192,13 @@ class _Foreground:
         if not daemon.sync:
             return _result(run, await run.go())
         period = timedelta(seconds=daemon.period)
-        lock = SyncLock(LocksByHand(self._background), self._clock, daemon.name, self._state.instance, period)
+        lock = SyncLock(
+            LocksByHand(self._background, self._state.holder(LOCK) or None),
+            self._clock,
+            daemon.name,
+            self._state.instance,
+            period,
+        )
         due = await lock.take(self._clock.now())
         if due is not None:
             return Result({}, error=f"another server has its lock until {due:%Y-%m-%d %H:%M:%S}")

@@ -50,10 +50,12 @@ class DaemonLocks:
 class LocksByHand:
     """The same rows for a run that an operator asks for, on behalf of the server that ran the daemon last.
 
-    The lock is taken before its time too, unless a run is under way or may be: then the period must be over.
+    The lock is taken before its time too, unless a run is under way or may be: then the period must be over. At the end
+    it goes to that server, or to ``server`` where none had it before.
     """
 
     _database: Database
+    _server: str | None = None
     _before: str | None = None
 
     async def take(
@@ -70,5 +72,6 @@ class LocksByHand:
         return await self._database.transaction("locks.extend", locks.move, name, holder, now)
 
     async def give_back(self, name: str, holder: str, start: datetime) -> None:
-        """Set the lock back to when the run started, and to the server that had it before."""
-        await self._database.transaction("locks.hand_back", locks.hand_back, name, holder, start, self._before)
+        """Set the lock back to when the run started, and to the server that runs the daemon otherwise."""
+        to = self._before or self._server
+        await self._database.transaction("locks.hand_back", locks.hand_back, name, holder, start, to)
