@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import frozen
 
+from pandatx.clients.web import Web
 from pandatx.clock import Clock
 from pandatx.config import Config, PluginEntry
 from pandatx.plugins.registry import Registry, resolve
@@ -91,6 +92,7 @@ def make_core(
     host = socket.getfqdn()
     settings = {"storage": dict(config.jobs.storage)}
     hot = config.database.hot_statement_timeout
+    web = Web(clock.reactor, config.http.ca_dir, config.outside.client_certificate)
     facts = Facts(background, clock)
     dispatch = Dispatch(database, clock, facts, hot)
     activator = Activator(background, clock, dispatch.activated)
@@ -114,7 +116,7 @@ def make_core(
     instances = Instances(background, clock, state.instance, host, lambda: spooler.unplayed, (database, background))
     return Core(
         facts=facts,
-        queues=Queues(background, clock, facts, config.jobs.cric_url_schedconfig),
+        queues=Queues(background, clock, facts, config.jobs.cric_url_schedconfig, web),
         counters=Counters(background, clock, state.instance),
         dispatch=dispatch,
         heartbeats=heartbeats,

@@ -4,6 +4,7 @@ from pandatx.config.config import Config, Origin, declared, load
 from pandatx.config.connections import Connections, connections_of
 from pandatx.config.faults import ConfigurationFaults
 from pandatx.config.kinds import PluginEntry, roles_of
+from pandatx.config.outside import OutsideSettings
 from pandatx.config.sections import (
     DaemonEntry,
     DaemonSettings,
@@ -32,6 +33,7 @@ __all__ = [
     "LeftOut",
     "OpsSettings",
     "Origin",
+    "OutsideSettings",
     "PluginEntry",
     "ProcessSettings",
     "Schemas",

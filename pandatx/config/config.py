@@ -15,6 +15,7 @@ from pandatx.config.daemons import with_entries
 from pandatx.config.faults import ConfigurationFaults
 from pandatx.config.keys import ENVIRONMENT, Derived, Key, keys_of
 from pandatx.config.known import VARIABLES, of_the_older_server
+from pandatx.config.outside import OutsideSettings
 from pandatx.config.reader import SERVER, Entry, Sources, read, search_order
 from pandatx.config.sections import (
     SETTINGS,
@@ -49,6 +50,7 @@ class Config:
     daemon: DaemonSettings
     ops: OpsSettings
     process: ProcessSettings
+    outside: OutsideSettings
     origins: Mapping[str, Origin] = attrs.field(factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
@@ -68,6 +70,8 @@ class Config:
             ("pandatx", "vomsdir"): state_dir / "vomsdir",
             ("pandatx", "host_cert"): state_dir / "hostcert.pem",
             ("pandatx", "host_key"): state_dir / "hostkey.pem",
+            ("server", "token_cache_config"): state_dir / "token_cache_config.json",
+            ("server", "pilot_cache_dir"): state_dir / "pilots",
         }
         values = {key: str(path) for key, path in folders.items()}
         values["server", "pserverhost"] = "localhost"

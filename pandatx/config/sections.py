@@ -12,6 +12,7 @@ from attrs import frozen
 from pandatx.config import kinds
 from pandatx.config.keys import ENVIRONMENT, Derived, setting
 from pandatx.config.kinds import MIB, PluginEntry
+from pandatx.config.outside import OutsideSettings
 
 _LISTEN = "The server listens on this port; without it on that of {}, and without that on {}. 0 takes a free port."
 
@@ -385,5 +386,6 @@ SETTINGS: dict[str, type[Any]] = {
     "daemon": DaemonSettings,
     "ops": OpsSettings,
     "process": ProcessSettings,
+    "outside": OutsideSettings,
 }
 """The classes that ``load`` fills, by the name of their field in Config."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
+from pandatx.domain import dumps
+
 NAME_WIDTH: Final = 50
 ANALYSIS_LABELS: Final = frozenset(("user", "panda", "ptest", "rc_test", "rc_test2", "rc_alrb"))
 _READS: Final = ("pr", "read_lan", "read_wan")
 _WRITES: Final = ("pw", "write_lan", "write_wan", "pls", "pl")
-
-
-class UnreadableDump(ValueError):
-    """A dump of queues that is no JSON object: nothing can be learned from it, not even that queues are gone."""
 
 
 @frozen(kw_only=True)
@@ -83,15 +80,9 @@ def load_dump(text: str | bytes) -> Dump:
     nickname, and a production or unified queue without a cloud (lifecycle.md 9, trap 21).
     Raises UnreadableDump where there is no object at all.
     """
-    try:
-        documents = json.loads(text)
-    except ValueError as error:
-        raise UnreadableDump(f"the queue dump is not JSON: {error}") from error
-    if not isinstance(documents, dict):
-        raise UnreadableDump("the queue dump is not an object keyed by nickname")
     queues: dict[str, Queue] = {}
     faults = []
-    for key, document in documents.items():
+    for key, document in dumps.entries(text, "queue dump"):
         fault = _fault(key, document)
         if fault is None:
             queue = queue_of(key, document)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 import orjson
-from attrs import define
-from twisted.internet.threads import deferToThread
+from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
-from pandatx.clients import cric
-from pandatx.clients.cric import DumpAway
+from pandatx.clients.cric import DumpAway, Source
+from pandatx.clients.web import Web
 from pandatx.clock import Clock
-from pandatx.domain.queues import Dump, Queue, UnreadableDump, load_dump, with_children
+from pandatx.domain.dumps import Caution, UnreadableDump
+from pandatx.domain.queues import Dump, Queue, load_dump, with_children
 from pandatx.services.facts import Facts
 from pandatx.store import queue_descriptions as store
 from pandatx.store.database import Database, Transaction
@@ -20,6 +21,14 @@ from pandatx.store.database import Database, Transaction
 log = Logger()
 
 _TOLD: Final = 20
+
+
+@frozen
+class _Reading:
+    """A dump, and the JSON of its queues by name."""
+
+    dump: Dump
+    documents: dict[str, str]
 
 
 @define(eq=False)
@@ -30,8 +39,19 @@ class Queues:
     _clock: Clock
     _facts: Facts
     _url: str | None
-    _seen: bytes = b""
+    _web: Web
+    _stored: _Reading | None = None
     _faults: frozenset[str] = frozenset()
+    _caution: Caution = field(factory=Caution)
+    _source: Source[_Reading] | None = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._source = Source(self._url, _read, self._web) if self._url else None
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a dump to load."""
+        return self._source is not None
 
     def get(self, name: str) -> Queue | None:
         """A queue by its nickname, as it was last read."""
@@ -48,32 +68,41 @@ class Queues:
         except (DumpAway, UnreadableDump) as fault:
             log.error("queue descriptions stay as they are stored: {fault}", fault=fault)
 
-    async def load(self) -> int:
+    async def load(self, *, thoroughly: bool = False) -> int:
         """Store what the dump says: new and changed queues, and those gone are removed; how many were touched.
 
-        Known at once to this server, within a minute to others. Raises DumpAway, and UnreadableDump for what is no
-        dump or has no queue in it; then nothing is changed.
+        Known at once to this server, within a minute to others. ``thoroughly``: compare with what is stored even if
+        the dump is the one that was stored last. Raises DumpAway, and UnreadableDump for what is no dump or has no
+        queue in it; then nothing is changed. A dump that has lost too many queues removes none.
         """
-        if self._url is None:
+        if self._source is None:
             return 0
-        content = await cric.fetch(self._url, self._clock.reactor)
-        if content == self._seen:
+        reading = await self._source.latest()
+        if reading is self._stored and not thoroughly:
             return 0
-        dump, documents = await deferToThread(_read, content)
-        self._complain(dump)
-        if not dump.queues:
+        self._complain(reading.dump)
+        if not reading.dump.queues:
             raise UnreadableDump("the queue dump has no usable queue")
-        changed, gone = await self._database.transaction("queues.load", self._store, documents)
+        changed, gone, kept = await self._database.transaction("queues.load", self._store, reading.documents)
         types = [row.name for row in self._facts.known.resource_types]
-        self._facts.with_queues({one.name: one for queue in dump.queues for one in with_children(queue, types)})
-        self._seen = content
+        queues = {one.name: one for queue in reading.dump.queues for one in with_children(queue, types)}
+        self._facts.with_queues({**self._facts.known.queues, **queues} if kept else queues)
+        self._stored = None if kept else reading
         if changed or gone:
             names = ", ".join([*changed[:_TOLD], *(f"-{name}" for name in gone[:_TOLD])])
-            log.info("{n} queues, changed or gone (-): {names}", n=len(documents), names=names)
+            log.info("{n} queues, changed or gone (-): {names}", n=len(reading.documents), names=names)
         return len(changed) + len(gone)
 
-    async def _store(self, tx: Transaction, documents: dict[str, str]) -> tuple[list[str], list[str]]:
-        return await store.replace(tx, documents, self._clock.now())
+    async def _store(self, tx: Transaction, documents: dict[str, str]) -> tuple[list[str], list[str], int]:
+        """Names that changed and that are gone, and how many should be gone and were kept."""
+        now = self._clock.now()
+        changed = await store.put(tx, documents, now)
+        stored, gone = await store.lacking(tx, documents)
+        if not self._caution.believes(stored, gone, now):
+            text = "the queue dump lacks {gone} of {stored} queues: none is removed until it has said so for a day"
+            log.warn(text, gone=gone, stored=stored)
+            return changed, [], gone
+        return changed, await store.remove(tx, documents) if gone else [], 0
 
     def _complain(self, dump: Dump) -> None:
         """One warning for each fault, when it is new."""
@@ -83,6 +112,15 @@ class Queues:
         self._faults = faults
 
 
-def _read(content: bytes) -> tuple[Dump, dict[str, str]]:
+def _read(content: bytes) -> _Reading:
+    """The documents are spelled as the older server spells them, so that neither changes what the other has stored."""
     dump = load_dump(content)
-    return dump, {queue.name: orjson.dumps(queue.document).decode() for queue in dump.queues}
+    documents, faults, queues = {}, [], []
+    for queue in dump.queues:
+        try:
+            orjson.dumps(queue.document)  # whoever reads it again is stricter than json
+            documents[queue.name] = json.dumps(queue.document, allow_nan=False)
+            queues.append(queue)
+        except (TypeError, ValueError) as error:
+            faults.append(f"queue {queue.name} is left out: {error}")
+    return _Reading(evolve(dump, queues=tuple(queues), faults=(*dump.faults, *faults)), documents)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandatx.domain.queues import Queue, UnreadableDump, load_dump, queue_of, with_children
+from pandatx.domain.dumps import UnreadableDump
+from pandatx.domain.queues import Queue, load_dump, queue_of, with_children
 
 LOCAL = {
     "nickname": "LOCAL",

@@ -8,8 +8,9 @@ from test_submission import JOB, execute
 from twisted.internet import reactor
 
 from pandatx.clients.cric import DumpAway
+from pandatx.clients.web import Web
 from pandatx.clock import Clock
-from pandatx.domain.queues import UnreadableDump
+from pandatx.domain.dumps import UnreadableDump
 from pandatx.scheduler.context import Context
 from pandatx.scheduler.daemons.load_queues import LoadQueues
 from pandatx.scheduler.daemons.setup_rescue import SetupRescue
@@ -19,6 +20,7 @@ from pandatx.services.queues import Queues
 from pandatx.services.statistics import Statistics
 from pandatx.store.queries import Query
 
+WEB = Web(reactor)
 STORED = Query(name="stored", text="SELECT panda_queue FROM {panda}.schedconfig_json ORDER BY 1")
 SHARES = Query(
     name="shares",
@@ -53,7 +55,7 @@ async def names(database) -> list[str]:
 
 
 async def test_a_dump_is_stored_and_known_at_once(database, facts, dump):
-    queues = Queues(database, Clock(reactor), facts, dump([queue("A", corepower=12.5), queue("B")]))
+    queues = Queues(database, Clock(reactor), facts, dump([queue("A", corepower=12.5), queue("B")]), WEB)
     await queues.start()
     assert await names(database) == ["A", "B"]
     assert queues.get("A").core_power == 12.5
@@ -64,7 +66,7 @@ async def test_a_dump_is_stored_and_known_at_once(database, facts, dump):
 
 async def test_changes_are_stored_and_queues_that_are_gone_are_removed(database, facts, dump):
     url = dump([queue("A"), queue("B"), queue("C")])
-    queues = Queues(database, Clock(reactor), facts, url)
+    queues = Queues(database, Clock(reactor), facts, url, WEB)
     assert await queues.load() == 3
     assert await queues.load() == 0
     dump([queue("A"), queue("B", status="offline"), queue("D")])
@@ -76,7 +78,7 @@ async def test_changes_are_stored_and_queues_that_are_gone_are_removed(database,
 
 @pytest.mark.parametrize("content", ["", "<html>", "[]", "{}", '{"X": {"type": "production"}}'])
 async def test_what_is_no_dump_changes_nothing(database, facts, dump, content):
-    queues = Queues(database, Clock(reactor), facts, dump([queue("A")]))
+    queues = Queues(database, Clock(reactor), facts, dump([queue("A")]), WEB)
     await queues.load()
     dump(content)
     with pytest.raises(UnreadableDump):
@@ -87,8 +89,8 @@ async def test_what_is_no_dump_changes_nothing(database, facts, dump, content):
 
 
 async def test_without_the_file_the_stored_descriptions_count(database, facts, dump):
-    await Queues(database, Clock(reactor), facts, dump([queue("A")])).load()
-    queues = Queues(database, Clock(reactor), Facts(database, Clock(reactor)), "/nonexistent/queues.json")
+    await Queues(database, Clock(reactor), facts, dump([queue("A")]), WEB).load()
+    queues = Queues(database, Clock(reactor), Facts(database, Clock(reactor)), "/nonexistent/queues.json", WEB)
     with pytest.raises(DumpAway, match="nonexistent"):
         await queues.load()
     await queues.start()
@@ -111,7 +113,7 @@ async def test_shares_and_users_are_counted(database, facts, dump):
         "UPDATE {panda}.jobsactive4 SET jobstatus = 'running', corecount = 8 "
         "WHERE pandaid = (SELECT max(pandaid) FROM {panda}.jobsactive4)",
     )
-    await Queues(database, Clock(reactor), facts, dump([queue("Q", corepower=12)])).load()
+    await Queues(database, Clock(reactor), facts, dump([queue("Q", corepower=12)]), WEB).load()
     for _ in range(2):
         await count(database, facts)
         assert (await database.statement("shares", SHARES)).rows == [
@@ -153,3 +155,34 @@ async def test_the_rescue_daemon_sets_up_what_was_left(database):
     await SetupRescue(made.setup).run(context)
     assert context.counts["jobs"] == 1
     assert await made.places() == [("active", "activated")]
+
+
+async def test_a_dump_that_has_lost_most_queues_removes_none(database, facts, dump):
+    many = [queue(f"Q{n:02}") for n in range(30)]
+    queues = Queues(database, Clock(reactor), facts, dump(many), WEB)
+    await queues.load()
+    dump([queue("Q00", status="offline"), queue("NEW")])
+    assert await queues.load() == 2
+    assert len(await names(database)) == 31
+    assert queues.get("Q29") is not None and queues.get("Q00").status == "offline"
+    dump(many)
+    await queues.load()
+    assert len(await names(database)) == 30
+
+
+async def test_a_queue_that_nobody_could_read_again_is_left_out(database, facts, dump):
+    content = '{"A": {"nickname": "A", "bad": "\\ud800"}, "B": {"x": 1e999}, "C": {"x": NaN}, "D": {"x": 9e99}}'
+    queues = Queues(database, Clock(reactor), facts, dump(content), WEB)
+    await queues.load()
+    assert await names(database) == ["C", "D"]
+    await facts.refresh()
+
+
+async def test_the_loader_and_an_older_server_spell_alike(database, facts, dump):
+    one = queue("A", region="Genève", floats=1.50)
+    await execute(
+        database,
+        "INSERT INTO {panda}.schedconfig_json (panda_queue, data) VALUES ('A', %(data)s)",
+        data=json.dumps(json.loads(json.dumps(one))),
+    )
+    assert await Queues(database, Clock(reactor), facts, dump([one]), WEB).load() == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from pandatx.clients.cric import DumpAway
-from pandatx.domain.queues import UnreadableDump
+from pandatx.domain.dumps import UnreadableDump
 from pandatx.scheduler.context import Context
 from pandatx.services.queues import Queues
 
