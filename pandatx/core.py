@@ -101,6 +101,7 @@ def make_core(
     adder = Adder(
         background,
         clock,
+        facts,
         pool,
         lambda vo, cloud: plugins.adders.for_vo(vo, cloud or None),
         settings,

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
+from pandatx.domain import kill
 from pandatx.domain.heartbeat import KILL
 from pandatx.domain.job import Job, JobFile
+from pandatx.domain.kill import KillOrder, KillRow
 from pandatx.domain.lifecycle import TERMINAL
 from pandatx.domain.report import OUTPUTS, WITHDRAWN, ReportOutcome, ddm_error
 
@@ -18,6 +20,9 @@ _BYTES_LIMIT: Final = 99_999_999_999
 _LONGEST_RETRY: Final = timedelta(hours=24)
 # A report is free when its lock is ten minutes old: this one is tried again after a minute.
 _LOCKED_BEFORE: Final = timedelta(minutes=9)
+_PILOT: Final = "pilot"
+NO_WORK: Final = 60
+"""The code of a kill by a pilot that found nothing to do."""
 _PRODUCED: Final = frozenset(("ready", "transferring", "merging"))
 
 
@@ -70,6 +75,8 @@ def conclude(
 
     ``job`` is the job before ``outcome`` was applied; ``reported_at`` is the timeStamp of the stored report.
     """
+    if outcome.closed:
+        return _closed(job, now)
     answer = plugin or PluginResult()
     if answer.result == "temporary" and now - reported_at < _LONGEST_RETRY:
         return Conclusion(status=job.job_status, retry_locked_time=now - _LOCKED_BEFORE)
@@ -94,6 +101,29 @@ def conclude(
         blocks=destination_blocks(files),
         library_guids={each.lfn: each.guid for each in files if builds and each.type == "output" and each.guid},
         registered=_registered(answer, files) if status == "finished" else Counter(),
+    )
+
+
+def _closed(job: Job, now: datetime) -> Conclusion:
+    """As a kill with code 60 ends it, which the pilot may ask for whosever job it is (step 3)."""
+    row = KillRow(
+        panda_id=job.panda_id,
+        job_status="holding",
+        active=True,
+        prod_source_label=job.prod_source_label,
+        prod_user_name=_PILOT,
+        processing_type=job.processing_type,
+        event_service=job.event_service,
+        start_time=job.start_time,
+        end_time=job.end_time,
+    )
+    verdict = kill.decide(row, KillOrder(name=_PILOT, code=NO_WORK), now)
+    return Conclusion(
+        status=verdict.status or "closed",
+        changed=True,
+        changes=verdict.changes,
+        file_changes={each.row_id: {"status": "failed"} for each in job.files if each.type in OUTPUTS},
+        blocks=destination_blocks(job.files),
     )
 
 

@@ -20,6 +20,8 @@ OUTPUTS: Final = frozenset(("output", "log"))
 _USER_LABELS: Final = frozenset(("user", "panda"))
 _EVENT_SERVICE: Final = frozenset((1, 4, 5))
 _SETTLED: Final = frozenset(("finished", "failed", "unknown", "merging"))
+PILOT_CLOSED: Final = "pilot_closed"
+"""The sub status of a job whose pilot found nothing to do."""
 WITHDRAWN: Final = frozenset(("cancelled", "closed"))
 _REGEX: Final = "regex|"
 _LFN_LIMIT: Final = 4000
@@ -49,12 +51,14 @@ class UnreadableReport(ValueError):
 class ReportOutcome:
     """What a report says, before the plugin has seen it.
 
-    ``fatal``: the plugin is not to be called. ``job_changes`` and ``file_changes`` (by row_id) are attributes of Job
+    ``fatal``: the plugin is not to be called; ``closed``: nor does the report count, since the pilot did no work.
+    ``job_changes`` and ``file_changes`` (by row_id) are attributes of Job
     and JobFile, None meaning NULL; ``new_files`` are rows to insert, with row_id 0. ``n_events`` is by LFN.
     """
 
     failed: bool
     fatal: bool = False
+    closed: bool = False
     job_changes: dict[str, Any] = field(factory=dict)
     file_changes: dict[int, dict[str, Any]] = field(factory=dict)
     new_files: tuple[JobFile, ...] = ()
@@ -86,10 +90,25 @@ def stale(job: Job | None, attempt_nr: int) -> str | None:
     return None
 
 
-def interpret(job: Job, status: str, data: str, metadata: str | None = None) -> ReportOutcome:
-    """Read a report of ``status`` (finished or failed) against the definition of its job. Steps 4 to 6."""
+def interpret(
+    job: Job, status: str, data: str, metadata: str | None = None, mismatch: str | None = None
+) -> ReportOutcome:
+    """Read a report of ``status`` (finished or failed) against the definition of its job. Steps 3 to 6.
+
+    ``mismatch``: which input of the job is not its own any more, as JEDI sees it. Such a job has failed.
+    """
+    withdrawn = job.job_status in WITHDRAWN
+    if mismatch is not None:
+        found = _read(job, failed=True, data=data, metadata=metadata)
+        text = f"inconsistent inputs: {mismatch}; failed lest they are processed twice"
+        return evolve(found, job_changes=found.job_changes | ddm_error(text))
+    if job.job_sub_status == PILOT_CLOSED and not withdrawn:
+        return ReportOutcome(failed=True, fatal=True, closed=True)
+    return _read(job, failed=status == "failed" or withdrawn, data=data, metadata=metadata)
+
+
+def _read(job: Job, *, failed: bool, data: str, metadata: str | None) -> ReportOutcome:
     changes = _error_codes_cleared() if job.job_status in WITHDRAWN else {}
-    failed = status == "failed" or job.job_status in WITHDRAWN
     about = _read_metadata(metadata)
     found = ReportOutcome(
         failed=failed,

@@ -17,10 +17,13 @@ from pandatx import metrics
 from pandatx.clock import Clock
 from pandatx.domain.conclusion import Conclusion, PluginResult, conclude
 from pandatx.domain.job import Job
-from pandatx.domain.report import ReportOutcome, interpret, stale
+from pandatx.domain.report import WITHDRAWN, ReportOutcome, interpret, stale
+from pandatx.domain.retry_rules import errors_of_report, errors_of_server
 from pandatx.errors import PandaError
 from pandatx.services.builds import BUILD, Builds
+from pandatx.services.facts import Facts
 from pandatx.services.registering import Item, Pool, ask
+from pandatx.services.retry_rules import Failed, RetryRules
 from pandatx.services.rounds import Rounds
 from pandatx.store import archive as jobs_store
 from pandatx.store import closing as blocks_store
@@ -65,6 +68,7 @@ class Adder:
 
     _database: Database
     _clock: Clock
+    _facts: Facts
     _pool: Pool
     _target_of: Callable[[str, str], str]
     _plugin_settings: Mapping[str, Any]
@@ -72,12 +76,14 @@ class Adder:
     _owner: str
     _noted: Callable[[Job, ReportOutcome], Awaitable[None]] | None = None
     _builds: Builds = field(init=False)
+    _rules: RetryRules = field(init=False)
     _rounds: Rounds = field(init=False)
     _taking: DeferredLock = field(factory=DeferredLock)
     _working: set[int] = field(factory=set)
 
     def __attrs_post_init__(self) -> None:
         self._builds = Builds(self._database, self._clock)
+        self._rules = RetryRules(self._facts)
         self._rounds = Rounds(self._clock, self.run_once, TOGETHER)
 
     def start(self) -> None:
@@ -143,6 +149,7 @@ class Adder:
         ids = sorted({report.panda_id for report in reports})
         jobs = await jobs_store.read(tx, ids)
         metadata = await store.metadata(tx, list(jobs)) if jobs else {}
+        mismatches = await store.mismatches(tx, jobs.values())
         items, useless = [], []
         for report in reports:
             job = jobs.get(report.panda_id)
@@ -151,7 +158,8 @@ class Adder:
                 log.info("job {id}: its final report has no effect: {why}", id=report.panda_id, why=why)
                 useless.append(report)
             else:
-                outcome = interpret(job, report.status, report.data, metadata.get(job.panda_id))
+                about, mismatch = metadata.get(job.panda_id), mismatches.get(job.panda_id)
+                outcome = interpret(job, report.status, report.data, about, mismatch)
                 items.append(Item(report=report, job=job, outcome=outcome))
         await store.drop(tx, useless)
         return len(reports), items
@@ -219,6 +227,8 @@ class Adder:
             else:
                 _judge(ending, item, rows.get(item.job.panda_id), answer, now)
         await self._write(tx, ending, now)
+        failed = [_failed(item, change.after) for item, end, change in ending.concluded if end.archives]
+        await self._rules.apply(tx, list(filter(None, failed)), now)
         return ending
 
     async def _write(self, tx: Transaction, ending: _Ending, now: datetime) -> None:
@@ -278,6 +288,16 @@ def _judge(ending: _Ending, item: Item, job: Job | None, answer: PluginResult | 
         logged=conclusion.changed,
     )
     ending.concluded.append((item, conclusion, change))
+
+
+def _failed(item: Item, after: Job) -> Failed | None:
+    """What the retry rules look at; one that failed since it was killed counts by what it reported itself."""
+    if item.outcome.closed or item.job.job_status in WITHDRAWN or after.job_status == "finished":
+        return None
+    rounds = [errors_of_report(after)]
+    if after.job_status == "failed":
+        rounds.append(errors_of_server(after))
+    return Failed(job=after, rounds=rounds)
 
 
 async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -13,12 +13,14 @@ from twisted.logger import Logger
 from pandatx import metrics
 from pandatx.clock import Clock
 from pandatx.domain.job import Job
+from pandatx.domain.retry_rules import errors_of_server, errors_of_silence
 from pandatx.domain.watch import JobFacts, Limits, verdict
 from pandatx.errors import PandaError
 from pandatx.services.builds import BUILD, Builds
 from pandatx.services.closer import Closer
 from pandatx.services.facts import Facts
 from pandatx.services.instances import Instances
+from pandatx.services.retry_rules import Failed, RetryRules
 from pandatx.store import archive as jobs_store
 from pandatx.store import watching as store
 from pandatx.store.archive import Change
@@ -46,9 +48,11 @@ class Watcher:
     _instances: Instances
     _closer: Closer
     _builds: Builds = field(init=False)
+    _rules: RetryRules = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._builds = Builds(self._database, self._clock)
+        self._rules = RetryRules(self._facts)
 
     async def run_once(self, pause: Callable[[], Awaitable[None]] = _no_pause) -> int:
         """Look at every active job once, page by page with a ``pause`` between two; how many were failed.
@@ -115,7 +119,10 @@ class Watcher:
                     )
                 )
         await jobs_store.archive(tx, changes, now)
-        return [change.after for change in changes]
+        ended = [change.after for change in changes]
+        failed = [Failed(job=job, rounds=(errors_of_silence(job), errors_of_server(job))) for job in ended]
+        await self._rules.apply(tx, failed, now)
+        return ended
 
     def _facts_of(self, job: Job, has_report: bool) -> JobFacts:
         queue = self._facts.queue(job.computing_site or "")

@@ -8,6 +8,8 @@ from typing import Final
 
 from attrs import frozen
 
+from pandatx.domain.job import Job
+from pandatx.domain.report import WITHDRAWN
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
 
@@ -15,6 +17,8 @@ SQL = load(__file__)
 
 FREE_AFTER: Final = timedelta(minutes=10)
 """The age of a lock that anybody may break; older servers keep to it too."""
+MERGES: Final = "pmerge"
+"""The processing type of jobs that merge what others have made."""
 DEAD_AFTER: Final = timedelta(minutes=2)
 """A server that was not seen for so long has nothing in hand any more."""
 
@@ -54,6 +58,26 @@ async def take(tx: Transaction, owner: str, working: Sequence[int], now: datetim
 async def metadata(tx: Transaction, ids: Sequence[int]) -> dict[int, str]:
     """The job reports of payloads."""
     return dict((await tx.run(SQL.metadata, ids=list(ids))).rows)
+
+
+async def mismatches(tx: Transaction, jobs: Iterable[Job]) -> dict[int, str]:
+    """What of the inputs of these jobs JEDI sees otherwise, by PandaID; no query where none belongs to a task."""
+    of_tasks = [job for job in jobs if job.jedi_task_id and job.job_status not in WITHDRAWN]
+    if not of_tasks:
+        return {}
+    result = await tx.run(
+        SQL.mismatches,
+        ids=[job.panda_id for job in of_tasks],
+        tasks=[job.jedi_task_id for job in of_tasks],
+        merges=[job.processing_type == MERGES for job in of_tasks],
+    )
+    found: dict[int, str] = {}
+    for panda_id, lfn, attempt, missing, status, now_at, taken_by in result.rows:
+        text = (
+            "is not there" if missing else f"is {status} at attempt {now_at} of job {taken_by}, not {attempt} of this"
+        )
+        found.setdefault(panda_id, f"{lfn[:200]} {text}")
+    return found
 
 
 async def still_ours(tx: Transaction, ids: Sequence[int], owner: str) -> frozenset[tuple[int, int]]:

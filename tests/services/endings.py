@@ -10,6 +10,7 @@ from twisted.internet import reactor
 from pandatx.clock import Clock
 from pandatx.services.adder import Adder
 from pandatx.services.closer import Closer
+from pandatx.services.facts import Facts
 from pandatx.store.database import Database, Transaction
 from pandatx.store.queries import Query
 
@@ -53,7 +54,7 @@ def make_adder(
 ) -> Adder:
     clock = clock or Clock(reactor)
     closer = Closer(database, clock, (told or Told()).activate)
-    return Adder(database, clock, pool, lambda vo, group: DUMMY, {}, closer, owner)
+    return Adder(database, clock, Facts(database, clock), pool, lambda vo, group: DUMMY, {}, closer, owner)
 
 
 async def run(database: Database, text: str, **params: Any) -> Any:

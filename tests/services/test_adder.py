@@ -25,6 +25,7 @@ from twisted.internet.defer import Deferred
 from pandatx.clock import Clock
 from pandatx.services.adder import Adder
 from pandatx.services.closer import Closer
+from pandatx.services.facts import Facts
 from pandatx.services.instances import Instances
 from pandatx.workers.calls import CallDied, CallTimedOut
 
@@ -324,6 +325,7 @@ def adder_with(database, pool, target: str) -> Adder:
     return Adder(
         database,
         Clock(reactor),
+        Facts(database, Clock(reactor)),
         pool,
         lambda vo, group: target,
         {},
