@@ -10,12 +10,14 @@ from pandatx.config import Config
 from pandatx.core import Core
 from pandatx.scheduler.context import Native
 from pandatx.scheduler.daemons.add_main import AddMain
+from pandatx.scheduler.daemons.add_sub import AddSub
 from pandatx.scheduler.daemons.archiver import Archive
 from pandatx.scheduler.daemons.copy_archive import CopyArchive
 from pandatx.scheduler.daemons.load_queues import LoadQueues
 from pandatx.scheduler.daemons.setup_rescue import SetupRescue
 from pandatx.scheduler.daemons.share_statistics import ShareStatistics
 from pandatx.services.archiver import Archiver
+from pandatx.services.site_data import SiteData, Turn
 from pandatx.store.database import Database
 
 
@@ -25,6 +27,7 @@ def make_natives(core: Core, config: Config, clock: Clock, background: Database)
     return {
         "add": add_main,
         "add_main": add_main,
+        "add_sub": AddSub(_site_data(core, config, clock, background)),
         "copyArchive": CopyArchive(core.watcher),
         "share_statistics": ShareStatistics(core.statistics),
         "queue_loader": LoadQueues(core.queues),
@@ -36,3 +39,9 @@ def make_natives(core: Core, config: Config, clock: Clock, background: Database)
 def _archiver(config: Config, clock: Clock, background: Database) -> Archiver:
     jobs = config.jobs
     return Archiver(background, clock, jobs.archive, timedelta(days=jobs.archive_after), jobs.retention)
+
+
+def _site_data(core: Core, config: Config, clock: Clock, background: Database) -> SiteData:
+    jobs = config.jobs
+    turn = Turn(interval=jobs.nrun_interval, hosts=jobs.nrun_hosts, number=jobs.nrun_snum)
+    return SiteData(background, clock, core.facts, turn)

@@ -263,6 +263,13 @@ class JobSettings:
         "How long rows are kept, as JSON: table to days. Those of other tables are kept for ever.",
         unit="days",
     )
+    nrun_interval: int = setting(
+        "server.nrun_interval", kinds.whole(1), 5, "Minutes of an hour in which one server counts running jobs."
+    )
+    nrun_hosts: int = setting("server.nrun_hosts", kinds.whole(1), 3, "How many servers take turns in that.")
+    nrun_snum: int = setting(
+        "server.nrun_snum", kinds.whole(), 999, "Which of them this one is, from 0 on; 999: it counts none."
+    )
     cric_url_schedconfig: str | None = setting(
         "server.CRIC_URL_SCHEDCONFIG",
         kinds.URL,

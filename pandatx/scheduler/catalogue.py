@@ -25,6 +25,7 @@ class BuiltIn:
 _ROWS: Final = (
     # Of the PanDA daemon guide; they run when the operator names them.
     BuiltIn(name="add_main", period=240, loop=True, ours=False),
+    BuiltIn(name="add_sub", period=240, ours=False),
     BuiltIn(name="copyArchive", period=2400, sync=True, ours=False),
     # Ours.
     BuiltIn(name="share_statistics", period=60, sync=True),

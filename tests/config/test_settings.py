@@ -81,10 +81,10 @@ def test_an_unknown_key_is_named_with_the_key_that_may_be_meant(loaded, tmp_path
 
 
 def test_keys_of_the_older_server_are_named_in_one_gentle_warning_per_section(loaded, tmp_path):
-    config = loaded("[server]\nnrun_snum = 999\nei_x = 1\n[mcp]\ntransport = http\n", PANDA_SERVER_CONF_NUM_WSGI="32")
+    config = loaded("[server]\nuseJEDI = 999\nei_x = 1\n[mcp]\ntransport = http\n", PANDA_SERVER_CONF_NUM_WSGI="32")
     at = f"{tmp_path}/panda_server.cfg"
     assert config.warnings == (
-        f"[server]: the older server's, not used here, no harm: nrun_snum ({at}:2), ei_x ({at}:3)",
+        f"[server]: the older server's, not used here, no harm: useJEDI ({at}:2), ei_x ({at}:3)",
         f"[mcp]: the older server's, not used here, no harm: transport ({at}:5)",
         "environment: the older server's, not used here, no harm: PANDA_SERVER_CONF_NUM_WSGI",
     )
