@@ -19,7 +19,7 @@ from pandatx.config import Config, load
 from pandatx.core import Core, Plugins, make_core
 from pandatx.daemons import Daemons
 from pandatx.errors import EXIT_DATABASE, Busy, PandaError, StartFault
-from pandatx.foundations import databases, embedded_postgres, pool_settings, process_pools
+from pandatx.foundations import databases, embedded_postgres, grants, pool_settings, process_pools
 from pandatx.identity.roles import loose_entries
 from pandatx.metrics import SPOOL_BYTES, SPOOL_REPORTS
 from pandatx.natives import make_natives
@@ -32,6 +32,7 @@ from pandatx.net.user import server_user
 from pandatx.operations import Operations
 from pandatx.ops.logs import Logs
 from pandatx.parts import Part, Server
+from pandatx.scripting import script_operations
 from pandatx.services.locks import DaemonLocks
 from pandatx.site import make_site
 from pandatx.store import schema
@@ -100,6 +101,7 @@ class App:
         settings = pool_settings(config, child_user, user, state, environ)
         plugins, scripts = process_pools(reactor, settings, background, clock)
         core = make_core(config, clock, state, database, background, plugins, Plugins.of(config))
+        scripts.grants = grants(config, background, script_operations(core))
         app = cls(
             reactor=reactor,
             config=config,

@@ -24,7 +24,7 @@ from pandatx.config import Config, load
 from pandatx.core import Plugins, make_core
 from pandatx.daemons import LOCK, machine_lock
 from pandatx.errors import EXIT_DATABASE, EXIT_USAGE, Busy, StartFault
-from pandatx.foundations import databases, embedded_postgres, pool_settings, process_pools
+from pandatx.foundations import databases, embedded_postgres, grants, pool_settings, process_pools
 from pandatx.natives import make_natives
 from pandatx.net.user import server_user
 from pandatx.scheduler.catalogue import CATALOGUE
@@ -33,6 +33,7 @@ from pandatx.scheduler.daemon import Daemon, default_timeout
 from pandatx.scheduler.entries import plan
 from pandatx.scheduler.locks import SyncLock
 from pandatx.scheduler.run import Outcome, Run
+from pandatx.scripting import script_operations
 from pandatx.services.locks import LocksByHand
 from pandatx.store import schema
 from pandatx.store.database import Database, measure_offset
@@ -125,6 +126,7 @@ class _Foreground:
             user.hand_over(process.state_dir)
             user.become(process.state_dir)
         core = make_core(config, clock, state, database, background, plugins, Plugins.of(config))
+        scripts.grants = grants(config, background, script_operations(core))
         natives = make_natives(core, config, clock, background)
         refresh = core.facts.refresh
         return cls(config, state, clock, database, background, embedded, plugins, scripts, natives, refresh)

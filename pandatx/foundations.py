@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.net.user import ServerUser
@@ -12,6 +14,7 @@ from pandatx.store import sessions
 from pandatx.store.database import Database, conninfo_of
 from pandatx.store.embedded import EmbeddedPostgres
 from pandatx.store.statedir import StateDirectory
+from pandatx.workers.grants import Grants, Operation
 from pandatx.workers.pool import PoolSettings, ProcessPool
 from pandatx.workers.user import ChildUser
 
@@ -65,10 +68,12 @@ def pool_settings(
     return PoolSettings(
         size=config.daemon.n_proc,
         lifetime=float(config.daemon.proc_lifetime),
-        memory_mark=float(config.process.child_memory_limit),
+        memory_mark=config.process.child_memory_limit / 2,
+        memory_limit=float(config.process.child_memory_limit),
         user=user,
         environment={**given, "PGOPTIONS": options},
         instance=state.instance,
+        log_level=config.ops.log_level,
     )
 
 
@@ -82,3 +87,17 @@ def process_pools(
 
     plugins, scripts = (ProcessPool(reactor, settings, on_kill, name) for name in ("plugins", "scripts"))
     return plugins, scripts
+
+
+def grants(config: Config, background: Database, operations: Mapping[str, Operation]) -> Grants:
+    """What scripts get: connections to the server's database as its own role, and these operations."""
+
+    def access() -> dict[str, Any]:
+        return {
+            "conninfo": background.conninfo,
+            "schemas": attrs.asdict(background.schemas),
+            "limit": config.database.dbtimeout,
+            "size": config.daemon.n_dbconn,
+        }
+
+    return Grants(operations, access)

@@ -379,7 +379,8 @@ class ProcessSettings:
         "pandatx.child_memory_limit",
         kinds.whole(64),
         1024,
-        "Resident memory above which a child of the process pool is replaced after its call.",
+        "Resident memory, with all that it has started, above which a child of the process pool is killed in its call; "
+        "above half of it, it is replaced after its call.",
         unit="MB",
     )
 

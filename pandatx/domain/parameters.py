@@ -29,6 +29,18 @@ class Parameters:
             return kind(value)
         return value if isinstance(value, kind) and type(value) is kind else default
 
+    def value(self, component: str, key: str, *, vo: str | None = None, app: str = "pandaserver") -> Any:
+        """The value of whichever type, None where there is none."""
+        return self._rows.get((app, component, key, vo))
+
+    def by_vo(self, component: str, key: str, *, app: str = "pandaserver") -> dict[str, float]:
+        """The numbers that a key has for each VO (lifecycle.md 9, trap 51: none counts for another VO)."""
+        return {
+            vo: float(value)
+            for (an_app, a_component, a_key, vo), value in self._rows.items()
+            if (an_app, a_component, a_key) == (app, component, key) and vo is not None and type(value) in (int, float)
+        }
+
 
 def parameters_of(rows: Iterable[Mapping[str, Any]]) -> Parameters:
     """Read rows of CONFIG: app, component, key, vo, value, type, value_json."""

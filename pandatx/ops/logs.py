@@ -44,6 +44,14 @@ PARTS = (
     ("", "panda-server.log"),
 )
 """Which part of the code writes to which file, the first that fits; ``rest`` is the name after the prefix."""
+SCRIPTS = {
+    "pandatx.workers.record.": ("panda-daemons.log", "panda-{rest}.log"),
+    "pandatx.workers.stdout.": ("panda-daemons.log", "panda-{rest}.log", "panda_daemon_stdout.log"),
+    "pandatx.workers.stderr.": ("panda-daemons.log", "panda-{rest}.log", "panda_daemon_stderr.log"),
+}
+"""What daemon scripts say stands in several files (reference/lifecycle.md 4.6)."""
+SCHEDULER = "pandatx.scheduler."
+"""What the scheduler says is where operators of older servers find their daemon master's words, too."""
 
 _SECRET_NAME = r"[\w-]*(?:passw(?:or)?d|passwd|secret|token|authorization|cookie|private_key)[\w-]*"
 _SECRET_FIELD = re.compile(_SECRET_NAME, re.IGNORECASE)
@@ -68,15 +76,40 @@ def without_secrets(text: str) -> str:
 
 def line(event: LogEvent) -> str:
     """``time name: level message field=value...``, the time in UTC; a traceback follows on lines of its own."""
-    stamp = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
+    name = event.get("log_namespace", "-")
+    if "log_lines" in event:
+        return _lines(event, name)
     level = event.get("log_level", LogLevel.info).name.upper()
     text = without_secrets(formatEvent(event).replace("\\", "\\\\").replace("\r", "\\r").replace("\n", "\\n"))
-    name = event.get("log_namespace", "-")
-    head = f"{stamp:%Y-%m-%d %H:%M:%S},{stamp.microsecond // 1000:03} {name}: {level} {text}{_fields(event)}\n"
+    head = f"{_time(event)} {name}: {level} {text}{_fields(event)}\n"
     failure = event.get("log_failure")
     if failure is None:
         return head
     return head + "".join(f"    {row}\n" for row in without_secrets(failure.getTraceback()).splitlines())
+
+
+def _lines(event: LogEvent, name: str) -> str:
+    """What a child has said: many lines at a time, each with the same head."""
+    level = event.get("log_level", LogLevel.info).name.upper()
+    head = f"{_time(event)} {name}: {level} {event['label']} pid={event['pid']}: "
+    text = without_secrets("\n".join(event["log_lines"])).replace("\\", "\\\\").replace("\r", "\\r")
+    return "".join(f"{head}{each}\n" for each in text.split("\n"))
+
+
+def _time(event: LogEvent) -> str:
+    stamp = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
+    return f"{stamp:%Y-%m-%d %H:%M:%S},{stamp.microsecond // 1000:03}"
+
+
+def files_of(namespace: str) -> tuple[str, ...]:
+    """The files that a part of the code writes to."""
+    for prefix, names in SCRIPTS.items():
+        if namespace.startswith(prefix):
+            return tuple(name.format(rest=namespace[len(prefix) :]) for name in names)
+    own = file_of(namespace)
+    return (
+        (own, "panda_daemon_stdout.log") if own == "panda-daemons.log" and namespace.startswith(SCHEDULER) else (own,)
+    )
 
 
 def file_of(namespace: str) -> str:
@@ -142,7 +175,7 @@ class Logs:
     _foreground: BinaryIO | None = None
     _now: Callable[[], float] = monotonic
     _files: dict[str, LogFile] = field(factory=dict, init=False)
-    _routes: dict[str, LogFile] = field(factory=dict, init=False)
+    _routes: dict[str, tuple[LogFile, ...]] = field(factory=dict, init=False)
 
     def open(self) -> None:
         """Make the folder; StartFault (exit 3) where nothing can be written."""
@@ -158,7 +191,8 @@ class Logs:
         if level < self._level:
             return
         text = line(event)
-        self._route(event.get("log_namespace", "")).write(text)
+        for each in self._route(event.get("log_namespace", "")):
+            each.write(text)
         if level >= LogLevel.warn:
             self.file(ERRORS).write(text)
         if self._foreground is not None:
@@ -185,10 +219,10 @@ class Logs:
         """On SIGUSR1, instead of twistd's own handler, which rotates a file of its own. From the main thread."""
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(self.reopen))
 
-    def _route(self, namespace: str) -> LogFile:
+    def _route(self, namespace: str) -> tuple[LogFile, ...]:
         found = self._routes.get(namespace)
         if found is None:
-            found = self._routes[namespace] = self.file(file_of(namespace))
+            found = self._routes[namespace] = tuple(map(self.file, files_of(namespace)))
         return found
 
 

@@ -25,7 +25,8 @@ class Script:
         left = context.seconds_left()
         limit = self._timeout if left is None else max(left, LEAST_LIMIT)
         arguments = list(context.arguments)
-        return bool(await self._pool.call(RUN, self._module, arguments, timeout=limit, context=self._label))
+        call = self._pool.call(RUN, self._module, arguments, timeout=limit, context=self._label, script=self._daemon)
+        return bool(await call)
 
     def kill(self, why: str) -> None:
         """End the run, if there is one."""

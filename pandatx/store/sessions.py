@@ -14,6 +14,6 @@ PAUSE = 0.1
 
 
 async def end(database: Database, clock: Clock, application: str) -> None:
-    """End the sessions of an application name, and come back when none is left (rule R38)."""
+    """End the sessions of an application, its calls' too, and come back when none is left (rule R38)."""
     while (await database.statement("sessions.terminate", SQL.terminate, application=application)).scalar():
         await deferLater(clock.reactor, PAUSE)  # type: ignore[arg-type]

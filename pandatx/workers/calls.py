@@ -34,14 +34,25 @@ class CallDied(CallError):
     outcome = "died"
 
 
+class CallOutgrew(CallDied):
+    """The child held more memory than it may, and was killed."""
+
+    outcome = "memory"
+
+
 @define(eq=False)
 class Call:
-    """One call on its way. ``arguments`` is JSON already; ``application`` is the name its database sessions carry."""
+    """One call on its way. ``arguments`` is JSON already.
+
+    ``script`` is the name of the daemon whose script it runs, or empty: only a script is given a task buffer.
+    ``application`` begins the names that its child's database sessions carry.
+    """
 
     name: str
     arguments: bytes
     timeout: float
     context: str
+    script: str = ""
     outcome: Deferred[Any] = field(init=False)
     application: str = field(init=False, default="")
 

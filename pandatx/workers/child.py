@@ -12,28 +12,39 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
-from pandatx.workers.protocol import ANSWERS_FD, CALLS_FD, Frames, frame, mark
+from pandatx.workers.parent import Parent, write_all
+from pandatx.workers.protocol import ANSWERS_FD, CALLS_FD, frame, mark
+from pandatx.workers.records import collect
 
 PARENT_VARIABLE: Final = "PANDATX_POOL_PARENT"
+LEVEL_VARIABLE: Final = "PANDATX_POOL_LOG_LEVEL"
 _PR_SET_PDEATHSIG: Final = 1
-_PIECE: Final = 1 << 20
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_OOM_SCORE: Final = b"500"
+"""Where memory runs out, the kernel is to take a script and not the server or the database."""
 
 
 def main() -> None:
     """Serve the calls of the parent whose process id stands in the environment."""
     _stand_apart()
     _die_with(int(os.environ.pop(PARENT_VARIABLE)))
+    level = os.environ.pop(LEVEL_VARIABLE, "info")
     streams = _claim_descriptors()
-    _write(ANSWERS_FD, frame({"ready": os.getpid()}))
-    for message in _messages():
-        answer = _answer(message)
+    parent = Parent()
+    parent.write(frame({"ready": os.getpid()}))
+    os.register_at_fork(after_in_child=parent.abandon)
+    collect(parent, level)
+    for message in parent.calls():
+        answer = _answer(message, parent)
+        parent.call = None
         _flush()
         for stream in streams:
-            _write(stream, mark(message["call"]))
-        _write(ANSWERS_FD, answer)
+            write_all(stream, mark(message["call"]))
+        parent.write(answer)
+        _reap()
 
 
 def _stand_apart() -> None:
@@ -42,10 +53,15 @@ def _stand_apart() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # A handler that does nothing, not SIG_IGN: that one would be inherited by the programs that scripts start.
         signal.signal(number, lambda *_: None)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb", buffering=0) as score:  # noqa: PTH123
+        score.write(_OOM_SCORE)
 
 
 def _die_with(parent: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    """End with the parent; and adopt what scripts leave behind, so that it can be found when a call is killed."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
         raise SystemExit("the server ended before its child was ready")
 
@@ -60,24 +76,34 @@ def _claim_descriptors() -> tuple[int, int]:
     return os.dup(1), os.dup(2)
 
 
-def _messages() -> Iterator[Any]:
-    frames = Frames()
-    while piece := os.read(CALLS_FD, _PIECE):
-        yield from frames.feed(piece)
-
-
-def _answer(message: dict[str, Any]) -> bytes:
+def _answer(message: dict[str, Any], parent: Parent) -> bytes:
     """Run one call; its answer as it goes through the pipe. Whatever it raises, SystemExit included, becomes one."""
     os.environ["PGAPPNAME"] = message["application"]
     call = message["call"]
     try:
-        result = find(message["name"])(*message["args"])
+        given = {"parent": parent} if "script" in message else {}
+        result = find(message["name"])(*message["args"], **given)
         return frame({"call": call, "ok": result, "memory": _memory_mb()})
     except BaseException as fault:
+        if parent.forked:
+            _leave(fault)
         text = "".join(traceback.format_exception_only(fault)).strip()
         trace = "".join(traceback.format_exception(fault))
         told = {"error": _printable(text), "traceback": _printable(trace)}
         return frame({"call": call, **told, "memory": _memory_mb()})
+    finally:
+        if parent.forked:
+            _leave(None)
+
+
+def _leave(fault: BaseException | None) -> None:
+    """The end of a process that a script has forked off and that has come back here: it is not ours to serve calls."""
+    code = fault.code if isinstance(fault, SystemExit) else None
+    if fault is not None and not isinstance(fault, SystemExit):
+        traceback.print_exception(fault)
+        code = 1
+    _flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def find(name: str) -> Callable[..., Any]:
@@ -108,10 +134,11 @@ def _flush() -> None:
             stream.flush()
 
 
-def _write(descriptor: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+def _reap() -> None:
+    """Forget what calls have left behind and has ended since."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
 
 
 if __name__ == "__main__":

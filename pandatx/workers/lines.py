@@ -11,9 +11,12 @@ LONGEST_LINE = 8192
 
 @define
 class Lines:
-    """Give each line of one stream to ``write``; what is longer than ``LONGEST_LINE`` bytes comes in several."""
+    """Give the lines of one stream to ``write``, those of a piece together.
 
-    _write: Callable[[str], None]
+    What is longer than ``LONGEST_LINE`` bytes comes as several.
+    """
+
+    _write: Callable[[list[str]], None]
     _held: bytearray = field(factory=bytearray)
     _awaited: bytes = b""
 
@@ -41,19 +44,24 @@ class Lines:
         """Write a last line that no newline ended."""
         self._emit()
         if self._held:
-            self._line(bytes(self._held))
+            self._write(_cut(bytes(self._held)))
             self._held.clear()
 
     def _emit(self) -> None:
         whole, newline, rest = bytes(self._held).rpartition(b"\n")
-        if newline:
-            for line in whole.split(b"\n"):
-                self._line(line)
+        found = [part for line in whole.split(b"\n") for part in _cut(line)] if newline else []
         while len(rest) > LONGEST_LINE + len(self._awaited):
-            self._line(rest[:LONGEST_LINE])
+            found += _cut(rest[:LONGEST_LINE])
             rest = rest[LONGEST_LINE:]
         self._held[:] = rest
+        if found:
+            self._write(found)
 
-    def _line(self, line: bytes) -> None:
-        for start in range(0, len(line), LONGEST_LINE):
-            self._write(line[start : start + LONGEST_LINE].decode("utf-8", "replace").rstrip("\r"))
+
+def _cut(line: bytes) -> list[str]:
+    if len(line) <= LONGEST_LINE:
+        return [line.decode("utf-8", "replace").rstrip("\r")] if line else []
+    return [
+        line[start : start + LONGEST_LINE].decode("utf-8", "replace").rstrip("\r")
+        for start in range(0, len(line), LONGEST_LINE)
+    ]

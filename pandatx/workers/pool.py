@@ -13,13 +13,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pandatx import metrics
-from pandatx.workers.calls import Call, CallDied, CallError, CallFailed, CallTimedOut
+from pandatx.workers import family
+from pandatx.workers.calls import Call, CallDied, CallError, CallFailed, CallOutgrew, CallTimedOut
+from pandatx.workers.grants import Grants
 from pandatx.workers.process import Child
 from pandatx.workers.user import ChildUser
 
 __all__ = ["CallDied", "CallError", "CallFailed", "CallTimedOut", "PoolSettings", "PoolStatus", "ProcessPool"]
 
 KILL_CONFIRMATION = 5.0
+WEIGH_EVERY, WEIGH_FAMILY = 0.25, 8
+"""Seconds between two looks at the memory of children at work; each eighth time at all that they have started."""
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 
 log = Logger()
@@ -33,16 +37,19 @@ async def _nothing_to_clear(application: str) -> None:
 class PoolSettings:
     """How many children, for how long (seconds), and up to which resident size (MB) they are kept.
 
+    A child over ``memory_mark`` after a call is replaced; one over ``memory_limit`` in a call is killed.
     ``environment`` is all that children get of one. ``instance`` makes the names of their database sessions unique
     among servers on one database: pids of containers are alike.
     """
 
     size: int = 1
     lifetime: float = 28800.0
-    memory_mark: float = 1024.0
+    memory_mark: float = 512.0
+    memory_limit: float = 1024.0
     user: ChildUser | None = None
     environment: Mapping[str, str] = field(factory=dict, repr=False)
     instance: str = ""
+    log_level: str = "info"
 
 
 @frozen
@@ -66,12 +73,15 @@ class ProcessPool:
     _settings: PoolSettings
     _on_kill: Callable[[str], Awaitable[None]] = _nothing_to_clear
     _name: str = "pool"
+    grants: Grants = field(init=False, factory=Grants)
+    """What scripts are given. Set it before the start: the services behind it stand on a pool themselves."""
     _open: bool = field(init=False, default=False)
     _children: list[Child] = field(init=False, factory=list)
     _waiting: deque[Call] = field(init=False, factory=deque)
     _timers: set[Any] = field(init=False, factory=set)
     _burials: set[Deferred[None]] = field(init=False, factory=set)
     _failed_starts: int = field(init=False, default=0)
+    _weighed: int = field(init=False, default=0)
     _up: Deferred[None] | None = field(init=False, default=None)
     _emptied: Deferred[None] | None = field(init=False, default=None)
 
@@ -84,6 +94,7 @@ class ProcessPool:
         self._up = up
         for _ in range(self._settings.size):
             self._spawn()
+        self._later(WEIGH_EVERY, self._weigh)
         await up
 
     async def stop(self, seconds: float = 20.0) -> None:
@@ -104,15 +115,16 @@ class ProcessPool:
         self._clear_timers()
         await DeferredList(list(self._burials))
 
-    async def call(self, name: str, *args: Any, timeout: float, context: str = "") -> Any:
+    async def call(self, name: str, *args: Any, timeout: float, context: str = "", script: str = "") -> Any:
         """Run the function "package.module:function" in a child and give its result; all values are JSON.
 
         ``timeout`` counts in seconds from when a child takes the call; ``context`` stands before each line it prints.
+        ``script`` names a daemon: the function is then given ``parent`` too, for its task buffer, and its log a file.
         Raises CallFailed with the exception's text, CallTimedOut, or CallDied. Cancelling the call kills its child.
         """
         if not self._open:
             raise CallDied("the pool is not running")
-        call = Call(name, orjson.dumps(args, option=orjson.OPT_NON_STR_KEYS), timeout, context)
+        call = Call(name, orjson.dumps(args, option=orjson.OPT_NON_STR_KEYS), timeout, context, script)
         call.outcome = Deferred(lambda _: self._cancel(call))
         self._waiting.append(call)
         self._assign()
@@ -184,10 +196,10 @@ class ProcessPool:
     # Own.
 
     def _spawn(self) -> None:
-        child = Child(self._reactor, self, self._settings.instance)
+        child = Child(self._reactor, self, self._settings.instance, self.grants)
         self._children.append(child)
         try:
-            child.start(self._settings.environment, self._settings.user)
+            child.start(self._settings.environment, self._settings.user, self._settings.log_level)
         except OSError as fault:
             self.child_gone(child, None, CallDied(str(fault)))
 
@@ -210,6 +222,18 @@ class ProcessPool:
         idle = [child for child in self._children if child.idle]
         while self._waiting and idle and self._open:
             idle.pop(0).begin(self._waiting.popleft())
+
+    def _weigh(self) -> None:
+        """Look at the memory of the children at work: a script may eat all there is within one call."""
+        self._weighed += 1
+        limit, whole = self._settings.memory_limit, self._weighed % WEIGH_FAMILY == 0
+        for child in [child for child in self._children if child.call is not None and not child.leaving]:
+            held = family.family_mb(child.pid, limit) if whole else family.resident_mb(child.pid)
+            if held > limit and child.call is not None:
+                why = f"{child.call.label} held {held:.0f} MB, more than its limit of {limit:.0f} MB, and was killed"
+                log.warn("{why}", why=why, pid=child.pid)
+                child.kill(CallOutgrew(why))
+        self._later(WEIGH_EVERY, self._weigh)
 
     def _grow_old(self, child: Child) -> None:
         child.old = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -15,9 +14,12 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pandatx.workers import family
 from pandatx.workers.calls import Call, CallDied, CallError, CallFailed, CallTimedOut
-from pandatx.workers.child import PARENT_VARIABLE
+from pandatx.workers.child import LEVEL_VARIABLE, PARENT_VARIABLE
+from pandatx.workers.grants import Grants, Requests
 from pandatx.workers.lines import Lines
+from pandatx.workers.output import STDERR, STDOUT, Output
 from pandatx.workers.protocol import ANSWERS_FD, CALLS_FD, Frames, frame, mark
 from pandatx.workers.user import ChildUser
 
@@ -46,6 +48,7 @@ class Child(ProcessProtocol):
     _reactor: Any
     _watcher: Watcher
     _instance: str
+    _grants: Grants
     ready: bool = field(init=False, default=False)
     leaving: bool = field(init=False, default=False)
     old: bool = field(init=False, default=False)
@@ -57,15 +60,19 @@ class Child(ProcessProtocol):
     _answer: dict[str, Any] | None = field(init=False, default=None)
     _verdict: CallError | None = field(init=False, default=None)
     _frames: Frames = field(init=False, factory=Frames)
+    _said: Output = field(init=False)
     _output: Lines = field(init=False)
     _errors: Lines = field(init=False)
+    _requests: Requests = field(init=False)
     _limit: Any = field(init=False, default=None)
 
-    def start(self, environment: Mapping[str, str], user: ChildUser | None) -> None:
+    def start(self, environment: Mapping[str, str], user: ChildUser | None, log_level: str) -> None:
         """Begin the process. Raises OSError when that is impossible."""
-        self._output = Lines(self._say)
-        self._errors = Lines(self._say)
-        environment = {**environment, PARENT_VARIABLE: str(os.getpid())}
+        self._said = said = Output(self._reactor.seconds)
+        self._output = Lines(lambda lines: said.printed(STDOUT, lines))
+        self._errors = Lines(lambda lines: said.printed(STDERR, lines))
+        self._requests = Requests(self._grants, lambda message: self.transport.writeToChild(CALLS_FD, frame(message)))
+        environment = {**environment, PARENT_VARIABLE: str(os.getpid()), LEVEL_VARIABLE: log_level}
         if user:
             environment |= {"HOME": user.home, "USER": user.name, "LOGNAME": user.name}
         self._reactor.spawnProcess(
@@ -89,15 +96,18 @@ class Child(ProcessProtocol):
         """Run a call; the child must be idle."""
         self._calls += 1
         self.call, self._answer = call, None
-        call.application = f"pandatx-child-{self.pid}-{self._calls}-{self._instance}"[:LONGEST_APPLICATION_NAME]
+        call.application = f"pandatx-child-{self.pid}-{self._instance}"[:LONGEST_APPLICATION_NAME]
+        self._said.begin(call.label, call.name, call.script)
         for stream in (self._output, self._errors):
             stream.expect(mark(self._calls))
         message = {
             "call": self._calls,
             "name": call.name,
             "args": orjson.Fragment(call.arguments),
-            "application": call.application,
+            "application": f"{call.application}-{self._calls}"[:LONGEST_APPLICATION_NAME],
         }
+        if call.script:
+            message["script"] = self._grants.told()
         self.transport.writeToChild(CALLS_FD, frame(message))
         self._watch_clock(call.timeout)
 
@@ -110,17 +120,18 @@ class Child(ProcessProtocol):
         self._watch_clock(RETIRE_LIMIT)
 
     def kill(self, verdict: CallError | None = None) -> None:
-        """SIGKILL the child and its whole process group; ``verdict`` is what its caller gets."""
+        """SIGKILL the child and all that it has started; ``verdict`` is what its caller gets."""
         self._verdict = self._verdict or verdict
         self.leaving = True
         self._stop_clock()
+        self._requests.drop()
         if self.pid:
-            _kill_group(self.pid)
+            family.kill_family(self.pid)
 
     # What Twisted calls.
 
     def connectionMade(self) -> None:
-        self.pid = self.transport.pid or 0
+        self.pid = self._said.pid = self.transport.pid or 0
         self.transport.closeChildFD(0)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
@@ -133,14 +144,16 @@ class Child(ProcessProtocol):
     def processExited(self, reason: Failure) -> None:
         self.leaving = True
         self._stop_clock()
+        self._requests.drop()
         # What it had started goes with it; and somebody outside its group may hold the pipes, so they get an end too.
-        _kill_group(self.pid, itself=False)
+        family.kill_group(self.pid)
         self._limit = self._reactor.callLater(LINGER, self._close_pipes)
 
     def processEnded(self, reason: Failure) -> None:
         self._stop_clock()
         self._output.close()
         self._errors.close()
+        self._said.end()
         call, self.call = self.call, None
         self._watcher.child_gone(self, call, self._verdict or CallDied(_how(reason)))
 
@@ -161,7 +174,13 @@ class Child(ProcessProtocol):
             self.ready = True
             self._stop_clock()
             self._watcher.child_ready(self)
-        elif message["call"] == self._calls:
+        elif self.call is None or message["call"] != self._calls:
+            return
+        elif "log" in message:
+            self._said.recorded(message["log"], message["logger"], message["text"])
+        elif "ask" in message:
+            self._requests.begin(message)
+        else:
             self._answer = message
             self.memory_mb = message["memory"]
 
@@ -171,6 +190,8 @@ class Child(ProcessProtocol):
         if call is None or answer is None or self._verdict or not (self._output.ended and self._errors.ended):
             return
         self._stop_clock()
+        self._requests.drop()
+        self._said.end()
         self.call = self._answer = None
         self._watcher.child_free(self)
         if "error" in answer:
@@ -188,11 +209,6 @@ class Child(ProcessProtocol):
             log.warn("child {pid} neither starts nor ends: killed", pid=self.pid)
             self.kill()
 
-    def _say(self, line: str) -> None:
-        call = self.call
-        name, label = (call.name, call.label) if call else ("", "child")
-        log.info("{label}: {line}", label=label, line=line, call=name, pid=self.pid)
-
     def _watch_clock(self, seconds: float) -> None:
         self._stop_clock()
         self._limit = self._reactor.callLater(seconds, self._overdue)
@@ -205,15 +221,6 @@ class Child(ProcessProtocol):
     def _close_pipes(self) -> None:
         for descriptor in (0, 1, 2, CALLS_FD, ANSWERS_FD):
             self.transport.closeChildFD(descriptor)
-
-
-def _kill_group(pid: int, itself: bool = True) -> None:
-    for kill in (os.killpg, os.kill) if itself else (os.killpg,):
-        try:
-            kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            # It ended already, or (killpg) is so young that it has no group of its own yet.
-            continue
 
 
 def _how(reason: Failure) -> str:

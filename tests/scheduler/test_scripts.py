@@ -16,7 +16,7 @@ from pandatx.scheduler.scripts import Script
 from pandatx.workers.pool import PoolSettings, ProcessPool
 
 SCRIPTS = {
-    "well": "def main(argv=(), tbuf=None, **kwargs):\n    open(argv[1], 'a').write(repr((argv[2:], tbuf)))\n",
+    "well": "def main(argv=(), tbuf=None, **kwargs):\n    open(argv[1], 'a').write(repr((argv, type(tbuf).__name__, kwargs)))\n",
     "exits": "import sys\ndef main(argv=(), tbuf=None, **kwargs):\n    sys.exit(4)\n",
     "sleeps": "import time\ndef main(argv=(), tbuf=None, **kwargs):\n    time.sleep(600)\n",
     "broken": "import nothing_of_that_name\n",
@@ -54,11 +54,12 @@ async def ran_once(*daemons):
     return states
 
 
-async def test_a_script_gets_its_arguments_and_no_task_buffer(pool, tmp_path):
+async def test_a_script_gets_its_file_its_arguments_as_they_are_and_a_task_buffer(pool, tmp_path):
     path = tmp_path / "out"
     states = await ran_once(script(pool, "well", arguments=(str(path), "--x", 3)))
     assert states["well"].last_error is None
-    assert path.read_text() == "(['--x', 3], None)"
+    argv = (str(tmp_path / "acts" / "well.py"), str(path), "--x", 3)
+    assert path.read_text() == repr((argv, "TaskBuffer", {"lock_pool": None}))
 
 
 async def test_faults_of_scripts_are_told_and_stop_no_other(pool, tmp_path):

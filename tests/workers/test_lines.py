@@ -30,7 +30,7 @@ def test_messages_come_whole_however_the_pipe_cuts_them(messages, cuts):
 )
 def test_the_mark_parts_the_output_of_two_calls_however_the_pipe_cuts_it(lengths, ends, cuts):
     said: list[str] = []
-    lines = Lines(said.append)
+    lines = Lines(said.extend)
     lines.expect(mark(1))
     text = "\n".join("x" * length for length in lengths) + ("\n" if ends else "")
     for piece in pieces(text.encode() + mark(1), cuts):
@@ -44,7 +44,7 @@ def test_the_mark_parts_the_output_of_two_calls_however_the_pipe_cuts_it(lengths
 
 def test_a_last_line_without_an_end_is_written_when_the_stream_closes():
     said: list[str] = []
-    lines = Lines(said.append)
+    lines = Lines(said.extend)
     lines.feed(b"whole\nhalf")
     assert said == ["whole"]
     lines.close()
