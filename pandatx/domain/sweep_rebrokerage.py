@@ -39,6 +39,14 @@ class Load:
     running: int
     share_queued: int
 
+    def still_has(self, job: Job) -> bool:
+        """Whether a job, locked by now, is one of JEDI's that wait in this share at this queue."""
+        return (
+            (job.computing_site, job.gshare, job.vo or "") == (self.queue, self.share, self.vo)
+            and job.locked_by == JEDI
+            and job.job_status in FAST_STATUSES
+        )
+
 
 @frozen(kw_only=True)
 class FastLimits:
@@ -75,16 +83,6 @@ def overload(load: Load, limits: FastLimits) -> Overload | None:
     bounds = (load.running * limits.ratio, threshold, load.share_queued * limits.fraction)
     least = min(load.queued - bound for bound in bounds)
     return None if least <= 0 else Overload(excess=math.ceil(least), dry_run=limits.threshold is None)
-
-
-def still_queued(job: Job, queue: str, share: str) -> bool:
-    """Whether a job, locked by now, is one of those that wait in a share at a queue."""
-    return (
-        job.computing_site == queue
-        and job.gshare == share
-        and job.locked_by == JEDI
-        and job.job_status in FAST_STATUSES
-    )
 
 
 # Inactive: urgent jobs wait where no job starts

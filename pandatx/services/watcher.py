@@ -75,6 +75,10 @@ class Watcher:
             await pause()
         return failed
 
+    async def fail(self, ids: Sequence[int], limits: Limits) -> int:
+        """Fail those of the jobs that were silent for longer than ``limits``, with the same reserve; how many."""
+        return await self._fail(ids, limits) if await self._instances.silence_counts() else 0
+
     def limits(self) -> Limits:
         """The limits in force, by CONFIG."""
         known = self._facts.known
