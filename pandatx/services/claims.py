@@ -23,6 +23,7 @@ from pandatx.metrics import BATCH_ROWS, JOBS_SENT
 from pandatx.services.batching import Batcher
 from pandatx.services.facts import Facts
 from pandatx.store import dispatch as store
+from pandatx.store import jedi
 from pandatx.store.database import Database, OutcomeUnknown, Transaction
 from pandatx.store.dispatch import Claimed, Group, Slot
 
@@ -282,6 +283,7 @@ class Claims:
             elif not _plain(served.group.want):
                 served.claimed = await store.claim_filtered(tx, served.group, now)
         await self._touch_workers(tx, groups, now)
+        await jedi.follow(tx, _of_tasks(one.job for served in groups for one in served.claimed), "sent")
 
     async def _touch_workers(self, tx: Transaction, groups: Sequence[_Served], now: datetime) -> None:
         linked = [
@@ -319,6 +321,7 @@ class Claims:
 
     async def _give_back(self, tx: Transaction, jobs: Sequence[Job], claimed_at: datetime) -> list[Job]:
         back = set((await store.give_back(tx, jobs, claimed_at, self._clock.now())).column("pandaid"))
+        await jedi.follow(tx, _of_tasks(job for job in jobs if job.panda_id in back), "activated")
         return [job for job in jobs if job.panda_id in back]
 
     def _summary(self, queue: str) -> QueueSummary:
@@ -357,6 +360,10 @@ class Claims:
         while sent and sent[0] < now - SENT_WINDOW:
             sent.popleft()
         return len(sent) if asking.counts_sent else 0
+
+
+def _of_tasks(jobs: Iterable[Job]) -> list[int]:
+    return [job.panda_id for job in jobs if job.jedi_task_id is not None]
 
 
 def _plain(want: Want) -> bool:

@@ -20,6 +20,7 @@ from pandatx.metrics import STATES_FOREIGN
 from pandatx.services.batching import Batcher
 from pandatx.services.facts import Facts
 from pandatx.store import heartbeats as store
+from pandatx.store import jedi
 from pandatx.store.database import Database, Transaction
 
 log = Logger()
@@ -63,6 +64,7 @@ class _Effects:
     metadata: dict[int, str] = Factory(dict)
     stdout: dict[int, str] = Factory(dict)
     pilot_logs: dict[int, str] = Factory(dict)
+    moves: list[jedi.Move] = Factory(list)
 
 
 _UNSTORABLE: Final = (ValueError, TypeError, psycopg2.DataError, psycopg2.IntegrityError)
@@ -236,6 +238,8 @@ class Heartbeats:
             await store.set_stdout(tx, effects.stdout)
         if effects.pilot_logs:
             await store.add_pilot_logs(tx, effects.pilot_logs, now)
+        if effects.moves:
+            await jedi.move(tx, effects.moves)
 
     def _reply(self, verdict: Verdict) -> Reply:
         secrets = self._facts.known.pilot_secrets if DEBUG in verdict.command else None
@@ -257,6 +261,8 @@ def _note(effects: _Effects, beat: Heartbeat, row: ActiveRow | None, verdict: Ve
     changes = dict(verdict.changes or {})
     if verdict.new_status is not None:
         changes["job_status"] = verdict.new_status
+        if row.jedi_task_id is not None:
+            effects.moves.append(jedi.Move(panda_id=row.panda_id, old=row.job_status, new=verdict.new_status))
     if changes:
         effects.changes[row.panda_id] = changes
     if verdict.stores_report:

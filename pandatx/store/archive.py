@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from pandatx.domain.job import Job, JobFile
-from pandatx.store import columns
+from pandatx.domain.task_files import TaskJob
+from pandatx.store import columns, jedi
 from pandatx.store.columns import FILE, JOB, JOB_ATTRIBUTE, json_rows
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
@@ -50,7 +51,8 @@ class Change:
     """What becomes of a job that the transaction has locked.
 
     ``job`` is as it was, with its files; ``changes`` are attributes of CHANGED, None meaning NULL; ``file_changes`` is
-    by row_id. ``logged``: a row in jobs_statuslog.
+    by row_id. ``logged``: a row in jobs_statuslog. ``n_events`` are those of outputs by LFN, for the job's task;
+    ``last_attempt``: the task is not to try its inputs again.
     """
 
     job: Job
@@ -58,6 +60,8 @@ class Change:
     file_changes: Mapping[int, Mapping[str, Any]]
     new_files: tuple[JobFile, ...] = ()
     logged: bool = True
+    n_events: Mapping[str, int] = field(factory=dict)
+    last_attempt: bool = False
 
     @property
     def after(self) -> Job:
@@ -125,23 +129,28 @@ async def with_files(tx: Transaction, jobs: Mapping[int, Job]) -> dict[int, Job]
 
 
 async def archive(tx: Transaction, ended: Sequence[Change], now: datetime) -> None:
-    """Move jobs to the archive: their rows, files, parameters, metadata and the status log; their reports go."""
+    """Move jobs to the archive: their rows, files, parameters, metadata and the status log; their reports go.
+
+    Those of tasks are counted by their tasks before the commit (promise 8).
+    """
     if not ended:
         return
     files = [_file_row(each, change.file_changes.get(each.row_id, {})) for change in ended for each in change.job.files]
     result = await tx.run(SQL.archive, **_rows(ended), files=json_rows(sorted(files, key=_row_id)), now=now)
     tx.xid = result.rows[0][1] if result.rows else tx.xid
     await _add_files(tx, ended, now)
+    _tell_tasks(tx, ended, result, now)
 
 
 async def keep(tx: Transaction, changed: Sequence[Change], now: datetime) -> None:
-    """Change active jobs that go on; their reports go."""
+    """Change active jobs that go on; their reports go. Of those of tasks the tasks hear before the commit."""
     if not changed:
         return
     files = [{"row_id": row_id, **values} for change in changed for row_id, values in change.file_changes.items()]
     result = await tx.run(SQL.keep, **_rows(changed), files=json_rows(sorted(files, key=_row_id)))
     tx.xid = result.rows[0][1] if result.rows else tx.xid
     await _add_files(tx, changed, now)
+    _tell_tasks(tx, changed, result, now)
 
 
 async def wire_builds(tx: Transaction, builds: Iterable[tuple[Job, Mapping[str, str]]]) -> None:
@@ -165,6 +174,19 @@ async def behind_builds(tx: Transaction, builds: Iterable[Job]) -> list[int]:
     definitions, owners, lfns = (list(column) for column in zip(*rows, strict=True))
     result = await tx.run(SQL.behind_builds, definitions=definitions, owners=owners, lfns=lfns)
     return result.column("pandaid")
+
+
+def _tell_tasks(tx: Transaction, changes: Sequence[Change], result: Result, now: datetime) -> None:
+    """At the end of the transaction, those that ``result`` names."""
+    of_tasks = [each for each in changes if each.job.jedi_task_id is not None]
+    if of_tasks:
+        done = frozenset(result.column("pandaid"))
+        of_tasks = [each for each in of_tasks if each.job.panda_id in done]
+        tx.at_end(jedi.report, [_of_task(each) for each in of_tasks], now)
+
+
+def _of_task(change: Change) -> TaskJob:
+    return TaskJob(before=change.job, after=change.after, n_events=change.n_events, last_attempt=change.last_attempt)
 
 
 async def _add_files(tx: Transaction, changes: Sequence[Change], now: datetime) -> None:

@@ -6,7 +6,7 @@ a cancelled statement keeps its error, and libpq's blocking cancel runs in a thr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -180,11 +180,24 @@ class Transaction:
     _session: Session
     _prologue: str
     xid: int | None = None
+    _last: dict[Callable[..., Awaitable[None]], tuple[list[Any], datetime]] = field(factory=dict)
 
     async def run(self, query: Query, **params: Any) -> Result:
         """Run one query; the first one begins the transaction in the same trip."""
         prologue, self._prologue = self._prologue, ""
         return await self._session.run(query, params, prologue)
+
+    def at_end(
+        self, work: Callable[[Transaction, list[T], datetime], Awaitable[None]], items: Iterable[T], now: datetime
+    ) -> None:
+        """Have ``work(tx, items, now)`` done before the commit, after everything else, so that its locks come last
+        (rule R1); what is left for the same work is done together."""
+        self._last.setdefault(work, ([], now))[0].extend(items)
+
+    async def finish(self) -> None:
+        """Do what was left for the end."""
+        for work, (items, now) in self._last.items():
+            await work(self, items, now)
 
     @property
     def begun(self) -> bool:
@@ -272,6 +285,7 @@ class Database:
             token = _inside.set(name)
             try:
                 result = await work(tx, *args, **kwargs)
+                await tx.finish()
             finally:
                 _inside.reset(token)
             if tx.begun:

@@ -17,7 +17,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 NEEDED = (0, 1, 6)
 """The version of the PanDA schema that this code was written for."""
 PANDA_TABLES = ("0001_panda", "0004_tasks")
-OURS_ONLY = frozenset((*PANDA_TABLES, "0003_hot_tables", "0009_archive"))
+OURS_ONLY = frozenset((*PANDA_TABLES, "0003_hot_tables", "0008_blocks", "0009_archive"))
 """Migrations that make the PanDA tables themselves; a database that has them already gets only the others."""
 _TABLE = re.compile(r"CREATE TABLE \{(\w+)\}\.(\w+) \((.*?)\n\);", re.S)
 _LIKE = re.compile(r"^    LIKE \{(\w+)\}\.(\w+)", re.M)
@@ -27,14 +27,12 @@ _COLUMN = re.compile(r"^    (\w+) ", re.M)
 @frozen(kw_only=True)
 class State:
     """What a database holds: the PanDA schema's version (None: no PanDA schema), the migrations that were applied,
-    the columns that are missing, whether JEDI has jobs in it, and whether a pooler gives each transaction
-    another backend.
+    the columns that are missing, and whether a pooler gives each transaction another backend.
     """
 
     version: tuple[int, int, int] | None
     applied: frozenset[str]
     missing: tuple[str, ...]
-    jedi_jobs: bool
     pooled: bool = False
 
     @property
@@ -62,11 +60,6 @@ class State:
             raise StartFault(EXIT_SCHEMA, f"the database lacks {', '.join(self.pending)}: run `pandatx db upgrade`")
         if self.missing:
             raise StartFault(EXIT_SCHEMA, f"the database lacks columns: {', '.join(self.missing)}")
-        if self.jedi_jobs:
-            raise StartFault(
-                EXIT_SCHEMA,
-                "JEDI has jobs in this database, and job updates do not reach JEDI's tables yet (rule R11)",
-            )
 
 
 def migrations() -> tuple[str, ...]:
@@ -103,8 +96,7 @@ async def inspect(database: Database) -> State:
         applied: frozenset[str] = frozenset()
         if (names.own, "migrations", "name") in there:
             applied = frozenset((await tx.run(SQL.applied)).column("name"))
-        jedi = version is not None and not missing and bool((await tx.run(SQL.jedi_jobs)).scalar())
-        return State(version=version, applied=applied, missing=tuple(missing), jedi_jobs=jedi, pooled=pooled)
+        return State(version=version, applied=applied, missing=tuple(missing), pooled=pooled)
 
     pooled = await poolers.by_transaction(database)
     return await database.transaction("schema.inspect", look)

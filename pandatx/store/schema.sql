@@ -12,11 +12,6 @@ SELECT major, minor, patch FROM {panda}.pandadb_version WHERE component = 'PanDA
 -- name: applied
 SELECT name FROM {own}.migrations
 
--- name: jedi_jobs
--- Whether JEDI's jobs are in the live tables.
-SELECT EXISTS (SELECT 1 FROM {panda}.jobsactive4 WHERE lockedby = 'jedi')
-    OR EXISTS (SELECT 1 FROM {panda}.jobsdefined4 WHERE lockedby = 'jedi')
-
 -- name: hold_migrations
 -- Two servers that start at once migrate one after the other.
 SELECT pg_advisory_xact_lock(4076157)

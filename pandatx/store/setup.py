@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.setup import SETUP_FAILED, Change, End
-from pandatx.store import columns
+from pandatx.store import archive, columns, jedi
 from pandatx.store.columns import FILE, FILE_ATTRIBUTE, JOB, json_rows
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
@@ -26,7 +26,6 @@ _FILE_COLUMNS: Final = [column for column in FILE_ATTRIBUTE if column not in ("r
 SQL = load(
     __file__,
     columns=columns.names(JOB),
-    columns_of_j=columns.names(JOB, "j."),
     keys=", ".join(JOB[name][0] for name in KEYS),
     activated=columns.renamed(
         JOB,
@@ -35,15 +34,6 @@ SQL = load(
         statechangetime="CASE WHEN jobstatus = 'assigned' THEN statechangetime ELSE %(now)s END",
         gshare="coalesce(gshare, 'Undefined')",
         resource_type="coalesce(resource_type, 'Undefined')",
-    ),
-    ended=columns.renamed(
-        JOB,
-        jobstatus="d.status",
-        modificationtime="%(now)s",
-        statechangetime="%(now)s",
-        endtime="coalesce(endtime, %(now)s)",
-        ddmerrorcode="%(code)s",
-        ddmerrordiag="d.diag",
     ),
     assignments=", ".join(f"{column} = coalesce(v.{column}, f.{column})" for column in _FILE_COLUMNS),
     file_typed=columns.typed(FILE),
@@ -70,6 +60,7 @@ async def activate(tx: Transaction, ids: Sequence[int], now: datetime) -> list[J
     for start in range(0, len(ordered), LARGEST):
         result = await tx.run(SQL.activate, ids=ordered[start : start + LARGEST], now=now)
         moved += columns.jobs(result.columns, result.rows)
+    await jedi.follow(tx, [job.panda_id for job in moved if job.jedi_task_id is not None], "activated")
     return moved
 
 
@@ -87,9 +78,23 @@ async def change(tx: Transaction, changes: Iterable[Change], now: datetime) -> N
 
 
 async def end(tx: Transaction, ends: Iterable[End], now: datetime) -> list[tuple[int, str]]:
-    """Archive these jobs as failed or cancelled; PandaID and status of those that were."""
-    rows = json_rows({"pandaid": one.panda_id, "status": one.job_status, "diag": one.diag} for one in ends)
-    return (await tx.run(SQL.end_jobs, rows=rows, code=SETUP_FAILED, now=now)).rows
+    """Archive these jobs, locked by the caller, as failed or cancelled; PandaID and status of those that were."""
+    said = {one.panda_id: one for one in ends}
+    jobs = await archive.lock_defined(tx, sorted(said))
+    await archive.archive(tx, [_ended(job, said[panda_id], now) for panda_id, job in jobs.items()], now)
+    return [(panda_id, said[panda_id].job_status) for panda_id in jobs]
+
+
+def _ended(job: Job, end: End, now: datetime) -> archive.Change:
+    changes = {
+        "job_status": end.job_status,
+        "modification_time": now,
+        "state_change_time": now,
+        "end_time": job.end_time or now,
+        "ddm_error_code": SETUP_FAILED,
+        "ddm_error_diag": end.diag,
+    }
+    return archive.Change(job=job, changes=changes, file_changes=archive.outputs_failed(job))
 
 
 async def change_files(tx: Transaction, files: Iterable[Mapping[str, Any]]) -> None:

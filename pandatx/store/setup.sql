@@ -34,26 +34,6 @@ INSERT INTO {panda}.jobs_statuslog (pandaid, modificationtime, jobstatus, prodso
 SELECT pandaid, modificationtime, jobstatus, prodsourcelabel, cloud, computingsite, modificationhost, modificationtime
   FROM u WHERE statechangetime = %(now)s
 
--- name: end_jobs
--- prepare: rows json, code int, now timestamp
--- Archive jobs that a setup has ended.
-WITH v AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s) v(pandaid bigint, status varchar(15), diag text)),
- d AS (DELETE FROM {panda}.jobsdefined4 j USING v
-        WHERE j.pandaid = v.pandaid AND j.jobstatus IN ('defined', 'assigned', 'waiting', 'pending')
-       RETURNING {columns_of_j}, v.status, v.diag),
- a AS (INSERT INTO {panda}.jobsarchived4 ({columns}) SELECT {ended} FROM d
-       RETURNING pandaid, modificationtime, jobstatus, prodsourcelabel, cloud, computingsite, modificationhost),
- f AS (UPDATE {panda}.filestable4 f SET modificationtime = %(now)s,
-         status = CASE WHEN f.type IN ('output', 'log') THEN 'failed' ELSE f.status END
-        FROM d WHERE f.pandaid = d.pandaid),
- p AS (UPDATE {panda}.jobparamstable p SET modificationtime = %(now)s FROM d WHERE p.pandaid = d.pandaid),
- m AS (UPDATE {panda}.metatable m SET modificationtime = %(now)s FROM d WHERE m.pandaid = d.pandaid),
- l AS (INSERT INTO {panda}.jobs_statuslog (pandaid, modificationtime, jobstatus, prodsourcelabel, cloud, computingsite,
-                                           modificationhost, modiftime_extended)
-       SELECT pandaid, modificationtime, jobstatus, prodsourcelabel, cloud, computingsite, modificationhost,
-              modificationtime FROM a)
-SELECT pandaid, jobstatus FROM a
-
 -- name: files
 -- prepare: rows json
 -- What a setup changes in files; a key that a row lacks keeps its column.
