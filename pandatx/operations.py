@@ -118,7 +118,6 @@ class Operations:
     def status(self) -> str:
         """The line that systemd shows."""
         scheduler, counters = self.scheduler(), self.counters()
-        states = scheduler.states if scheduler is not None else ()
         figures = Figures(
             requests=counters.requests,
             bytes=counters.bytes,
@@ -126,8 +125,7 @@ class Operations:
             capacity=self.capacity,
             sessions_busy=self.database.pool.busy + self.background.pool.busy,
             sessions=self.database.size + self.background.size,
-            daemons_ok=sum(state.ok for state in states),
-            daemons_late=sum(state.late for state in states),
+            daemons=scheduler.summary if scheduler is not None else "elsewhere",
             schema=self.schema_text,
         )
         return self._line.text(figures, self.clock.seconds())
@@ -140,11 +138,19 @@ class Operations:
         scheduler = self.scheduler()
         if scheduler is None:
             return Finding(name="daemons", ok=True, text="not run by this process", vital=False)
-        ok = not scheduler.faults and all(state.ok or state.late for state in scheduler.states)
-        return Finding(name="daemons", ok=ok, text=scheduler.summary, vital=False)
+        states = scheduler.states
+        troubled = [f"{state.name}: {_first_line(state.last_error)}" for state in states if state.last_error]
+        troubled += [f"{state.name} is {state.condition}" for state in states if state.condition == "paused"]
+        text = "; ".join([scheduler.summary, *troubled])
+        ok = all(state.ok or state.late for state in states)
+        return Finding(name="daemons", ok=ok, text=text, vital=False)
 
     async def _schema(self) -> Finding:
         return Finding(name="schema", ok=self.schema_text.endswith("passed"), text=self.schema_text)
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0][:200]
 
 
 def _busy(database: Database) -> float:

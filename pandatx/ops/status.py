@@ -16,8 +16,8 @@ class Figures:
     capacity: int
     sessions_busy: int
     sessions: int
-    daemons_ok: int
-    daemons_late: int
+    daemons: str
+    """Such as ``12 ok, 1 late``."""
     schema: str
     """Such as ``0.1.6 passed``."""
 
@@ -34,7 +34,7 @@ class StatusLine:
         return (
             f"Total requests: {figures.requests}; busy {figures.busy}/{figures.capacity}; {requests:.1f} requests/s; "
             f"{kilobytes:.0f} kB/s; DB {figures.sessions_busy}/{figures.sessions}; "
-            f"daemons {figures.daemons_ok} ok, {figures.daemons_late} late; schema {figures.schema}"
+            f"daemons {figures.daemons}; schema {figures.schema}"
         )
 
     def _rates(self, figures: Figures, seconds: float) -> tuple[float, float]:

@@ -133,8 +133,7 @@ def figures(requests: int, size: int) -> Figures:
         capacity=94,
         sessions_busy=8,
         sessions=20,
-        daemons_ok=12,
-        daemons_late=1,
+        daemons="12 ok, 1 late",
         schema="0.1.6 passed",
     )
 

@@ -117,7 +117,10 @@ class Home:
     def command(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """``pandatx`` with this folder as its home."""
         line = [BIN / "pandatx", "--home", self.path, *arguments]
-        return subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False, timeout=120)
+        environ = {**os.environ, **self.environ}
+        return subprocess.run(
+            list(map(str, line)), capture_output=True, text=True, check=False, timeout=120, env=environ
+        )
 
     def server(self, *options: str, **environ: str) -> Process:
         """One more process on this folder; not started."""

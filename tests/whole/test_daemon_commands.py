@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import urllib.request
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from server import Home, Process, until
 
 EXAMPLE = Path(__file__).parents[1] / "config" / "daemon_example.cfg"
 GUIDE = (
-    "dummy_test add_main add_sub evpPD2P recover_lost_files_daemon process_workflow_files_daemon copyArchive datasetManager "
-    "proxyCache pilot_streaming worker_synchronization configurator network_configurator schedconfig_json sw_tags "
-    "metric_collector task_evaluator"
+    "dummy_test add_main add_sub evpPD2P recover_lost_files_daemon process_workflow_files_daemon copyArchive "
+    "datasetManager proxyCache pilot_streaming worker_synchronization configurator network_configurator "
+    "schedconfig_json sw_tags metric_collector task_evaluator"
 ).split()
 BEAT = """
 import time
@@ -37,15 +39,23 @@ def listed(home: Home) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in map(json.loads, done.stdout.splitlines())}
 
 
-def scripts(home: Home, **daemons: dict[str, Any]) -> Path:
+def scripts(home: Home, **daemons: dict[str, Any]) -> None:
     """Give a server daemons of a foreign package ``mine``; its module ``beat`` notes in a file when it begins."""
     package = home.path / "scripts" / "mine"
     package.mkdir(parents=True, exist_ok=True)
     (package / "__init__.py").touch()
     (package / "beat.py").write_text(BEAT)
-    home.environ["PYTHONPATH"] = str(package.parent)
-    home.set("daemon", enable=True, package="mine", n_proc=2, config=json.dumps(daemons))
-    return home.path
+    paths = [str(package.parent), os.environ.get("PYTHONPATH")]
+    home.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    section(home, f"[daemon]\nenable = True\npackage = mine\nn_proc = 2\nconfig = {json.dumps(daemons)}\n")
+
+
+def section(home: Home, text: str) -> None:
+    """Put another [daemon] section into panda_server.cfg."""
+    whole = home.config.read_text()
+    found = re.search(r"(?ms)^\[daemon\].*?(?=^\[|\Z)", whole)
+    assert found is not None
+    home.config.write_text(whole.replace(found[0], text + "\n"))
 
 
 def beats(path: Path) -> list[float]:
@@ -53,10 +63,7 @@ def beats(path: Path) -> list[float]:
 
 
 def test_the_guides_section_starts_as_it_stands_with_no_error_line_and_all_seventeen_are_listed(home: Home) -> None:
-    text = home.config.read_text()
-    section = re.search(r"(?ms)^\[daemon\].*?(?=^\[|\Z)", text)
-    assert section is not None
-    home.config.write_text(text.replace(section[0], EXAMPLE.read_text() + "\n"))
+    section(home, EXAMPLE.read_text())
     with home.server() as server:
         until(lambda: all(listed(home)[name]["runs"] for name in GUIDE), lambda: str(listed(home)), 60)
         found = listed(home)
@@ -81,7 +88,7 @@ def test_what_is_paused_begins_no_run_until_it_is_resumed_and_that_outlives_a_re
         assert listed(home)["beat"]["condition"] == "paused"
     before = len(beats(notes))
     with home.server() as server:
-        until(lambda: "beat" in listed(home) and listed(home)["share_statistics"]["runs"], "the others run")
+        until(lambda: "beat" in listed(home) and listed(home)["queue_loader"]["runs"], "the others run")
         assert len(beats(notes)) == before
         assert home.command("daemon", "resume", "beat").returncode == 0
         until(lambda: len(beats(notes)) > before, "it runs again")
@@ -168,11 +175,11 @@ def test_two_servers_run_sync_daemons_once_per_period_in_all_and_others_on_each_
         until(lambda: beats(mine[home.path])[-1] >= begun + 60, "a minute", 90)
         together = [moment for moment in beats(shared) if moment >= beats_from]
         assert 14 <= len([moment for moment in together if moment < begun + 60]) <= 16
-        assert min(b - a for a, b in zip(together, together[1:], strict=False)) > 3.5
+        assert min(b - a for a, b in pairwise(together)) > 3.5
         for path in mine.values():
             alone = [moment for moment in beats(path) if begun <= moment < begun + 60]
             assert 18 <= len(alone) <= 21
-            assert min(b - a for a, b in zip(alone, alone[1:], strict=False)) > 2.5
+            assert min(b - a for a, b in pairwise(alone)) > 2.5
         holder = first if _holds(first, home) else second
         rest = other if holder is first else home
         holder.kill()
