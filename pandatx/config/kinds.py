@@ -190,6 +190,16 @@ def _retention(value: str, base: Path) -> dict[str, int]:
     return document
 
 
+def _handlers(value: str, base: Path) -> dict[str, str]:
+    document = json_object(value)
+    for kind, target in document.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", kind) or kind in ("grep", "sleep_echo"):
+            raise ValueError(f'"{kind}" is no type of request that can have another handler')
+        if not isinstance(target, str) or not re.fullmatch(r"[\w.]+:[\w.]+", target):
+            raise ValueError(f'the handler of "{kind}" is not of the form package.module:function')
+    return document
+
+
 def _plugins(value: str, base: Path) -> tuple[PluginEntry, ...]:
     entries, wrong = [], []
     for item in comma_separated(value):
@@ -219,6 +229,7 @@ LOG_LEVEL = Kind("debug, info, warn, error or critical", _log_level)
 BACKEND = Kind("postgres", _backend)
 STORAGE = Kind("JSON object", _storage)
 RETENTION = Kind("JSON object", _retention)
+HANDLERS = Kind("JSON object", _handlers)
 JSON = Kind("JSON object", lambda value, base: json_object(value))
 PLUGINS = Kind("comma list of VO:module:class", _plugins)
 

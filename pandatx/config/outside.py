@@ -98,6 +98,14 @@ class OutsideSettings:
         "pandatx.hs23_url", kinds.URL, None, f"CSV of HEPiX with HS23 scores of CPUs, for hs_scrapers: {_DUMP}"
     )
 
+    request_handlers: dict[str, str] = setting(
+        "pandatx.request_handlers",
+        kinds.HANDLERS,
+        {},
+        "Who does asynchronous requests (workflow, event_picking, file_recovery, types of your own), as JSON: type to"
+        " package.module:function, run in a child.",
+    )
+
     @property
     def client_certificate(self) -> Path | None:
         """What to come with, if anything."""
