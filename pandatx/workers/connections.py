@@ -97,11 +97,12 @@ class Connections:
         """Take this thread's connection back; what it has not committed is rolled back."""
         if os.getpid() != self._owner:
             return  # a process that the script has forked off: the connection is not its own to speak on
+        connection = self.mine
+        usable = connection is not None and _rolled_back(connection)
         with self._turn:
-            connection = self._lent.pop(threading.get_ident(), None)
+            if self._lent.pop(threading.get_ident(), None) is not None and usable:
+                self._free.append(connection)
             self._turn.notify()
-        if connection is not None and _rolled_back(connection):
-            self._free.append(connection)
 
     def settle(self) -> None:
         """A call is over: nothing of it stays open, and its threads that go on lose their connections."""
@@ -115,14 +116,17 @@ class Connections:
                 connection.cancel()
 
     def _usable(self) -> Any:
-        while self._free:
-            connection = self._free.pop()
+        while (connection := self._next_free()) is not None:
             if not connection.closed and not _has_word_from_the_server(connection):
                 if connection.info.parameter_status("application_name") != self.application:
                     _name(connection, self.application)
                 return connection
             connection.close()
         return self._connect()
+
+    def _next_free(self) -> Any:
+        with self._turn:
+            return self._free.pop() if self._free else None
 
     def _connect(self) -> Any:
         import psycopg2  # only here: children that need no database start without it

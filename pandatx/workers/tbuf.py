@@ -137,9 +137,8 @@ class TaskBuffer:
 
     @staticmethod
     def _failed(sql: str, fault: Exception) -> None:
-        log.error(
-            "%s: %s; the statement was: %s", type(fault).__name__, str(fault).strip(), " ".join(sql.split())[:500]
-        )
+        why, statement = (" ".join(text.split())[:500] for text in (str(fault), sql))
+        log.error("%s: %s; the statement was: %s", type(fault).__name__, why, statement)
 
 
 def _bound(sql: str, values: Any) -> tuple[str, Any]:
