@@ -13,11 +13,21 @@ from pandatx.scheduler.daemons.add_main import AddMain
 from pandatx.scheduler.daemons.add_sub import AddSub
 from pandatx.scheduler.daemons.archiver import Archive
 from pandatx.scheduler.daemons.copy_archive import CopyArchive
+from pandatx.scheduler.daemons.dataset_manager import ManageDatasets
 from pandatx.scheduler.daemons.load_queues import LoadQueues
+from pandatx.scheduler.daemons.pilot_streaming import StreamPilots
 from pandatx.scheduler.daemons.setup_rescue import SetupRescue
 from pandatx.scheduler.daemons.share_statistics import ShareStatistics
+from pandatx.scheduler.daemons.worker_synchronization import SynchronizeWorkers
 from pandatx.services.archiver import Archiver
+from pandatx.services.arrivals import Arrivals
+from pandatx.services.builds import Builds
+from pandatx.services.dataset_manager import DatasetManager
+from pandatx.services.left_open import LeftOpen
+from pandatx.services.pilot_streaming import PilotStreaming
 from pandatx.services.site_data import SiteData, Turn
+from pandatx.services.transfers import Transfers
+from pandatx.services.worker_synchronization import WorkerSynchronization
 from pandatx.store.database import Database
 
 
@@ -29,6 +39,9 @@ def make_natives(core: Core, config: Config, clock: Clock, background: Database)
         "add_main": add_main,
         "add_sub": AddSub(_site_data(core, config, clock, background)),
         "copyArchive": CopyArchive(core.watcher),
+        "datasetManager": _dataset_manager(core, clock, background),
+        "pilotStreaming": StreamPilots(PilotStreaming(background, clock, core.facts)),
+        "worker_synchronization": SynchronizeWorkers(WorkerSynchronization(background, clock)),
         "share_statistics": ShareStatistics(core.statistics),
         "queue_loader": LoadQueues(core.queues),
         "setup_rescue": SetupRescue(core.setup),
@@ -45,3 +58,13 @@ def _site_data(core: Core, config: Config, clock: Clock, background: Database) -
     jobs = config.jobs
     turn = Turn(interval=jobs.nrun_interval, hosts=jobs.nrun_hosts, number=jobs.nrun_snum)
     return SiteData(background, clock, core.facts, turn)
+
+
+def _dataset_manager(core: Core, clock: Clock, background: Database) -> ManageDatasets:
+    builds = Builds(background, clock)
+    return ManageDatasets(
+        DatasetManager(background, clock, core.storages, core.closer),
+        LeftOpen(background, clock, core.closer, builds),
+        Transfers(background, clock, core.storages, core.finisher, core.closer),
+        Arrivals(background, clock, core.storages, core.activator),
+    )

@@ -27,6 +27,9 @@ _ROWS: Final = (
     BuiltIn(name="add_main", period=240, loop=True, ours=False),
     BuiltIn(name="add_sub", period=240, ours=False),
     BuiltIn(name="copyArchive", period=2400, sync=True, ours=False),
+    BuiltIn(name="datasetManager", period=2400, sync=True, ours=False),
+    BuiltIn(name="pilotStreaming", period=300, sync=True, ours=False),
+    BuiltIn(name="worker_synchronization", period=1800, sync=True, ours=False),
     # Ours.
     BuiltIn(name="share_statistics", period=60, sync=True),
     BuiltIn(name="queue_loader", period=60),
