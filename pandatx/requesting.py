@@ -1,0 +1,68 @@
+"""Asynchronous requests, put together: who takes them, who does them, and what nobody here can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.threads import deferToThread
+
+from pandatx.clock import Clock
+from pandatx.config import Config
+from pandatx.domain.async_work import EVENT_PICKING, FILE_RECOVERY, GREP, SLEEP_ECHO, WORKFLOW
+from pandatx.services.async_requests import AsyncRequests
+from pandatx.services.async_work import AsyncWork, InChild, Missing, Pool, Work
+from pandatx.services.recovery import FileRecoveries
+from pandatx.services.request_files import RequestFiles
+from pandatx.store.database import Database
+
+GREP_HANDLER: Final = "pandatx.workers.requests:grep"
+ECHO_HANDLER: Final = "pandatx.workers.requests:sleep_echo"
+_NAME_ONE: Final = "name one in [pandatx] request_handlers"
+
+
+@frozen(kw_only=True)
+class Requests:
+    """``asking`` stores and tells, ``work`` runs, ``files`` takes what older front ends have left."""
+
+    asking: AsyncRequests
+    work: AsyncWork
+    files: RequestFiles
+
+
+def make_requests(
+    config: Config,
+    clock: Clock,
+    database: Database,
+    background: Database,
+    pool: Pool,
+    handlers: Mapping[str, str],
+    host: str,
+    instance: str,
+) -> Requests:
+    """Calls run in ``pool``; ``handlers`` are the operator's, by type of request."""
+    works = _works(config, background, pool, handlers)
+    work = AsyncWork(background, clock, pool, works, host, instance)
+    asking = AsyncRequests(database, clock, work.wake)
+    handled = frozenset(name for name, each in works.items() if not isinstance(each, Missing))
+    files = RequestFiles(config.files.cache_dir, asking, clock, deferToThread, handled)
+    return Requests(asking=asking, work=work, files=files)
+
+
+def _works(config: Config, background: Database, pool: Pool, handlers: Mapping[str, str]) -> Mapping[str, Work]:
+    settings = {
+        "log_dir": str(config.ops.log_dir),
+        "cache_dir": str(config.files.cache_dir),
+        "storage": dict(config.jobs.storage),
+    }
+    ours: dict[str, Work] = {
+        GREP.name: InChild(pool, GREP_HANDLER, settings),
+        SLEEP_ECHO.name: InChild(pool, ECHO_HANDLER, settings),
+        WORKFLOW.name: Missing(f"workflows need a workflow engine, and there is no handler for workflow: {_NAME_ONE}"),
+        EVENT_PICKING.name: Missing(
+            f"event picking needs an event index, and there is no handler for event_picking: {_NAME_ONE}"
+        ),
+        FILE_RECOVERY.name: FileRecoveries(background, pool, config.jobs.storage, config.files.cache_dir),
+    }
+    return {**ours, **{kind: InChild(pool, target, settings) for kind, target in handlers.items()}}

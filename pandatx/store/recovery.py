@@ -1,0 +1,109 @@
+"""JEDI's rows of lost files and of the jobs that made them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from pandatx.domain.recovery import Content, Output, Reset, Task
+from pandatx.store.database import Transaction
+from pandatx.store.queries import load
+from pandatx.store.results import Result
+
+SQL = load(__file__)
+_LONGEST_COMMENT: Final = 128
+
+
+async def owner_of_task(tx: Transaction, task_id: int) -> str | None:
+    """Whose a task is, None where there is none."""
+    found = await task(tx, task_id)
+    return None if found is None else found.owner
+
+
+async def owner_of_dataset(tx: Transaction, name: str) -> str | None:
+    """Whose the task is that made a dataset."""
+    found = await task_of_dataset(tx, name)
+    return None if found is None else found.owner
+
+
+async def task(tx: Transaction, task_id: int) -> Task | None:
+    """A task by its number."""
+    return _task(await tx.run(SQL.task, task=task_id))
+
+
+async def task_of_dataset(tx: Transaction, name: str) -> Task | None:
+    """The latest task that made a dataset."""
+    return _task(await tx.run(SQL.task_of_dataset, names=spellings(name)))
+
+
+async def outputs(tx: Transaction, task_id: int, dataset: str | None) -> list[Output]:
+    """Finished outputs of a task, or of one of its datasets."""
+    names = None if dataset is None else spellings(dataset)
+    return [Output(**row) for row in (await tx.run(SQL.outputs, task=task_id, names=names)).dicts()]
+
+
+async def jobs(tx: Transaction, task_id: int, lost: Mapping[str, Sequence[str]]) -> set[int]:
+    """The jobs that made finished files of a task, given by dataset."""
+    pairs = [(name, lfn) for dataset, lfns in lost.items() for name in spellings(dataset) for lfn in lfns]
+    result = await tx.run(SQL.jobs, task=task_id, datasets=[name for name, _ in pairs], lfns=[lfn for _, lfn in pairs])
+    return set(result.column("pandaid"))
+
+
+async def lock(tx: Transaction, task_id: int, of: Collection[int]) -> list[Content]:
+    """All files of some jobs, and of those that they have merged the outputs of, locked."""
+    before = (await tx.run(SQL.before, task=task_id, jobs=sorted(of))).column("outpandaid")
+    result = await tx.run(SQL.lock, task=task_id, jobs=sorted({*of, *before}))
+    return [
+        Content(
+            dataset_id=dataset_id,
+            file_id=file_id,
+            lfn=lfn,
+            type=kind,
+            status=status,
+            panda_id=panda_id,
+            out_panda_id=out_panda_id,
+            dataset=dataset,
+            master=master,
+        )
+        for dataset_id, file_id, lfn, kind, status, panda_id, out_panda_id, dataset, master in result.rows
+    ]
+
+
+async def write(tx: Transaction, task_id: int, reset: Reset) -> str:
+    """Change files that are locked, then the counters of their datasets; the task's status by then."""
+    for status, attempt, contents in (
+        ("lost", 0, reset.lost_outputs),
+        ("ready", 1, reset.ready_inputs),
+        ("lost", 1, reset.lost_inputs),
+    ):
+        if contents:
+            datasets, files = [each.dataset_id for each in contents], [each.file_id for each in contents]
+            await tx.run(SQL.set_status, task=task_id, datasets=datasets, files=files, status=status, attempt=attempt)
+    for inputs, counts in sorted(((False, reset.finished), (True, reset.used)), key=_first_dataset):
+        if counts:
+            await tx.run(
+                SQL.count, task=task_id, datasets=sorted(counts), files=[counts[each] for each in sorted(counts)],
+                inputs=inputs,
+            )  # fmt: skip
+    return str((await tx.run(SQL.not_done, task=task_id)).scalar())
+
+
+async def command(tx: Transaction, task_id: int, command: str, comment: str, parameters: str | None) -> None:
+    """Give a task a command; of several the newest counts."""
+    await tx.run(SQL.drop_commands, task=task_id)
+    await tx.run(SQL.command, task=task_id, command=command, comment=comment[:_LONGEST_COMMENT], parameters=parameters)
+
+
+def spellings(dataset: str) -> list[str]:
+    """A dataset's name, and that without its scope."""
+    return list(dict.fromkeys((dataset, dataset.rpartition(":")[2])))
+
+
+def _first_dataset(counted: tuple[bool, Counter[int]]) -> int:
+    return min(counted[1], default=0)
+
+
+def _task(result: Result) -> Task | None:
+    row = result.one()
+    return None if row is None else Task(task_id=row["jeditaskid"], owner=row["username"], status=row["status"])
