@@ -180,7 +180,7 @@ WAITING: Final = (
         tunable=_DEFINED_LIMIT,
     ),
     AgeRule(
-        name="build or no task's in defined",
+        name="builds and taskless jobs in defined",
         code=EXPIRED,
         active=False,
         since=_CREATED,
@@ -224,7 +224,7 @@ WAITING: Final = (
         keep_unmerged=True,
     ),
     AgeRule(
-        name="user's, untouched for long",
+        name="users' jobs untouched for long",
         code=EXPIRED,
         active=True,
         since=_TOUCHED,

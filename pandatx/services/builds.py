@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import define, frozen
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.domain.job import Job
 from pandatx.store import archive as store
+from pandatx.store import sweeps
 from pandatx.store.archive import Change
 from pandatx.store.database import Database, Transaction, in_batches
 
@@ -21,6 +22,13 @@ BUILD: Final = "panda"
 """The label of jobs that build what others run."""
 _TOGETHER: Final = 20
 _KILLED: Final = 100
+
+
+_WINDOW: Final = timedelta(days=7)
+"""How far a server that starts looks back: jobs that wait for longer are ended anyway."""
+_OVERLAP: Final = timedelta(hours=1)
+"""Longer than a transaction can take, and than clocks can differ."""
+_WITHOUT_OUTPUT: Final = ("failed", "cancelled", "closed")
 
 
 @frozen
@@ -51,6 +59,31 @@ class Builds:
         ]
         await store.archive(tx, changes, now)
         return len(changes)
+
+
+@define(eq=False)
+class BuildSweep:
+    """Finds the builds that ended otherwise than by the Adder: killed, silent, or never set up."""
+
+    _database: Database
+    _clock: Clock
+    _builds: Builds
+    _looked_at: datetime | None = None
+
+    async def run(self, pause: Callable[[], Awaitable[None]]) -> int:
+        """Cancel the jobs behind builds that ended since the last run; how many."""
+        now = self._clock.now()
+        since = now - _WINDOW if self._looked_at is None else self._looked_at - _OVERLAP
+        cancelled = 0
+        for status in _WITHOUT_OUTPUT:
+            after, more = (since, 0), True
+            while more:
+                page = await self._database.transaction("builds.ended", sweeps.ended_builds, status, after, now)
+                cancelled += await self._builds.failed(page.builds)
+                after, more = page.until, page.more
+                await pause()
+        self._looked_at = now
+        return cancelled
 
 
 def _cancelled(now: datetime) -> dict[str, Any]:
