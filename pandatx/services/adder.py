@@ -228,7 +228,7 @@ class Adder:
                 _judge(ending, item, rows.get(item.job.panda_id), answer, now)
         await self._write(tx, ending, now)
         failed = [_failed(item, change.after) for item, end, change in ending.concluded if end.archives]
-        await self._rules.apply(tx, list(filter(None, failed)), now)
+        tx.at_end(self._rules.apply, filter(None, failed), now)
         return ending
 
     async def _write(self, tx: Transaction, ending: _Ending, now: datetime) -> None:
@@ -286,6 +286,7 @@ def _judge(ending: _Ending, item: Item, job: Job | None, answer: PluginResult | 
         file_changes=conclusion.file_changes,
         new_files=conclusion.new_files,
         logged=conclusion.changed,
+        n_events=item.outcome.n_events,
     )
     ending.concluded.append((item, conclusion, change))
 

@@ -46,8 +46,8 @@ class RetryRules:
     _read_at: datetime | None = None
 
     async def apply(self, tx: Transaction, failed: Sequence[Failed], now: datetime) -> None:
-        """Apply rules to the tasks of jobs whose end this transaction has just written; called after the job tables,
-        the files and the datasets (rule R1). Without a query where none of the jobs belongs to a task.
+        """Apply rules to the tasks of jobs whose end this transaction has just written; at its end, when the tasks have
+        counted the jobs, so that these locks come last (rule R1). Without a query where no job belongs to a task.
         """
         of_tasks = [one for one in failed if one.job.jedi_task_id]
         if not of_tasks:

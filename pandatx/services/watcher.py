@@ -125,7 +125,7 @@ class Watcher:
         await jobs_store.archive(tx, changes, now)
         ended = [change.after for change in changes]
         failed = [Failed(job=job, rounds=(errors_of_silence(job), errors_of_server(job))) for job in ended]
-        await self._rules.apply(tx, failed, now)
+        tx.at_end(self._rules.apply, failed, now)
         return ended
 
     def _facts_of(self, job: Job, has_report: bool) -> JobFacts:

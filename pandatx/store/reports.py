@@ -10,6 +10,7 @@ from attrs import frozen
 
 from pandatx.domain.job import Job
 from pandatx.domain.report import WITHDRAWN
+from pandatx.domain.task_files import MERGE
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
 
@@ -17,8 +18,6 @@ SQL = load(__file__)
 
 FREE_AFTER: Final = timedelta(minutes=10)
 """The age of a lock that anybody may break; older servers keep to it too."""
-MERGES: Final = "pmerge"
-"""The processing type of jobs that merge what others have made."""
 DEAD_AFTER: Final = timedelta(minutes=2)
 """A server that was not seen for so long has nothing in hand any more."""
 
@@ -69,7 +68,7 @@ async def mismatches(tx: Transaction, jobs: Iterable[Job]) -> dict[int, str]:
         SQL.mismatches,
         ids=[job.panda_id for job in of_tasks],
         tasks=[job.jedi_task_id for job in of_tasks],
-        merges=[job.processing_type == MERGES for job in of_tasks],
+        merges=[job.processing_type == MERGE for job in of_tasks],
     )
     found: dict[int, str] = {}
     for panda_id, lfn, attempt, missing, status, now_at, taken_by in result.rows:

@@ -11,6 +11,7 @@ from attrs import frozen
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.retry_effects import TaskNeeds
 from pandatx.domain.retry_rules import ClassRow, RuleRow, Rules, rules_of
+from pandatx.domain.task_files import MERGE
 from pandatx.store.columns import json_rows
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
@@ -69,7 +70,9 @@ async def lock_tasks(tx: Transaction, tasks: Iterable[int]) -> dict[int, TaskNee
 async def limit_attempts(tx: Transaction, limits: Sequence[Limit], files: Sequence[Sequence[JobFile]]) -> None:
     """Write limits for the inputs of jobs, and count those of them that have used up their attempts by that."""
     rows = [
-        _key(limit.job, each) | {"stops": limit.stops, "most": limit.most, "more": limit.more}
+        _key(limit.job, each)
+        | {"stops": limit.stops, "most": limit.most, "more": limit.more}
+        | {"merges": limit.job.processing_type == MERGE}
         for limit, inputs in zip(limits, files, strict=True)
         for each in inputs
     ]
