@@ -19,7 +19,7 @@ from pandatx.config import Config, load
 from pandatx.core import Core, Plugins, make_core
 from pandatx.daemons import Daemons
 from pandatx.errors import EXIT_DATABASE, Busy, PandaError, StartFault
-from pandatx.foundations import databases, embedded_postgres, grants, pool_settings, process_pools
+from pandatx.foundations import databases, embedded_postgres, grants, pool_settings, process_pools, request_pool
 from pandatx.identity.roles import loose_entries
 from pandatx.metrics import SPOOL_BYTES, SPOOL_REPORTS
 from pandatx.natives import make_natives
@@ -31,7 +31,7 @@ from pandatx.net.tls import ServerTLS
 from pandatx.net.user import server_user
 from pandatx.operations import Operations
 from pandatx.ops.logs import Logs
-from pandatx.parts import Part, Server
+from pandatx.parts import Part, Server, nothing
 from pandatx.scripting import script_operations
 from pandatx.services.locks import DaemonLocks
 from pandatx.site import make_site
@@ -100,7 +100,8 @@ class App:
         embedded = embedded_postgres(reactor, config, child_user)
         settings = pool_settings(config, child_user, user, state, environ)
         plugins, scripts = process_pools(reactor, settings, background, clock)
-        core = make_core(config, clock, state, database, background, plugins, Plugins.of(config))
+        requests = request_pool(reactor, settings, background, clock)
+        core = make_core(config, clock, state, database, background, plugins, requests, Plugins.of(config))
         scripts.grants = grants(config, background, script_operations(core))
         app = cls(
             reactor=reactor,
@@ -148,6 +149,7 @@ class App:
         server.add(Part("instance", self.core.instances.start, self.core.instances.stop, by=26))
         server.add(Part("spool", self._start_spool, self._stop_spool))
         server.add(Part("jobs in hand", self._start_jobs, self._stop_jobs, by=23))
+        server.add(Part("requests in hand", nothing, self._stop_requests, by=24))
         if "daemon" in self.roles:
             server.add(Part("scheduler", self.daemons.start, self.daemons.stop, by=23, eager=True))
         if self.listeners is not None:
@@ -275,6 +277,9 @@ class App:
     async def _stop_jobs(self) -> None:
         await self.core.setup.idle()
         await self.core.adder.stop()
+
+    async def _stop_requests(self) -> None:
+        await self.core.requests.work.stop(LAST_CALLS)
 
     async def _reload_daemons(self) -> None:
         try:

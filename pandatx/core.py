@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from attrs import frozen
 
 from pandatx.clients.web import Web
 from pandatx.clock import Clock
 from pandatx.config import Config, PluginEntry
+from pandatx.plugins.handlers import check_handlers
 from pandatx.plugins.registry import Registry, resolve
+from pandatx.requesting import Requests, make_requests
 from pandatx.services.activator import Activator
 from pandatx.services.adder import Adder
 from pandatx.services.closer import Closer
@@ -29,6 +31,7 @@ from pandatx.services.queues import Queues
 from pandatx.services.setup import Setup
 from pandatx.services.spooling import Spooler
 from pandatx.services.statistics import Statistics
+from pandatx.services.storages import Storages
 from pandatx.services.submission import Submission
 from pandatx.services.watcher import Watcher
 from pandatx.store.database import Database
@@ -38,10 +41,11 @@ from pandatx.workers.pool import ProcessPool
 
 @frozen(kw_only=True)
 class Plugins:
-    """Which plugins serve which VO; made before the reactor runs, since that may start short processes."""
+    """Which plugins serve which VO, and handlers which requests; made before the reactor runs: it starts processes."""
 
     setuppers: Registry
     adders: Registry
+    handlers: Mapping[str, str]
 
     @classmethod
     def of(cls, config: Config) -> Plugins:
@@ -49,6 +53,7 @@ class Plugins:
         return cls(
             setuppers=resolve(_entries(config.jobs.setupper_plugins), "setupper"),
             adders=resolve(_entries(config.jobs.adder_plugins), "adder"),
+            handlers=check_handlers(config.outside.request_handlers),
         )
 
 
@@ -76,7 +81,14 @@ class Core:
     jobs: Jobs
     news: PilotNews
     datasets: Datasets
+    activator: Activator
+    finisher: Finisher
+    closer: Closer
+    storages: Storages
     board: DaemonBoard
+    requests: Requests
+    web: Web
+    pool: ProcessPool
 
 
 def make_core(
@@ -86,9 +98,12 @@ def make_core(
     database: Database,
     background: Database,
     pool: ProcessPool,
+    request_pool: ProcessPool,
     plugins: Plugins,
 ) -> Core:
-    """``database`` serves requests, ``background`` all that nobody waits for; plugins run in ``pool``."""
+    """``database`` serves requests, ``background`` all that nobody waits for; plugins run in ``pool``, requests in
+    ``request_pool``.
+    """
     host = socket.getfqdn()
     settings = {"storage": dict(config.jobs.storage)}
     hot = config.database.hot_statement_timeout
@@ -98,12 +113,16 @@ def make_core(
     activator = Activator(background, clock, dispatch.activated)
     closer = Closer(background, clock, activator.release)
     news = PilotNews(database, clock)
+
+    def adder_plugin(vo: str | None, cloud: str | None) -> str:
+        return plugins.adders.for_vo(vo, cloud or None)
+
     adder = Adder(
         background,
         clock,
         facts,
         pool,
-        lambda vo, cloud: plugins.adders.for_vo(vo, cloud or None),
+        adder_plugin,
         settings,
         closer,
         state.instance,
@@ -111,8 +130,14 @@ def make_core(
     )
     finisher = Finisher(background, clock, adder.wake)
     setup = Setup(database, clock, plugins.setuppers, pool, dispatch.activated, settings)
+    requests = make_requests(config, clock, database, background, request_pool, plugins.handlers, host, state.instance)
+
+    async def gone(owners: Sequence[str]) -> None:
+        await adder.adopt(owners)
+        await requests.work.adopt(owners)
+
     spooler, heartbeats = _reports(
-        config, clock, state, database, facts, adder.wake, adder.adopt, lambda: instances.note_outage_end()
+        config, clock, state, database, facts, adder.wake, gone, lambda: instances.note_outage_end()
     )
     instances = Instances(background, clock, state.instance, host, lambda: spooler.unplayed, (database, background))
     return Core(
@@ -132,7 +157,14 @@ def make_core(
         jobs=Jobs(database, clock),
         news=news,
         datasets=Datasets(database, activator, finisher),
+        activator=activator,
+        finisher=finisher,
+        closer=closer,
+        storages=Storages(pool, plugins.setuppers.for_vo, adder_plugin, settings),
         board=DaemonBoard(background, clock, state.instance),
+        requests=requests,
+        web=web,
+        pool=pool,
     )
 
 

@@ -24,7 +24,7 @@ from pandatx.config import Config, load
 from pandatx.core import Plugins, make_core
 from pandatx.daemons import LOCK, machine_lock
 from pandatx.errors import EXIT_DATABASE, EXIT_USAGE, Busy, StartFault
-from pandatx.foundations import databases, embedded_postgres, grants, pool_settings, process_pools
+from pandatx.foundations import databases, embedded_postgres, grants, pool_settings, process_pools, request_pool
 from pandatx.natives import make_natives
 from pandatx.net.user import server_user
 from pandatx.scheduler.catalogue import CATALOGUE
@@ -34,6 +34,7 @@ from pandatx.scheduler.entries import plan
 from pandatx.scheduler.locks import SyncLock
 from pandatx.scheduler.run import Outcome, Run
 from pandatx.scripting import script_operations
+from pandatx.services.async_work import AsyncWork
 from pandatx.services.locks import LocksByHand
 from pandatx.store import schema
 from pandatx.store.database import Database, measure_offset
@@ -104,6 +105,7 @@ class _Foreground:
     _scripts: ProcessPool
     _natives: Mapping[str, Native]
     _refresh: Any
+    _work: AsyncWork
 
     @classmethod
     def make(cls, reactor: Any, config: Config, environ: Mapping[str, str]) -> _Foreground:
@@ -125,11 +127,12 @@ class _Foreground:
         if user is not None:
             user.hand_over(process.state_dir)
             user.become(process.state_dir)
-        core = make_core(config, clock, state, database, background, plugins, Plugins.of(config))
+        requests = request_pool(reactor, settings, background, clock)
+        core = make_core(config, clock, state, database, background, plugins, requests, Plugins.of(config))
         scripts.grants = grants(config, background, script_operations(core))
         natives = make_natives(core, config, clock, background)
-        refresh = core.facts.refresh
-        return cls(config, state, clock, database, background, embedded, plugins, scripts, natives, refresh)
+        refresh, work = core.facts.refresh, core.requests.work
+        return cls(config, state, clock, database, background, embedded, plugins, scripts, natives, refresh, work)
 
     async def run(self, name: str, arguments: tuple[str, ...]) -> Result:
         """The whole of it; raises StartFault for a database that cannot be used and a name that nobody knows."""
@@ -186,6 +189,8 @@ class _Foreground:
         try:
             return await self._locked(daemon)
         finally:
+            await self._work.idle()  # what the daemon of asynchronous requests has begun
+            await self._work.stop(LAST_CALLS)
             for pool in pools:
                 await pool.stop(LAST_CALLS)
 

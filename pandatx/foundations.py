@@ -10,6 +10,7 @@ import attrs
 from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.net.user import ServerUser
+from pandatx.services.async_work import MOST
 from pandatx.store import sessions
 from pandatx.store.database import Database, conninfo_of
 from pandatx.store.embedded import EmbeddedPostgres
@@ -87,6 +88,15 @@ def process_pools(
 
     plugins, scripts = (ProcessPool(reactor, settings, on_kill, name) for name in ("plugins", "scripts"))
     return plugins, scripts
+
+
+def request_pool(reactor: Any, settings: PoolSettings, background: Database, clock: Clock) -> ProcessPool:
+    """The pool of asynchronous requests; it is started by the first of them (docs/decisions/two-process-pools.md)."""
+
+    async def on_kill(application: str) -> None:
+        await sessions.end(background, clock, application)
+
+    return ProcessPool(reactor, attrs.evolve(settings, size=MOST), on_kill, "requests")
 
 
 def grants(config: Config, background: Database, operations: Mapping[str, Operation]) -> Grants:

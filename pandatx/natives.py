@@ -8,14 +8,18 @@ from datetime import timedelta
 from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.core import Core
+from pandatx.domain.async_work import EVENT_PICKING, FILE_RECOVERY, WORKFLOW
+from pandatx.outside import outside_natives
 from pandatx.scheduler.context import Native
 from pandatx.scheduler.daemons.add_main import AddMain
 from pandatx.scheduler.daemons.add_sub import AddSub
 from pandatx.scheduler.daemons.archiver import Archive
+from pandatx.scheduler.daemons.async_request_daemon import AsyncRequestDaemon
 from pandatx.scheduler.daemons.copy_archive import CopyArchive
 from pandatx.scheduler.daemons.dataset_manager import ManageDatasets
 from pandatx.scheduler.daemons.load_queues import LoadQueues
 from pandatx.scheduler.daemons.pilot_streaming import StreamPilots
+from pandatx.scheduler.daemons.request_files import TakeFiles
 from pandatx.scheduler.daemons.setup_rescue import SetupRescue
 from pandatx.scheduler.daemons.share_statistics import ShareStatistics
 from pandatx.scheduler.daemons.worker_synchronization import SynchronizeWorkers
@@ -42,6 +46,11 @@ def make_natives(core: Core, config: Config, clock: Clock, background: Database)
         "datasetManager": _dataset_manager(core, clock, background),
         "pilotStreaming": StreamPilots(PilotStreaming(background, clock, core.facts)),
         "worker_synchronization": SynchronizeWorkers(WorkerSynchronization(background, clock)),
+        **outside_natives(core, config, clock, background),
+        "async_request_daemon": AsyncRequestDaemon(core.requests.work),
+        "process_workflow_files_daemon": TakeFiles(core.requests.files, WORKFLOW),
+        "recover_lost_files_daemon": TakeFiles(core.requests.files, FILE_RECOVERY),
+        "evpPD2P": TakeFiles(core.requests.files, EVENT_PICKING),
         "share_statistics": ShareStatistics(core.statistics),
         "queue_loader": LoadQueues(core.queues),
         "setup_rescue": SetupRescue(core.setup),

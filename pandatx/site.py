@@ -15,6 +15,7 @@ from pandatx.identity.callers import Callers
 from pandatx.identity.networks import Networks
 from pandatx.metrics import REQUEST_SECONDS, REQUESTS
 from pandatx.resources.api import collect
+from pandatx.resources.async_process import AsyncProcessResource, RequestsResource
 from pandatx.resources.bodies import BodyReader
 from pandatx.resources.edge import Edge
 from pandatx.resources.job import JobResource
@@ -41,6 +42,8 @@ def make_site(config: Config, clock: Clock, core: Core, pages: Mapping[bytes, IR
         PilotResource(core.dispatch, core.heartbeats, core.jobs, core.news, core.facts.queue, core.counters.count),
         JobResource(core.jobs, core.submission, core.killing),
         PandatxResource(core.jobs, core.datasets, core.board),
+        AsyncProcessResource(core.requests.asking),
+        RequestsResource(core.requests.asking, cache_url(config.http)),
     )
     public = {name: trees[name] for name in (b"cache", b"trf", b"cric")}
     return Root(edge, operations, trees, pages), Trees(public, pages)
@@ -53,6 +56,11 @@ def own_origins(http: HttpSettings) -> Iterator[str]:
         (http.url_host_http or http.url_host, http.url_http_port, 80),
     ):
         yield (host if port == default else f"{host}:{port}").lower()
+
+
+def cache_url(http: HttpSettings) -> str:
+    """Where clients find what lies in cache_dir, without a certificate."""
+    return f"http://{http.url_host_http or http.url_host}:{http.url_http_port}/cache"
 
 
 def _in_thread(work: Callable[[], Any]) -> Awaitable[Any]:

@@ -76,7 +76,7 @@ class FileRecovery:
 class WorkflowRequest:
     """A workflow of panda-client. ``dry_run`` and ``sync``: the caller waits for the outcome."""
 
-    data: str = wire(document=True)
+    data: str = wire()
     dry_run: bool = wire(False, legacy="check")
     sync: bool = wire(False)
 

@@ -30,7 +30,11 @@ _ROWS: Final = (
     BuiltIn(name="datasetManager", period=2400, sync=True, ours=False),
     BuiltIn(name="pilotStreaming", period=300, sync=True, ours=False),
     BuiltIn(name="worker_synchronization", period=1800, sync=True, ours=False),
+    BuiltIn(name="process_workflow_files_daemon", period=60, ours=False),
+    BuiltIn(name="recover_lost_files_daemon", period=600, ours=False),
+    BuiltIn(name="evpPD2P", period=600, ours=False),
     # Ours.
+    BuiltIn(name="async_request_daemon", period=10),
     BuiltIn(name="share_statistics", period=60, sync=True),
     BuiltIn(name="queue_loader", period=60),
     BuiltIn(name="setup_rescue", period=60, sync=True),

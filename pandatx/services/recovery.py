@@ -39,7 +39,7 @@ class Pool(Protocol):
 
 @frozen
 class FileRecoveries:
-    """Does requests for the recovery of files. ``storage``: directories by RSE; ``logs``: where logs are served from."""
+    """Does requests for the recovery of files. ``storage``: directories by RSE; ``logs``: the served folder of logs."""
 
     _database: Database
     _pool: Pool

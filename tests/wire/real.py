@@ -87,7 +87,7 @@ async def real_site(folder: Path, database: Database) -> AsyncIterator[Real]:
     """The tree, with nothing started but its reading of the facts."""
     config, clock = Config.for_tests(folder), Clock(reactor)
     state = StateDirectory(folder / "state")
-    core = make_core(config, clock, state, database, database, NoPool(), Plugins.of(config))
+    core = make_core(config, clock, state, database, database, NoPool(), NoPool(), Plugins.of(config))
     await core.facts.refresh()
     root, cache = make_site(config, clock, core, {b"/livez": Livez()})
     real = Real(root, core, database.conninfo, cache)

@@ -22,6 +22,7 @@ from pandatx.domain.requests import JobIds, Wire
 from pandatx.resources.api import Dialect, Operation, Style, collect, production
 from pandatx.resources.api import pilot_role as reporters
 from pandatx.resources.api import pilots as by_proxies
+from pandatx.resources.async_process import AsyncProcessResource, RequestsResource
 from pandatx.resources.decoding import decoder
 from pandatx.resources.job import JobResource
 from pandatx.resources.pandatx_group import PandatxResource
@@ -30,11 +31,20 @@ from pandatx.resources.system import SystemResource
 
 V1, LEGACY = Dialect.V1, Dialect.LEGACY
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
-TABLE = collect(SystemResource(), PilotResource(*[None] * 5), JobResource(*[None] * 3), PandatxResource(None, None))
+TABLE = collect(
+    SystemResource(),
+    PilotResource(*[None] * 5),
+    JobResource(*[None] * 3),
+    PandatxResource(None, None, None),
+    AsyncProcessResource(None),
+    RequestsResource(None, ""),
+)
 GOOD = {
     "site_name": "LOCAL", "job_id": 1, "job_status": "running", "job_list": [], "job_ids": [1], "jobs": [],
     "worker_id": 1, "harvester_id": "h", "status": "started", "site": "LOCAL", "host_name": "h", "cpu_model": "c",
     "vendor": "v", "model": "m", "count": 1, "command": "ls", "name": "d",
+    "pattern": "x", "log_filename": "panda-x.log", "service_name": "nobody", "message": "m", "request_id": "none",
+    "data": "{}",
 }  # fmt: skip
 UNREADABLE = {
     "half an object": b'{"a": ',
@@ -201,6 +211,8 @@ async def test_who_has_not_the_role_is_told_so(quiet: Real, target: Target) -> N
             assert got.text in ("failed to retrieve DN", form.role_text)
         elif form.style is Style.STATUS:
             assert parse_qs(got.text)["StatusCode"] == ["60"]
+        elif form.style is Style.TEXT:
+            assert got.text == text
         else:
             assert got.json == [False, text]
         assert got.status == 200
