@@ -69,7 +69,7 @@ class Services:
 
 
 def served(services: Services, **more: Any) -> Any:
-    return site_of(JobResource(services, services, services), PandatxResource(services, services), **more)
+    return site_of(JobResource(services, services, services), PandatxResource(services, services, services), **more)
 
 
 def state(**named: Any) -> list[Any]:
