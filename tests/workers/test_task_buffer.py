@@ -8,6 +8,8 @@ import pytest
 import pytest_twisted
 from children import result_of, run, said, until
 
+from twisted.internet.defer import ensureDeferred
+
 from pandatx.store.queries import Query
 from pandatx.workers.pool import CallFailed, CallTimedOut
 
@@ -188,10 +190,7 @@ async def test_a_script_that_hangs_in_a_lock_is_killed_and_leaves_no_backend(scr
     hold += "    open(argv[1], 'w').close()\n    time.sleep(600)\n"
     wait = f"def main(argv=(), tbuf=None, **kw):\n    tbuf.querySQLS({sql!r})\n"
     held = tmp_path / "held"
-    holding = run(holder, scripts.write("holds", hold), str(held), timeout=3.0)
-    from twisted.internet.defer import ensureDeferred
-
-    holding = ensureDeferred(holding)
+    holding = ensureDeferred(run(holder, scripts.write("holds", hold), str(held), timeout=3.0))
     await until(held.exists)
     with pytest.raises(CallTimedOut, match="took more than 1 s"):
         await run(pool, scripts.write("waits", wait), timeout=1.0, daemon="waits")
