@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
-from pandatx.domain.heartbeat import DEBUG, ActiveRow, Verdict, decide
+from pandatx.domain.heartbeat import DEBUG, ActiveRow, Verdict, decide, queued_since
 from pandatx.domain.lifecycle import REPORTABLE
 from pandatx.domain.requests import Heartbeat, Reply
 from pandatx.errors import BadRequest, Busy, PandaError, RoleRequired
@@ -22,6 +22,7 @@ from pandatx.services.facts import Facts
 from pandatx.store import heartbeats as store
 from pandatx.store import jedi
 from pandatx.store.database import Database, Transaction
+from pandatx.store.heartbeats import Queued
 
 log = Logger()
 
@@ -65,6 +66,9 @@ class _Effects:
     stdout: dict[int, str] = Factory(dict)
     pilot_logs: dict[int, str] = Factory(dict)
     moves: list[jedi.Move] = Factory(list)
+    started: set[str] = Factory(set)
+    queued: dict[int, Queued] = Factory(dict)
+    corrupted: dict[int, str] = Factory(dict)
 
 
 _UNSTORABLE: Final = (ValueError, TypeError, psycopg2.DataError, psycopg2.IntegrityError)
@@ -78,7 +82,8 @@ class Heartbeats:
     """Store reports by the rules of reference/lifecycle.md 6.6; each is answered after its commit.
 
     ``report_stored`` is called when a final report was committed, so that the Adder wakes up; ``outage_over`` when
-    reports are stored again after minutes without one, for which nobody can blame the pilots (rule R4).
+    reports are stored again after minutes without one, for which nobody can blame the pilots (rule R4); ``started`` with
+    the queue of a job that has begun to run.
     """
 
     _database: Database
@@ -88,6 +93,7 @@ class Heartbeats:
     _report_stored: Callable[[], None]
     _hot_timeout: float = 10.0
     _outage_over: Callable[[], None] = lambda: None
+    _started: Callable[[str], None] = lambda queue: None
     _vain_since: float | None = None
     _line: Batcher[_Report, Reply] = field(init=False)
     _lane: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(ALONE))
@@ -162,6 +168,8 @@ class Heartbeats:
         """Those whose jobs others hold are answered later: the next batch does not wait for them."""
         try:
             answers = await self._write(reports, waiting=False)
+        except psycopg2.errors.LockNotAvailable:  # rows of a task
+            return [self._lane.run(self._behind, report) for report in reports]
         except (psycopg2.Error, *_UNSTORABLE) as error:
             if len(reports) == 1:
                 return [error]
@@ -184,13 +192,13 @@ class Heartbeats:
         try:
             return (await self._write([report], waiting=True))[0]
         except psycopg2.errors.LockNotAvailable:
-            return Busy("the job is locked by others")
+            return Busy("the job, or its task, is locked by others")
         except (psycopg2.Error, PandaError, *_UNSTORABLE) as error:
             return error
 
     async def _write(self, reports: Sequence[_Report], waiting: bool) -> list[Reply | Exception]:
         try:
-            answers = await self._database.limited(
+            answers, started = await self._database.limited(
                 "heartbeats.store", self._hot_timeout, FINAL_PATIENCE, self._store, reports, waiting
             )
         except Busy:
@@ -202,9 +210,14 @@ class Heartbeats:
             self._outage_over()
         if any(report.beat.final for report in reports):
             self._report_stored()
+        for queue in started:
+            self._started(queue)
         return answers
 
-    async def _store(self, tx: Transaction, reports: Sequence[_Report], waiting: bool) -> list[Reply | Exception]:
+    async def _store(
+        self, tx: Transaction, reports: Sequence[_Report], waiting: bool
+    ) -> tuple[list[Reply | Exception], set[str]]:
+        """The answers, and the queues where jobs have begun to run."""
         now, effects = self._clock.now(), _Effects()
         ids = sorted({report.beat.job_id for report in reports})
         rows = await (store.lock_waiting(tx, ids, LOCK_WAIT) if waiting else store.lock(tx, ids))
@@ -224,7 +237,7 @@ class Heartbeats:
                 _note(effects, report.beat, row, verdict)
                 answers.append(self._reply(verdict))
         await self._apply(tx, effects)
-        return answers
+        return answers, effects.started
 
     async def _apply(self, tx: Transaction, effects: _Effects) -> None:
         now = self._clock.now()
@@ -238,6 +251,10 @@ class Heartbeats:
             await store.set_stdout(tx, effects.stdout)
         if effects.pilot_logs:
             await store.add_pilot_logs(tx, effects.pilot_logs, now)
+        if effects.corrupted:
+            await store.add_corrupted(tx, effects.corrupted)
+        if effects.queued:
+            await store.add_queuing_times(tx, effects.queued, now)
         if effects.moves:
             await jedi.move(tx, effects.moves)
 
@@ -263,8 +280,14 @@ def _note(effects: _Effects, beat: Heartbeat, row: ActiveRow | None, verdict: Ve
         changes["job_status"] = verdict.new_status
         if row.jedi_task_id is not None:
             effects.moves.append(jedi.Move(panda_id=row.panda_id, old=row.job_status, new=verdict.new_status))
+    if verdict.first_running:
+        effects.started.add(row.computing_site or "")
+        if row.jedi_task_id is not None and (since := queued_since(row.special_handling)) is not None:
+            effects.queued[row.panda_id] = Queued(task_id=row.jedi_task_id, since=since)
     if changes:
         effects.changes[row.panda_id] = changes
+        if beat.corrupted_files:
+            effects.corrupted[row.panda_id] = beat.corrupted_files.replace("\0", "")
     if verdict.stores_report:
         effects.reports.append(
             {
