@@ -203,8 +203,9 @@ class Child(ProcessProtocol):
         self._limit = None
         call = self.call
         if call:
-            log.warn("{label}: killed after {timeout:g} s", label=call.label, timeout=call.timeout, call=call.name)
-            self.kill(CallTimedOut(f"{call.label} took more than {call.timeout:g} s and was killed"))
+            limit = round(call.timeout, 2)
+            log.warn("{label}: killed after {limit:g} s", label=call.label, limit=limit, call=call.name)
+            self.kill(CallTimedOut(f"{call.label} took more than {limit:g} s and was killed"))
         else:
             log.warn("child {pid} neither starts nor ends: killed", pid=self.pid)
             self.kill()

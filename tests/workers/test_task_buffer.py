@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from children import result_of, run, said, until
-
 from twisted.internet.defer import ensureDeferred
 
 from pandatx.store.queries import Query
