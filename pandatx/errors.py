@@ -62,6 +62,14 @@ class NotFound(PandaError):
     """The thing asked for does not exist."""
 
 
+class BadArguments(PandaError):
+    """A daemon was given arguments that it does not know."""
+
+
+class UnwritableFolder(PandaError):
+    """A folder that files belong in cannot be written to, and why."""
+
+
 class UnknownQueue(BadRequest):
     """A job names no queue, or one that this server does not know."""
 

@@ -46,7 +46,7 @@ def parameters_of(rows: Iterable[Mapping[str, Any]]) -> Parameters:
     """Read rows of CONFIG: app, component, key, vo, value, type, value_json."""
     found: dict[_Key, Any] = {}
     for row in rows:
-        value = _value(row["type"], row["value"], row["value_json"])
+        value = value_of(row["type"], row["value"], row["value_json"])
         if value is not None:
             key = row["app"], row["component"], row["key"]
             found[(*key, row["vo"])] = value
@@ -54,7 +54,9 @@ def parameters_of(rows: Iterable[Mapping[str, Any]]) -> Parameters:
     return Parameters(found)
 
 
-def _value(kind: str, text: str, document: Any) -> Any:
+def value_of(kind: str, text: str, document: Any) -> Any:
+    """The value of a row by its ``type``; None where value and type do not agree."""
+    kind = kind.lower()
     try:
         if kind in ("int", "integer"):
             return int(text)

@@ -14,6 +14,7 @@ from pandatx.clients.web import Web
 from pandatx.clock import Clock
 from pandatx.domain.dumps import Caution, UnreadableDump
 from pandatx.domain.queues import Dump, Queue, load_dump, with_children
+from pandatx.services.complaints import Complaints
 from pandatx.services.facts import Facts
 from pandatx.store import queue_descriptions as store
 from pandatx.store.database import Database, Transaction
@@ -41,7 +42,7 @@ class Queues:
     _url: str | None
     _web: Web
     _stored: _Reading | None = None
-    _faults: frozenset[str] = frozenset()
+    _complaints: Complaints = field(factory=Complaints)
     _caution: Caution = field(factory=Caution)
     _source: Source[_Reading] | None = field(init=False)
 
@@ -80,7 +81,7 @@ class Queues:
         reading = await self._source.latest()
         if reading is self._stored and not thoroughly:
             return 0
-        self._complain(reading.dump)
+        self._complaints.about(reading.dump.faults)
         if not reading.dump.queues:
             raise UnreadableDump("the queue dump has no usable queue")
         changed, gone, kept = await self._database.transaction("queues.load", self._store, reading.documents)
@@ -103,13 +104,6 @@ class Queues:
             log.warn(text, gone=gone, stored=stored)
             return changed, [], gone
         return changed, await store.remove(tx, documents) if gone else [], 0
-
-    def _complain(self, dump: Dump) -> None:
-        """One warning for each fault, when it is new."""
-        faults = frozenset(dump.faults)
-        for fault in sorted(faults - self._faults):
-            log.warn("{fault}", fault=fault)
-        self._faults = faults
 
 
 def _read(content: bytes) -> _Reading:

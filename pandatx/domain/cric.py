@@ -1,0 +1,351 @@
+"""Sites, storage endpoints and what queues use of them, as CRIC's dumps have them (reference/lifecycle.md 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from attrs import frozen
+
+from pandatx.domain.dumps import UnreadableDump, entries
+
+NAME_WIDTH: Final = 52
+GB: Final = 1024**3
+_ACTIVE: Final = "ACTIVE"
+_NUCLEUS: Final = "Nucleus"
+_ROLES: Final = ("read_lan", "write_lan")
+_DEFAULT: Final = "default"
+_TOLD: Final = 20
+
+
+@frozen(kw_only=True)
+class Site:
+    """An active site; ``endpoints`` and ``queues`` are those active at it."""
+
+    name: str
+    role: str
+    tier_level: int | None
+    endpoints: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Endpoint:
+    """An active storage endpoint and the site that it is of."""
+
+    name: str
+    site: str
+    token: str | None
+    type: str | None
+    is_tape: bool
+
+
+@frozen(kw_only=True)
+class QueueStorages:
+    """The site a queue computes at, and its endpoints by role, in the order of preference."""
+
+    name: str
+    site: str
+    storages: Mapping[str, tuple[str, ...]]
+
+
+@frozen(kw_only=True)
+class Space:
+    """Space of an endpoint in GB; None where nothing is said of it."""
+
+    used: int | None = None
+    free: int | None = None
+    total: int | None = None
+    expired: int | None = None
+    min_free: int | None = None
+    unavailable: int | None = None
+    at: datetime | None = None
+
+
+@frozen(kw_only=True)
+class EndpointRow:
+    """An endpoint as it is to be stored; None for what no dump says: then what is stored stays."""
+
+    name: str
+    site: str
+    token: str | None
+    type: str | None
+    is_tape: str
+    no_write: str | None
+    no_read: str | None
+    exclusions: Mapping[str, str] | None
+    space: Space
+
+
+@frozen(kw_only=True)
+class Relation:
+    """What a queue uses an endpoint for, in one scope (default, or as of read_lan_analysis: analysis)."""
+
+    queue: str
+    endpoint: str
+    scope: str
+    roles: str
+    is_local: str
+    order_read: int | None
+    order_write: int | None
+
+    @property
+    def default_read(self) -> str:
+        return "Y" if self.order_read == 1 else "N"
+
+    @property
+    def default_write(self) -> str:
+        return "Y" if self.order_write == 1 else "N"
+
+
+@frozen(kw_only=True)
+class Exclusions:
+    """What must not be written to or read, and the status of activities that are not as usual; None: not known."""
+
+    write: frozenset[str] | None = None
+    read: frozenset[str] | None = None
+    activities: Mapping[str, Mapping[str, str]] | None = None
+
+
+@frozen(kw_only=True)
+class Tables:
+    """What is to be stored. ``known_queues`` and ``known_endpoints``: what else may stay; ``faults``: a line each."""
+
+    sites: tuple[Site, ...]
+    queues: Mapping[str, str]
+    endpoints: tuple[EndpointRow, ...]
+    relations: tuple[Relation, ...]
+    known_queues: frozenset[str]
+    known_endpoints: frozenset[str]
+    faults: tuple[str, ...]
+
+
+def read_sites(content: bytes) -> dict[str, Site]:
+    """The active sites by name. Raises UnreadableDump, also where there is none."""
+    found = {}
+    for name, entry in _objects(content, "site dump"):
+        if entry.get("state") == _ACTIVE and _fits(name):
+            nucleus = _NUCLEUS in _texts(entry.get("datapolicies"))
+            found[name] = Site(
+                name=name,
+                role="nucleus" if nucleus else "satellite",
+                tier_level=_tier(entry.get("tier_level")),
+                endpoints=tuple(_active(entry.get("ddmendpoints"))),
+                queues=tuple(queue for resource in _values(entry.get("presources")) for queue in _active(resource)),
+            )
+    return _some(found, "site dump has no active site")
+
+
+def read_endpoints(content: bytes) -> dict[str, Endpoint]:
+    """The active endpoints by name. Raises UnreadableDump, also where there is none."""
+    found = {}
+    for name, entry in _objects(content, "endpoint dump"):
+        if entry.get("state") == _ACTIVE and _fits(name):
+            found[name] = Endpoint(
+                name=name,
+                site=_text(entry.get("site")) or "",
+                token=_text(entry.get("token"), NAME_WIDTH),
+                type=_text(entry.get("type"), 20),
+                is_tape=bool(entry.get("is_tape")),
+            )
+    return _some(found, "endpoint dump has no active endpoint")
+
+
+def read_queue_storages(content: bytes) -> dict[str, QueueStorages]:
+    """The queues by the name that sites know them by. Raises UnreadableDump, also where there is none."""
+    found: dict[str, QueueStorages] = {}
+    for key, entry in _objects(content, "queue dump"):
+        name = _text(entry.get("panda_resource")) or _text(entry.get("nickname")) or key
+        if _fits(name):
+            storages = entry.get("astorages")
+            queue = QueueStorages(
+                name=name,
+                site=_text(entry.get("atlas_site")) or _text(entry.get("site")) or "",
+                storages={role: tuple(_texts(names)) for role, names in storages.items()}
+                if isinstance(storages, dict)
+                else {},
+            )
+            found.setdefault(name, queue)
+    return _some(found, "queue dump has no usable queue")
+
+
+def read_exclusions(content: bytes) -> dict[str, dict[str, str]]:
+    """Endpoint to activity to status, where something is out of the ordinary."""
+    return {
+        name: {
+            activity: status
+            for activity, about in entry.items()
+            if isinstance(about, dict) and isinstance(about.get("status"), dict)
+            if (status := _text(about["status"].get("value"))) is not None and activity.isprintable()
+        }
+        for name, entry in _objects(content, "dump of exclusions")
+    }
+
+
+def read_usage(content: bytes) -> dict[str, Space]:
+    """The space of endpoints by name; bytes in the dump, GB here."""
+    found = {}
+    for name, entry in _objects(content, "dump of space usage"):
+        used, free = _gigabytes(entry, "storage", "used"), _gigabytes(entry, "storage", "free")
+        at = _time(entry.get("storage"))
+        measured = used is not None and free is not None and at is not None
+        found[name] = Space(
+            used=used if measured else None,
+            free=free if measured else None,
+            total=used + free if used is not None and free is not None and measured else None,
+            expired=_gigabytes(entry, "expired", "used"),
+            min_free=_gigabytes(entry, "min_free_space", "used"),
+            unavailable=_gigabytes(entry, "unavailable", "used"),
+            at=at if measured else None,
+        )
+    return found
+
+
+def tables_of(
+    sites: Mapping[str, Site],
+    endpoints: Mapping[str, Endpoint],
+    queues: Mapping[str, QueueStorages],
+    exclusions: Exclusions,
+    usage: Mapping[str, Space],
+) -> Tables:
+    """Put the dumps together: what is active everywhere is stored, and nothing that belongs to no active site."""
+    rows: dict[str, EndpointRow] = {}
+    at: dict[str, str] = {}
+    strangers = set()
+    for site in sites.values():
+        for name in site.endpoints:
+            if name in endpoints:
+                rows.setdefault(name, _endpoint_row(endpoints[name], site.name, exclusions, usage.get(name, Space())))
+        for name in site.queues:
+            if name in queues:
+                at.setdefault(name, site.name)
+            else:
+                strangers.add(name)
+    known = frozenset(name for name, endpoint in endpoints.items() if name in rows or endpoint.site in sites)
+    relations = tuple(
+        one for queue in queues.values() for one in relations_of(queue, endpoints) if one.endpoint in known
+    )
+    wanted = {name for queue in queues.values() for role in _lan_roles(queue) for name in queue.storages[role]}
+    faults = {
+        "sites of queues are not active": {queue.site for queue in queues.values() if queue.site} - set(sites),
+        "queues of sites have no description": strangers,
+        "endpoints of queues are not active": wanted - known,
+    }
+    return Tables(
+        sites=tuple(sites.values()),
+        queues=at,
+        endpoints=tuple(rows.values()),
+        relations=relations,
+        known_queues=frozenset(queues),
+        known_endpoints=known,
+        faults=tuple(f"{what}: {_listed(names)}" for what, names in faults.items() if names),
+    )
+
+
+def relations_of(queue: QueueStorages, endpoints: Mapping[str, Endpoint]) -> Iterator[Relation]:
+    """What a queue uses its endpoints for, by its astorages; other roles than read_lan* and write_lan* are ignored."""
+    uses: dict[tuple[str, str], dict[str, Any]] = {}
+    for role in _lan_roles(queue):
+        kind, scope = role_and_scope(role)
+        order = "order_read" if kind == "read_lan" else "order_write"
+        for name in dict.fromkeys(queue.storages[role]):
+            use = uses.setdefault((name, scope), {"roles": [], "order_read": None, "order_write": None})
+            use["roles"].append(kind)
+            use[order] = 1 + sum(1 for (_, at), other in uses.items() if at == scope and other[order] is not None)
+    for (name, scope), use in uses.items():
+        if name in endpoints and _fits(scope):
+            local = endpoints[name].site == queue.site
+            roles = ",".join(use.pop("roles"))
+            yield Relation(
+                queue=queue.name, endpoint=name, scope=scope, roles=roles, is_local="Y" if local else "N", **use
+            )
+
+
+def role_and_scope(role: str) -> tuple[str, str]:
+    """``read_lan`` is (read_lan, default), ``read_lan_analysis`` is (read_lan, analysis)."""
+    kind = next(kind for kind in _ROLES if role.startswith(kind))
+    return kind, role.removeprefix(kind).removeprefix("_") or _DEFAULT
+
+
+def _lan_roles(queue: QueueStorages) -> list[str]:
+    return [role for role in queue.storages if role.startswith(_ROLES)]
+
+
+def _endpoint_row(endpoint: Endpoint, site: str, exclusions: Exclusions, space: Space) -> EndpointRow:
+    name, activities = endpoint.name, exclusions.activities
+    return EndpointRow(
+        name=name,
+        site=site,
+        token=endpoint.token,
+        type=endpoint.type,
+        is_tape="Y" if endpoint.is_tape else "N",
+        no_write=None if exclusions.write is None else _yes_no(name in exclusions.write),
+        no_read=None if exclusions.read is None else _yes_no(name in exclusions.read),
+        exclusions=None if activities is None else activities.get(name, {}),
+        space=space,
+    )
+
+
+def _yes_no(value: bool) -> str:
+    return "Y" if value else "N"
+
+
+def _objects(content: bytes, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((key, entry) for key, entry in entries(content, what) if isinstance(entry, dict))
+
+
+def _some(found: dict[str, Any], otherwise: str) -> dict[str, Any]:
+    if not found:
+        raise UnreadableDump(f"the {otherwise}")
+    return found
+
+
+def _fits(name: str) -> bool:
+    return 0 < len(name) <= NAME_WIDTH and name.isprintable()
+
+
+def _values(value: object) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else ()
+
+
+def _active(value: object) -> Iterator[str]:
+    """The names of an object whose entries are active."""
+    for name, entry in value.items() if isinstance(value, dict) else ():
+        if isinstance(entry, dict) and entry.get("state") == _ACTIVE and _fits(name):
+            yield name
+
+
+def _text(value: object, width: int | None = None) -> str | None:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        return None
+    return value[:width]
+
+
+def _texts(value: object) -> Iterator[str]:
+    return (item for item in value if isinstance(item, str)) if isinstance(value, list) else iter(())
+
+
+def _tier(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**15 else None
+
+
+def _gigabytes(entry: Mapping[str, Any], part: str, key: str) -> int | None:
+    about = entry.get(part)
+    value = about.get(key) if isinstance(about, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) >= 1e24:
+        return None
+    return round(value / GB)
+
+
+def _time(about: object) -> datetime | None:
+    text = about.get("updated_at") if isinstance(about, dict) else None
+    try:
+        return datetime.strptime(text or "", "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    except (TypeError, ValueError):
+        return None
+
+
+def _listed(names: set[str]) -> str:
+    more = len(names) - _TOLD
+    return ", ".join(sorted(names)[:_TOLD]) + (f" and {more} more" if more > 0 else "")

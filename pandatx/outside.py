@@ -1,0 +1,29 @@
+"""The daemons that bring in what services outside know, each with what it works through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pandatx.clock import Clock
+from pandatx.config import Config
+from pandatx.core import Core
+from pandatx.scheduler.context import Native
+from pandatx.scheduler.daemons.cache_schedconfig import CacheSchedconfig
+from pandatx.scheduler.daemons.configurator import Configure
+from pandatx.services.configurator import Configurator, Sources
+from pandatx.services.network import Network
+from pandatx.services.schedconfig_cache import SchedconfigCache
+from pandatx.services.sw_tags import SoftwareTags
+from pandatx.store.database import Database
+
+
+def outside_natives(core: Core, config: Config, clock: Clock, background: Database) -> Mapping[str, Native]:
+    """By the module names of the guide."""
+    settings, web = config.outside, core.web
+    sources = Sources.of(settings, config.jobs.cric_url_schedconfig, web)
+    network = Network(background, clock, settings.nws_url, settings.cric_url_closeness, web)
+    tags = SoftwareTags(background, clock, settings.cric_url_tags, web)
+    return {
+        "configurator": Configure(Configurator(background, clock, sources), network, core.queues, tags),
+        "cache_schedconfig": CacheSchedconfig(SchedconfigCache(background, config.files.schedconfig_cache_dir)),
+    }

@@ -1,0 +1,120 @@
+"""Storing what CRIC and its like say: sites, endpoints, relations, tags, and the network between sites."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from attrs import asdict, frozen
+
+from pandatx.domain.cric import EndpointRow, Relation, Site
+from pandatx.domain.network import Measure
+from pandatx.store.database import Transaction
+from pandatx.store.queries import load
+
+SQL = load(__file__)
+RelationKey = tuple[str, str, str]
+
+
+@frozen(kw_only=True)
+class Stored:
+    """What is there: sites; queues and endpoints, each with its site; and the keys of relations."""
+
+    sites: frozenset[str]
+    queues: Mapping[str, str | None]
+    endpoints: Mapping[str, str | None]
+    relations: frozenset[RelationKey]
+
+
+async def stored(tx: Transaction) -> Stored:
+    """Read the names of everything."""
+    return Stored(
+        sites=await site_names(tx),
+        queues=dict((await tx.run(SQL.queue_sites)).rows),
+        endpoints=dict((await tx.run(SQL.endpoint_sites)).rows),
+        relations=frozenset((a, b, c) for a, b, c in (await tx.run(SQL.relation_keys)).rows),
+    )
+
+
+async def site_names(tx: Transaction) -> frozenset[str]:
+    return frozenset((await tx.run(SQL.site_names)).column("site_name"))
+
+
+async def put_sites(tx: Transaction, sites: Iterable[Site]) -> int:
+    """Store sites; how many were new or changed. So do the next three."""
+    rows = [{"name": one.name, "role": one.role, "tier_level": one.tier_level} for one in sites]
+    return len((await tx.run(SQL.put_sites, rows=_json(rows))).rows)
+
+
+async def put_queues(tx: Transaction, at: Mapping[str, str]) -> int:
+    return len((await tx.run(SQL.put_queues, names=list(at), sites=list(at.values()))).rows)
+
+
+async def put_endpoints(tx: Transaction, endpoints: Iterable[EndpointRow]) -> int:
+    rows = [{**asdict(one, recurse=False), **asdict(one.space)} for one in endpoints]
+    for row in rows:
+        del row["space"]
+    return len((await tx.run(SQL.put_endpoints, rows=_json(rows))).rows)
+
+
+async def put_relations(tx: Transaction, relations: Iterable[Relation]) -> int:
+    rows = [{**asdict(one), "default_read": one.default_read, "default_write": one.default_write} for one in relations]
+    return len((await tx.run(SQL.put_relations, rows=_json(rows))).rows)
+
+
+async def remove(
+    tx: Transaction,
+    *,
+    sites: Collection[str],
+    queues: Collection[str],
+    endpoints: Collection[str],
+    relations: Collection[RelationKey],
+) -> None:
+    """Delete by name, what depends on others first."""
+    if relations:
+        columns = [list(column) for column in zip(*sorted(relations), strict=True)]
+        await tx.run(SQL.remove_relations, queues=columns[0], endpoints=columns[1], scopes=columns[2])
+    for query, names in (
+        (SQL.remove_endpoints, endpoints),
+        (SQL.remove_queues, queues),
+        (SQL.remove_sites, sites),
+    ):
+        if names:
+            await tx.run(query, names=sorted(names))
+
+
+async def put_measures(tx: Transaction, measures: Sequence[Measure]) -> None:
+    """Store measures of different pairs or keys."""
+    await tx.run(
+        SQL.put_measures,
+        sources=[one.source for one in measures],
+        destinations=[one.destination for one in measures],
+        keys=[one.key for one in measures],
+        measured=[one.value for one in measures],
+        times=[one.at for one in measures],
+    )
+
+
+async def remove_measures(tx: Transaction, before: datetime, limit: int) -> int:
+    """Delete up to ``limit`` measures that are older; how many."""
+    return (await tx.run(SQL.remove_measures, before=before, limit=limit)).count
+
+
+async def tags(tx: Transaction) -> list[tuple[str, str, str]]:
+    """Queue, document and place of each row, which nobody else writes until the end of the transaction."""
+    await tx.run(SQL.lock_tags)
+    return [(name, data, place) for name, data, place in (await tx.run(SQL.tags)).rows]
+
+
+async def exchange_tags(tx: Transaction, places: Sequence[str], new: Mapping[str, str], now: datetime) -> None:
+    """Delete the rows at ``places`` and add ``new`` ones, documents by queue."""
+    if places:
+        await tx.run(SQL.remove_tags, places=list(places))
+    if new:
+        await tx.run(SQL.put_tags, names=list(new), documents=list(new.values()), now=now)
+
+
+def _json(rows: list[dict[str, Any]]) -> str:
+    return orjson.dumps(rows).decode()

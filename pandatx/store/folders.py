@@ -1,0 +1,95 @@
+"""Folders of files that others read: each file is whole at any moment, and only those of ours are removed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from attrs import define
+
+_UNFINISHED: Final = ".pandatx-"
+_LIST: Final = ".written-by-pandatx.json"
+_LEFT: Final = 3600.0
+
+
+@define(eq=False)
+class Folder:
+    """Files of one mode in a directory. All of this blocks: call it in a thread. Raises OSError."""
+
+    path: Path
+    mode: int = 0o644
+
+    def make(self) -> None:
+        """Make the directory where it lacks, for the owner alone if the files are; remove what a crash has left."""
+        self.path.mkdir(mode=0o755 if self.mode & 0o044 else 0o700, parents=True, exist_ok=True)
+        for left in self.path.glob(f"{_UNFINISHED}*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > _LEFT:
+                    left.unlink()
+
+    def write(self, name: str, content: bytes) -> bool:
+        """Make ``content`` that of the file, unless it is already; whether it was written."""
+        path = self._path(name)
+        if self._holds(path, content):
+            return False
+        replace(path, content, self.mode)
+        return True
+
+    def keep_only(self, names: Iterable[str]) -> int:
+        """Remove what was written before and is not among ``names``; how many files. Strangers' files stay."""
+        wanted = sorted(set(names))
+        before = self._listed()
+        gone = 0
+        for name in sorted(before - set(wanted)):
+            with contextlib.suppress(FileNotFoundError):
+                self._path(name).unlink()
+                gone += 1
+        self.write(_LIST, json.dumps(wanted, indent=0).encode())
+        return gone
+
+    def _listed(self) -> set[str]:
+        try:
+            listed = json.loads((self.path / _LIST).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return set()
+        return (
+            {name for name in listed if isinstance(name, str) and _is_plain(name)}
+            if isinstance(listed, list)
+            else set()
+        )
+
+    def _path(self, name: str) -> Path:
+        if not _is_plain(name):
+            raise ValueError(f"{name!r} is no name of a file")
+        return self.path / name
+
+    def _holds(self, path: Path, content: bytes) -> bool:
+        try:
+            about = path.lstat()
+            same = about.st_size == len(content) and about.st_mode & 0o777 == self.mode and not path.is_symlink()
+            return same and path.read_bytes() == content
+        except FileNotFoundError:
+            return False
+
+
+def replace(path: Path, content: bytes, mode: int) -> None:
+    """Write a file beside its place and put it there at once, with its mode from the start. Blocks; OSError."""
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, mode)
+            file.write(content)
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name) and "/" not in name and "\0" not in name and name not in (".", "..")
