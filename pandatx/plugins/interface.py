@@ -6,6 +6,7 @@ are idempotent (rule R8). Jobs and files are objects with the attribute names of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 JobValues = dict[str, Any]
@@ -135,3 +136,83 @@ def destination(file: dict[str, Any]) -> str | None:
 def serials_wanted(jobs: list[JobValues]) -> int:
     """How many serial numbers a setupper may use for these jobs."""
     return len(chunks(jobs))
+
+
+class DatasetItem(TypedDict):
+    """A dataset of Datasets that a setupper has made, or whose files its jobs write."""
+
+    name: str
+    type: Literal["dispatch", "output"]
+
+
+class DatasetAnswer(TypedDict):
+    """``done``: it is so now, or there is nothing to do; else ``error`` says why, and the question comes again."""
+
+    name: str
+    done: bool
+    error: str | None
+
+
+class ThereItem(TypedDict):
+    """A job, and those of its files (row_id) that are asked for.
+
+    ``how``: by the replicas of each file, or by those of its block, which is cheaper and tells less.
+    """
+
+    job: JobValues
+    files: list[int]
+    how: Literal["files", "blocks"]
+
+
+class ThereAnswer(TypedDict):
+    """The files (row_id) that are where the job needs them, or where they are to go; None: nobody can tell now."""
+
+    panda_id: int
+    there: list[int] | None
+    error: str | None
+
+
+class KeepsDatasets(Protocol):
+    """What a setupper may do for datasetManager; each method may be left out, and then its VO goes without it.
+
+    One answer per item, in order. Called again after a fault, or when a child was killed: idempotent (R8).
+    """
+
+    def close_datasets(self, items: list[DatasetItem], settings: Settings) -> list[DatasetAnswer]:
+        """Close output datasets, and erase those that are empty."""
+        ...
+
+    def delete_datasets(self, items: list[DatasetItem], settings: Settings) -> list[DatasetAnswer]:
+        """Delete dispatch blocks that were read, and sub blocks whose files are in their dataset: never the files."""
+        ...
+
+    def inputs_there(self, items: list[ThereItem], settings: Settings) -> list[ThereAnswer]:
+        """Which inputs are at the jobs' queues."""
+        ...
+
+
+class FollowsTransfers(Protocol):
+    """What an adder may do for datasetManager, in the same way."""
+
+    def outputs_there(self, items: list[ThereItem], settings: Settings) -> list[ThereAnswer]:
+        """Which outputs have arrived at their destinations."""
+        ...
+
+
+def all_done(items: list[DatasetItem]) -> list[DatasetAnswer]:
+    """The answers of a plugin that has nothing to do."""
+    return [{"name": item["name"], "done": True, "error": None} for item in items]
+
+
+def those_there(items: list[ThereItem], there: Callable[[dict[str, Any]], bool]) -> list[ThereAnswer]:
+    """The answers of a plugin that can tell of each file by itself."""
+    return [
+        {
+            "panda_id": item["job"]["panda_id"],
+            "there": [
+                file["row_id"] for file in item["job"]["files"] if file["row_id"] in item["files"] and there(file)
+            ],
+            "error": None,
+        }
+        for item in items
+    ]

@@ -9,16 +9,22 @@ from pandatx.plugins import dummy
 from pandatx.plugins.interface import (
     AddItem,
     AddResult,
+    DatasetAnswer,
+    DatasetItem,
     DatasetRow,
     JobValues,
     Registered,
     Settings,
     SetUpJob,
     SetupResult,
+    ThereAnswer,
+    ThereItem,
     add_result,
+    all_done,
     chunks,
     destination,
     outputs,
+    those_there,
 )
 from pandatx.plugins.storage import difference, find
 
@@ -36,6 +42,19 @@ class Setupper:
         datasets += _inputs(jobs, results, storage)
         return {"jobs": list(results.values()), "datasets": datasets}
 
+    def close_datasets(self, items: list[DatasetItem], settings: Settings) -> list[DatasetAnswer]:
+        """A block is its row in Datasets and the files that name it: in the storage there is nothing to close."""
+        return all_done(items)
+
+    def delete_datasets(self, items: list[DatasetItem], settings: Settings) -> list[DatasetAnswer]:
+        """Nothing but the row: the files of a dispatch block are not copies, those of a sub block are the dataset's."""
+        return all_done(items)
+
+    def inputs_there(self, items: list[ThereItem], settings: Settings) -> list[ThereAnswer]:
+        """The files that lie in one of the storages, as large as they should be."""
+        storage = settings.get("storage", {})
+        return those_there(items, lambda file: _lies_in(storage, file, {"fsize": file["fsize"] or None}))
+
 
 class Adder:
     """Compares size and adler32 of the files it can reach with what was reported."""
@@ -43,6 +62,11 @@ class Adder:
     def add(self, items: list[AddItem], settings: Settings) -> list[AddResult]:
         storage = settings.get("storage", {})
         return [_checked(item, storage) for item in items]
+
+    def outputs_there(self, items: list[ThereItem], settings: Settings) -> list[ThereAnswer]:
+        """The files that lie whole in their destination's storage, or in any where that is none of ours."""
+        storage = settings.get("storage", {})
+        return those_there(items, lambda file: _arrived(file, storage))
 
 
 def _destinations(jobs: list[JobValues]) -> list[DatasetRow]:
@@ -111,6 +135,18 @@ def _change(result: SetUpJob, file: dict[str, Any], **values: Any) -> None:
             change.update(values)
             return
     result["files"].append({"row_id": file["row_id"], **values})
+
+
+def _arrived(file: dict[str, Any], storage: dict[str, str]) -> bool:
+    goal = file["destination_se"]
+    kind, _, value = (file["checksum"] or "").partition(":")
+    known = {"fsize": file["fsize"] or None, "adler32": value if kind == "ad" else None}
+    return _lies_in({goal: storage[goal]} if goal in storage else storage, file, known)
+
+
+def _lies_in(storage: dict[str, str], file: dict[str, Any], known: dict[str, Any]) -> bool:
+    path = find(storage, file["scope"], file["lfn"])
+    return path is not None and difference(path, known) is None
 
 
 def _checked(item: AddItem, storage: dict[str, str]) -> AddResult:

@@ -14,13 +14,13 @@ _METHODS = {"setupper": "setup", "adder": "add"}
 
 def setup(target: str, jobs: list[JobValues], settings: Settings) -> SetupResult:
     """Run the setupper "module:Class"."""
-    result: SetupResult = _make(target).setup(jobs, settings)
+    result: SetupResult = make(target).setup(jobs, settings)
     return result
 
 
 def add(target: str, items: list[AddItem], settings: Settings) -> list[AddResult]:
     """Run the adder "module:Class". What it raises over one job fails that job; the rest is asked one by one."""
-    plugin = _make(target)
+    plugin = make(target)
     try:
         return _all_there(plugin.add(items, settings), items)
     except Exception as fault:
@@ -32,14 +32,15 @@ def add(target: str, items: list[AddItem], settings: Settings) -> list[AddResult
 def fault_of(role: str, target: str) -> str | None:
     """Why "module:Class" cannot serve as a plugin of a role, setupper or adder; None if it can."""
     try:
-        plugin = _make(target)
+        plugin = make(target)
     except Exception as fault:
         return f"{type(fault).__name__}: {fault}"
     method = _METHODS[role]
     return None if callable(getattr(plugin, method, None)) else f"it has no method {method}(jobs, settings)"
 
 
-def _make(target: str) -> Any:
+def make(target: str) -> Any:
+    """An instance of "module:Class"."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from pandatx.clock import Clock
 from pandatx.domain.closing import activate_block
 from pandatx.domain.job import Job
+from pandatx.store import dataset_manager as blocks
 from pandatx.store import setup as store
 from pandatx.store.database import Database, Transaction, in_batches
 
@@ -45,6 +46,17 @@ class Activator:
         await self._database.transaction("activator.done", self._done, name)
         log.info("{name} is complete: activated {n} jobs", name=name, n=n)
         return n
+
+    async def there(self, ids: Sequence[int], rows: Collection[int]) -> int:
+        """These inputs (row_id) of assigned jobs have come: activate the jobs that lack nothing else."""
+        moved = await self._database.transaction("activator.there", self._arrived, ids, rows)
+        self._activated(moved)
+        return len(moved)
+
+    async def _arrived(self, tx: Transaction, ids: Sequence[int], rows: Collection[int]) -> list[Job]:
+        locked = sorted(await store.lock(tx, ids))
+        await blocks.inputs_there(tx, rows, locked)
+        return await store.activate(tx, await store.complete_jobs(tx, locked), self._clock.now())
 
     async def _release(self, tx: Transaction, name: str, ids: list[int]) -> list[Job]:
         locked = sorted(await store.lock(tx, ids))

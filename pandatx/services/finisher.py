@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -12,6 +12,7 @@ from pandatx.clock import Clock
 from pandatx.domain.closing import finish
 from pandatx.store import archive as jobs_store
 from pandatx.store import closing as store
+from pandatx.store import dataset_manager as blocks
 from pandatx.store import heartbeats
 from pandatx.store.database import Database, Transaction, in_batches
 
@@ -43,6 +44,14 @@ class Finisher:
             n += await self._database.transaction("finisher.finish", self._finish_guarded, some)
         return self._told(n)
 
+    async def there(self, rows: Mapping[int, Sequence[int]]) -> int:
+        """These files (row_id, by PandaID) have arrived: end those of the jobs that wait for nothing else; how many."""
+        n = 0
+        for some in in_batches(sorted(rows), TOGETHER):
+            files = [row_id for panda_id in some for row_id in rows[panda_id]]
+            n += await self._database.transaction("finisher.there", self._there, some, files)
+        return self._told(n)
+
     def _told(self, n: int) -> int:
         if n:
             log.info("the outputs of {n} jobs have arrived", n=n)
@@ -53,6 +62,12 @@ class Finisher:
         await jobs_store.guard(tx)
         locked = await jobs_store.lock(tx, ids)
         await store.arrived(tx, name, list(locked), self._clock.now())
+        return await self._finish(tx, list(locked))
+
+    async def _there(self, tx: Transaction, ids: Sequence[int], files: Sequence[int]) -> int:
+        await jobs_store.guard(tx)
+        locked = await jobs_store.lock(tx, ids)
+        await blocks.outputs_there(tx, files, list(locked))
         return await self._finish(tx, list(locked))
 
     async def _finish_guarded(self, tx: Transaction, ids: Sequence[int]) -> int:

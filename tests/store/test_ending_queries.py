@@ -2,12 +2,23 @@
 
 import pytest
 
-from pandatx.store import archive, closing, counters, instances, jobs, killing, pilot_news, reports, watching
+from pandatx.store import (
+    archive,
+    closing,
+    counters,
+    dataset_manager,
+    instances,
+    jobs,
+    killing,
+    pilot_news,
+    reports,
+    watching,
+)
 from pandatx.store.queries import Query
 
 PREPARED = [
     query
-    for module in (archive, closing, counters, instances, jobs, killing, pilot_news, reports, watching)
+    for module in (archive, closing, counters, dataset_manager, instances, jobs, killing, pilot_news, reports, watching)
     for query in module.SQL
     if query.parameters
 ]
