@@ -113,6 +113,7 @@ def make_core(
     activator = Activator(background, clock, dispatch.activated)
     closer = Closer(background, clock, activator.release)
     news = PilotNews(database, clock)
+    counters = Counters(background, clock, state.instance)
 
     def adder_plugin(vo: str | None, cloud: str | None) -> str:
         return plugins.adders.for_vo(vo, cloud or None)
@@ -137,13 +138,13 @@ def make_core(
         await requests.work.adopt(owners)
 
     spooler, heartbeats = _reports(
-        config, clock, state, database, facts, adder.wake, gone, lambda: instances.note_outage_end()
+        config, clock, state, database, facts, adder.wake, gone, lambda: instances.note_outage_end(), counters.started
     )
     instances = Instances(background, clock, state.instance, host, lambda: spooler.unplayed, (database, background))
     return Core(
         facts=facts,
         queues=Queues(background, clock, facts, config.jobs.cric_url_schedconfig, web),
-        counters=Counters(background, clock, state.instance),
+        counters=counters,
         dispatch=dispatch,
         heartbeats=heartbeats,
         spooler=spooler,
@@ -177,6 +178,7 @@ def _reports(
     stored: Callable[[], None],
     gone: Callable[[Sequence[str]], Awaitable[None]],
     outage_over: Callable[[], None],
+    started: Callable[[str], None],
 ) -> tuple[Spooler, Heartbeats]:
     """The spool and the service that it plays its reports to, which in turn spools."""
     spooler = Spooler(
@@ -188,5 +190,5 @@ def _reports(
         gone,
     )
     hot = config.database.hot_statement_timeout
-    heartbeats = Heartbeats(database, clock, facts, spooler, stored, hot, outage_over)
+    heartbeats = Heartbeats(database, clock, facts, spooler, stored, hot, outage_over, started)
     return spooler, heartbeats

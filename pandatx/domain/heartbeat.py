@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ KILL: Final = "tobekilled"
 ALREADY_DONE: Final = "alreadydone"
 DEBUG: Final = "debug"
 DEBUG_TAG: Final = "dm"
+_QUEUED_TAG: Final = "tq="
 INVALID_BATCH_ID: Final = 1
 
 
@@ -101,6 +102,19 @@ def command_of(command_to_pilot: str | None, special_handling: str | None) -> st
     if special_handling and DEBUG_TAG in special_handling.split(","):
         return f"{DEBUG},{command_to_pilot}" if command_to_pilot else DEBUG
     return command_to_pilot or ""
+
+
+def queued_since(special_handling: str | None) -> datetime | None:
+    """When the task of a job with the tag tq began to wait, as its generator noted it (seconds since 1970)."""
+    if not special_handling or _QUEUED_TAG not in special_handling:
+        return None
+    for item in special_handling.split(","):
+        if item.startswith(_QUEUED_TAG):
+            try:
+                return datetime.fromtimestamp(float(item.removeprefix(_QUEUED_TAG)), UTC)
+            except (ValueError, OverflowError, OSError):
+                return None
+    return None
 
 
 def decide(row: ActiveRow | None, beat: Heartbeat, now: datetime) -> Verdict:

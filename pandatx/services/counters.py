@@ -1,4 +1,4 @@
-"""Counting requests per queue (rule R13)."""
+"""Counting requests per queue, and noting where jobs begin to run (rule R13)."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Counters:
     _instance: str
     _counts: Counter[tuple[str, What]] = field(factory=Counter)
     _forgot: datetime | None = None
+    _started: set[str] = field(factory=set)
 
     def count(self, queue: str, what: What) -> None:
         """One more request of a pilot at ``queue``: get_job, no_job (get_job without a job), update_job.
@@ -47,18 +48,28 @@ class Counters:
             key = (OTHERS, what)
         self._counts[key] += 1
 
+    def started(self, queue: str) -> None:
+        """A job has begun to run at ``queue``."""
+        if len(self._started) < MOST_QUEUES:
+            self._started.add(queue[:_WIDTH])
+
     async def flush(self) -> None:
         """Add what was counted; called each minute and at the end."""
         counts, self._counts = self._counts, Counter()
+        started, self._started = self._started, set()
         now = self._clock.now()
         try:
             if counts:
                 minute = now.replace(second=0, microsecond=0)
                 await self._database.transaction("counters.add", store.add, self._instance, minute, counts)
                 counts = Counter()
+            if started:
+                await self._database.transaction("counters.started", store.set_last_start, started, now)
+                started = set()
             if self._forgot is None or now - self._forgot > timedelta(days=1):
                 await self._database.transaction("counters.forget", store.forget, now - _KEPT)
                 self._forgot = now
         except (PandaError, psycopg2.Error) as error:
             self._counts.update(counts)
+            self._started |= started
             log.info("the counters of requests are added later: {error}", error=error)

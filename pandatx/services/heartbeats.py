@@ -82,8 +82,8 @@ class Heartbeats:
     """Store reports by the rules of reference/lifecycle.md 6.6; each is answered after its commit.
 
     ``report_stored`` is called when a final report was committed, so that the Adder wakes up; ``outage_over`` when
-    reports are stored again after minutes without one, for which nobody can blame the pilots (rule R4); ``started`` with
-    the queue of a job that has begun to run.
+    reports are stored again after minutes without one, for which nobody can blame the pilots (rule R4); ``started``
+    with the queue of a job that has begun to run.
     """
 
     _database: Database

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final, Literal
 
@@ -20,6 +20,11 @@ async def add(tx: Transaction, instance: str, minute: datetime, counts: Mapping[
     queues = sorted({queue for queue, _ in counts})
     columns = {what: [counts.get((queue, what), 0) for queue in queues] for what in WHAT}
     await tx.run(SQL.add, instance=instance, minute=minute, queues=queues, **columns)
+
+
+async def set_last_start(tx: Transaction, queues: Collection[str], now: datetime) -> None:
+    """Say in SITEDATA, as far as it has rows of these queues, that jobs have begun to run there."""
+    await tx.run(SQL.set_last_start, queues=sorted(queues), now=now)
 
 
 async def forget(tx: Transaction, before: datetime) -> None:

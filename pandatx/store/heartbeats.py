@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from attrs import fields
+import orjson
+from attrs import fields, frozen
 
 from pandatx.domain.heartbeat import ActiveRow
 from pandatx.store.columns import JOB, JOB_ATTRIBUTE, json_rows
@@ -14,6 +15,7 @@ from pandatx.store.database import Transaction
 from pandatx.store.queries import load
 from pandatx.store.results import Result
 
+_LFN_LIMIT: Final = 4000
 _ROW: Final = tuple(attribute.name for attribute in fields(ActiveRow))
 WRITTEN: Final = (
     "job_status modification_time state_change_time start_time end_time modification_host scheduler_id pilot_id "
@@ -33,6 +35,14 @@ SQL = load(
     typed=", ".join(f"{JOB[name][0]} {JOB[name][1]}" for name in _WRITABLE),
     assignments=", ".join(f"{JOB[name][0]} = coalesce(v.{JOB[name][0]}, j.{JOB[name][0]})" for name in WRITTEN),
 )
+
+
+@frozen(kw_only=True)
+class Queued:
+    """The task of a job that has begun to run, and since when it had been waiting."""
+
+    task_id: int
+    since: datetime
 
 
 async def lock(tx: Transaction, ids: Sequence[int]) -> dict[int, ActiveRow]:
@@ -73,6 +83,38 @@ async def set_stdout(tx: Transaction, texts: Mapping[int, str]) -> None:
 async def add_pilot_logs(tx: Transaction, texts: Mapping[int, str], now: datetime) -> None:
     rows = json_rows({"pandaid": i, "message": text[:4000]} for i, text in texts.items())
     await tx.run(SQL.pilot_logs, rows=rows, now=now)
+
+
+async def add_corrupted(tx: Transaction, texts: Mapping[int, str]) -> None:
+    """Note the zip files that merge jobs of the event service could not read; of other jobs nothing is noted."""
+    rows = [
+        {"pandaid": panda_id, "lfn": lfn}
+        for panda_id, text in texts.items()
+        for lfn in dict.fromkeys(filter(None, (each.strip() for each in text.split(","))))
+        if len(lfn) <= _LFN_LIMIT
+    ]
+    await tx.run(SQL.corrupted, rows=json_rows(rows))
+
+
+async def add_queuing_times(tx: Transaction, queued: Mapping[int, Queued], now: datetime) -> None:
+    """Note how long tasks had waited for these jobs to run, once for each, in the words of older servers."""
+    rows = [
+        {
+            "pandaid": panda_id,
+            "jeditaskid": each.task_id,
+            "data": _json({"queuingPeriod": {"start": _moment(each.since), "end": _moment(now), "status": "running"}}),
+        }
+        for panda_id, each in queued.items()
+    ]
+    await tx.run(SQL.queuing_times, rows=json_rows(rows), now=now)
+
+
+def _moment(time: datetime) -> dict[str, str]:
+    return {"_datetime_object": f"{time:%Y-%m-%d %H:%M:%S.%f}"}
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _rows(result: Result) -> dict[int, ActiveRow]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from endings import DUMMY, DirectPool, Told, report_of, run, seed_report, seed_reported
+from tasks_by_hand import Task, counters, files, make_job, make_task, recount, task_row
 from twisted.internet import reactor
 
 from pandatx.clock import Clock
@@ -14,8 +16,6 @@ from pandatx.services.adder import Adder
 from pandatx.services.closer import Closer
 from pandatx.services.facts import Facts
 from pandatx.services.watcher import Watcher
-from tests.services.endings import DUMMY, DirectPool, Told, report_of, run, seed_report, seed_reported
-from tests.tasks_by_hand import Task, counters, files, make_job, make_task, recount, task_row
 
 PILOT_ERROR = 1305
 FAILED = {"piloterrorcode": PILOT_ERROR, "piloterrordiag": "payload ran\nout of memory", "status": "holding"}
