@@ -16,6 +16,7 @@ from bench import handshake, report
 from bench.bodies import JobForm, PilotForm
 from bench.client import Target
 from bench.database import Tables
+from bench.ended import EndedTables, Moving
 from bench.figures import Processes, Tally, listener, postmaster_below
 from bench.operations import OPERATIONS, Plan
 from bench.run import Run, measure, submit_one
@@ -43,6 +44,7 @@ class Options:
     wipe: bool
     prepare: int
     prepare_running: int
+    prepare_ended: int
     queue: tuple[str, ...]
     share: tuple[str, ...]
     label: str
@@ -78,6 +80,7 @@ class Options:
 @click.option("--wipe", is_flag=True, help="Empty the job tables before each round. ALL JOBS ARE LOST.")
 @click.option("--prepare", default=0, help="Jobs that wait when the round begins.")
 @click.option("--prepare-running", default=0, help="Jobs that run when the round begins.")
+@click.option("--prepare-ended", default=0, help="Finished jobs of four days ago, for the archiver to move meanwhile.")
 @click.option("--queue", multiple=True, default=("LOCAL",), help="Queues, dealt out in turn; must exist.")
 @click.option("--share", multiple=True, help="Global shares, dealt out in turn over the prepared jobs.")
 @click.option("--label", default="user", help="prodSourceLabel of the jobs.")
@@ -127,17 +130,23 @@ def _rounds(options: Options) -> dict[str, Any]:
         click.echo(f"round {number + 1} of {options.rounds}: {options.operation} at {options.url}", err=True)
         results.append(measure(_prepared(options), Run(
             operation=options.operation, seconds=options.seconds, warmup=options.warmup, rate=options.rate,
-            server=server, database=database, tables=_tables(options),
+            server=server, database=database, tables=_tables(options), moving=_moving(options),
         )))  # fmt: skip
     facts = {"url": options.url, "connections": options.connections, "keepalive": options.keepalive}
     facts |= {"seconds": options.seconds, "warmup": options.warmup, "rate": options.rate, "cores": os.cpu_count()}
     facts |= {"prepared": options.prepare, "running": options.prepare_running, "queues": len(options.queue)}
+    facts |= {"ended": options.prepare_ended} if options.prepare_ended else {}
     facts |= {"shares": len(options.share), "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     return report.median(options.operation, facts, results)
 
 
 def _tables(options: Options) -> Tables | None:
-    return Tables(_dsn(options.dsn), options.schema) if options.dsn else None
+    kind = EndedTables if options.prepare_ended else Tables
+    return kind(_dsn(options.dsn), options.schema) if options.dsn else None
+
+
+def _moving(options: Options) -> Moving | None:
+    return Moving(EndedTables(_dsn(options.dsn), options.schema)) if options.prepare_ended and options.dsn else None
 
 
 def _dsn(text: str) -> str:
@@ -161,7 +170,7 @@ def _prepared(options: Options) -> Plan:
     """The plan of one round, with the rows that it needs in the database."""
     form = JobForm(queue=options.queue[0], label=options.label, memory=options.memory)
     running: range | tuple[int, ...] = ()
-    wanted = options.prepare + options.prepare_running
+    wanted = options.prepare + options.prepare_running + options.prepare_ended
     if options.wipe or wanted:
         running = _fill(options, form)
     return Plan(
@@ -178,7 +187,7 @@ def _fill(options: Options, form: JobForm) -> range:
     if options.wipe:
         tables.wipe()
     running = range(0)
-    if options.prepare + options.prepare_running:
+    if options.prepare + options.prepare_running + options.prepare_ended:
         job = tables.first_job(form.queue)
         if job is None:
             submit_one(_target(options, options.submit_cert or options.cert), form)
@@ -190,6 +199,8 @@ def _fill(options: Options, form: JobForm) -> range:
             running = tables.copy_job(
                 job, options.prepare_running, status="running", queues=options.queue, shares=shares
             )
+        if options.prepare_ended:
+            EndedTables(tables.dsn, tables.schema).copy_ended(job, options.prepare_ended, days=4.0)
         tables.settle()
     return running
 

@@ -42,6 +42,12 @@ def show(result: dict[str, Any]) -> None:
     for key in ("jobs_activated_per_second", "last_activated_after_s", "last_finished_after_s", "sent_in_tables"):
         if key in result:
             console.print(f"{key.replace('_', ' ')}: {result[key]:,g}")
+    if "ended_left" in result:
+        console.print(
+            f"archiver: {result['archived']:,} jobs moved in {result['moving_s']:g} s, {result['ended_left']:,} left, "
+            f"{result['archived_twice']} twice, {result['without_files']} without their files, "
+            f"{result['without_parameters']} without parameters"
+        )
     if result["counts"]:
         console.print(f"counts: {result['counts']}", markup=False)
     console.print(f"errors: {result['errors'] or 'none'}", markup=False, style="bold red" if result["errors"] else None)

@@ -12,6 +12,7 @@ from bench import bodies
 from bench.bodies import JobForm
 from bench.client import Answer, Ask, Loop, Script, Target
 from bench.database import BEGINNING, Tables
+from bench.ended import Moving
 from bench.figures import Processes, Tally, difference, own_seconds, summary
 from bench.operations import Plan, scripts, submitted, wrong
 
@@ -27,6 +28,7 @@ class Run:
     server: Processes
     database: Processes
     tables: Tables | None
+    moving: Moving | None = None
 
 
 @define
@@ -50,6 +52,8 @@ class Window:
     start: Mark | None = None
 
     def tick(self, elapsed: float) -> None:
+        if self.run.moving is not None:
+            self.run.moving.tick(elapsed)
         if self.start is None and elapsed >= self.run.warmup:
             self.tally.clear()
             self.start = self.mark()
@@ -75,6 +79,8 @@ def measure(plan: Plan, run: Run) -> dict[str, Any]:
         raise SystemExit("the run was shorter than its warm-up")
     figures = _figures(plan.tally, window.start, end)
     after = _afterwards(plan, run, window.start, end, base, before)
+    if run.moving is not None:
+        after |= run.moving.figures() | run.moving.tables.whole()
     return {**figures, **after, "errors": dict(plan.tally.errors.most_common())}
 
 

@@ -14,7 +14,6 @@ from twisted.logger import Logger
 
 from pandatx.clock import EPOCH, Clock
 from pandatx.domain.retention import JOBS, limits
-from pandatx.store import archive as jobs_store
 from pandatx.store import archiver as store
 from pandatx.store import retention
 from pandatx.store.archiver import Ended, Moved
@@ -110,7 +109,6 @@ class Archiver:
         return found
 
     async def _move(self, tx: Transaction, since: datetime, before: datetime, limit: int) -> tuple[list[Ended], Moved]:
-        await jobs_store.guard(tx)
         ended = await store.oldest(tx, since, before, limit, self._refused)
         if not ended:
             return [], Moved(jobs=0, files=0, parameters=0, metadata=0)

@@ -9,6 +9,10 @@ SELECT table_schema = %(arch)s AS archived, table_name, column_name FROM informa
     OR (table_schema = %(arch)s
         AND table_name IN ('jobsarchived', 'filestable_arch', 'jobparamstable_arch', 'metatable_arch'))
 
+-- name: by_index
+-- Whatever the tables held when their statistics were made. Batches are joined to themselves only, best by hash.
+SELECT set_config('enable_seqscan', 'off', true)
+
 -- name: oldest
 -- The next ended jobs by the time of their end, locked; what others hold waits for the next run.
 SELECT pandaid, modificationtime FROM {panda}.jobsarchived4
