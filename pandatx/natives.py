@@ -15,13 +15,14 @@ from pandatx.scheduler.daemons.add_main import AddMain
 from pandatx.scheduler.daemons.add_sub import AddSub
 from pandatx.scheduler.daemons.archiver import Archive
 from pandatx.scheduler.daemons.async_request_daemon import AsyncRequestDaemon
-from pandatx.scheduler.daemons.copy_archive import CopyArchive
 from pandatx.scheduler.daemons.dataset_manager import ManageDatasets
+from pandatx.scheduler.daemons.dummy_test import DummyTest
 from pandatx.scheduler.daemons.load_queues import LoadQueues
 from pandatx.scheduler.daemons.pilot_streaming import StreamPilots
 from pandatx.scheduler.daemons.request_files import TakeFiles
 from pandatx.scheduler.daemons.setup_rescue import SetupRescue
 from pandatx.scheduler.daemons.share_statistics import ShareStatistics
+from pandatx.scheduler.daemons.tmpwatch import TmpWatch
 from pandatx.scheduler.daemons.worker_synchronization import SynchronizeWorkers
 from pandatx.services.archiver import Archiver
 from pandatx.services.arrivals import Arrivals
@@ -33,6 +34,7 @@ from pandatx.services.site_data import SiteData, Turn
 from pandatx.services.transfers import Transfers
 from pandatx.services.worker_synchronization import WorkerSynchronization
 from pandatx.store.database import Database
+from pandatx.sweeps import make_copy_archive
 
 
 def make_natives(core: Core, config: Config, clock: Clock, background: Database) -> Mapping[str, Native]:
@@ -42,9 +44,11 @@ def make_natives(core: Core, config: Config, clock: Clock, background: Database)
         "add": add_main,
         "add_main": add_main,
         "add_sub": AddSub(_site_data(core, config, clock, background)),
-        "copyArchive": CopyArchive(core.watcher),
+        "copyArchive": make_copy_archive(core, config, clock, background),
+        "dummy_test": DummyTest(),
         "datasetManager": _dataset_manager(core, clock, background),
         "pilotStreaming": StreamPilots(PilotStreaming(background, clock, core.facts)),
+        "tmpwatch": TmpWatch(),
         "worker_synchronization": SynchronizeWorkers(WorkerSynchronization(background, clock)),
         **outside_natives(core, config, clock, background),
         "async_request_daemon": AsyncRequestDaemon(core.requests.work),
