@@ -56,11 +56,14 @@ class Activator:
     async def _arrived(self, tx: Transaction, ids: Sequence[int], rows: Collection[int]) -> list[Job]:
         locked = sorted(await store.lock(tx, ids))
         await blocks.inputs_there(tx, rows, locked)
-        return await store.activate(tx, await store.complete_jobs(tx, locked), self._clock.now())
+        return await self._activate(tx, locked)
 
     async def _release(self, tx: Transaction, name: str, ids: list[int]) -> list[Job]:
         locked = sorted(await store.lock(tx, ids))
         await store.files_there(tx, name, locked)
+        return await self._activate(tx, locked)
+
+    async def _activate(self, tx: Transaction, locked: Sequence[int]) -> list[Job]:
         return await store.activate(tx, await store.complete_jobs(tx, locked), self._clock.now())
 
     async def _done(self, tx: Transaction, name: str) -> None:

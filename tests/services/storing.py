@@ -7,7 +7,9 @@ from typing import Any
 
 from attrs import define, field
 from endings import run
-from twisted.internet import task
+from twisted.internet import reactor, task
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from pandatx.clock import Clock
 from pandatx.domain.job import Job
@@ -93,7 +95,7 @@ class Manager:
         target = self.plugin
         storages = Storages(
             self.pool,
-            lambda vo: f"{target}:Setupper" if ":" not in (vo or "") else target,
+            lambda vo: f"{target}:Setupper",
             lambda vo, cloud: f"{target}:Adder",
             self.settings,
         )
@@ -118,25 +120,12 @@ class Manager:
     async def run(self) -> dict[str, int]:
         """A whole run; what it did."""
         context = Context(self.clock, "datasetManager")
-        running = _started(self.daemon.run(context))
+        running = Deferred.fromCoroutine(self.daemon.run(context))
         while not running.called:
-            await _turn()
+            await deferLater(reactor, 0)
             self.clock.reactor.advance(0)
         await running
         return {name: n for name, n in context.counts.items() if n}
-
-
-def _started(coroutine: Any) -> Any:
-    from twisted.internet.defer import Deferred
-
-    return Deferred.fromCoroutine(coroutine)
-
-
-async def _turn() -> None:
-    from twisted.internet import reactor
-    from twisted.internet.task import deferLater
-
-    await deferLater(reactor, 0)
 
 
 async def pause() -> None:

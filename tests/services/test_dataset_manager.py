@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from endings import run, seed_file, seed_job
 from storing import NOW, Answers, Manager, ago, datasets, locks, pause, seed_dataset, seed_sub
+from twisted.internet.defer import Deferred, gatherResults
 
 from pandatx.workers.calls import CallTimedOut
 
@@ -114,8 +115,6 @@ async def test_an_older_server_that_has_seen_the_row_before_does_not_get_it(mana
 
 
 async def test_of_two_servers_one_gets_the_row(database):
-    from twisted.internet.defer import Deferred, gatherResults
-
     await seed_dataset(database, "mc.x", "tobeclosed", ago(hours=1))
     managers = [Manager(database) for _ in range(2)]
     done = await gatherResults([Deferred.fromCoroutine(each.datasets.close(pause)) for each in managers])
