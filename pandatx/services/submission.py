@@ -118,7 +118,7 @@ class Submission:
         if caller.name in self._facts.known.banned:
             raise Banned(caller.name)
         queues = self._facts.known.queues
-        await self._check(caller, jobs, queues)
+        await self._check(caller, jobs, queues, await self._own_tasks(caller, jobs))
         account = await self._account(caller, jobs)
         n_jobs, n_files = ids_needed(jobs)
         panda_ids, row_ids = await self._ids.take(n_jobs, n_files)
@@ -154,11 +154,20 @@ class Submission:
             for job in placed
         ]
 
-    async def _check(self, caller: Caller, jobs: Sequence[Job], queues: Mapping[str, Queue]) -> None:
+    async def _own_tasks(self, caller: Caller, jobs: Sequence[Job]) -> frozenset[int]:
+        """Those of the tasks that the jobs name and that are the caller's; with the production role nobody asks."""
+        if caller.production:
+            return frozenset()
+        named = {job.jedi_task_id for job in jobs if job.jedi_task_id is not None}
+        return await store.tasks_of(self._database, caller.name, sorted(named)) if named else frozenset()
+
+    async def _check(
+        self, caller: Caller, jobs: Sequence[Job], queues: Mapping[str, Queue], tasks: frozenset[int]
+    ) -> None:
         for first in range(0, len(jobs), AT_ONCE):
             if first:
                 await self._breathe()
-            check(jobs[first : first + AT_ONCE], caller, queues, first=first)
+            check(jobs[first : first + AT_ONCE], caller, queues, tasks, first)
 
     async def _place(self, jobs: Sequence[Job], placement: Placement) -> tuple[list[Job], list[Piece]]:
         """The jobs as they are stored, and their rows, made so many at a time that others are seen to in between."""

@@ -20,7 +20,8 @@ SQL = load(
         statechangetime="%(now)s",
         currentpriority="greatest(currentpriority, 100)",
         dispatchdblock="NULL",
-        computingsite="CASE WHEN relocationflag IN (1, 2) THEN computingsite END",
+        # JEDI has chosen the queue, and nobody else would.
+        computingsite="CASE WHEN relocationflag IN (1, 2) OR lockedby = 'jedi' THEN computingsite END",
         brokerageerrorcode="0",
         brokerageerrordiag="NULL",
     ),

@@ -117,6 +117,12 @@ async def _lock_users(tx: Transaction, names: Sequence[str]) -> dict[str, UserRo
     return {row.name: row for row in reversed(rows)}
 
 
+async def tasks_of(database: Database, owner: str, ids: Sequence[int]) -> frozenset[int]:
+    """Those of the tasks that belong to this user."""
+    found = await database.statement("submission.tasks", SQL.tasks_of, owner=owner, ids=list(ids))
+    return frozenset(found.column("jeditaskid"))
+
+
 async def count_users(tx: Transaction, last: Mapping[int, int], now: datetime) -> None:
     """Store the users' counters, by the ids of their rows."""
     await tx.run(SQL.count_users, ids=list(last), numbers=list(last.values()), now=now)

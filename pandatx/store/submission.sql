@@ -49,6 +49,10 @@ SELECT nextval('{meta}.users_id_seq'), name, left(dn, 150), %(now)s, %(now)s, %(
 UPDATE {meta}.users u SET jobid = v.number, latestjob = %(now)s, lastmod = %(now)s
   FROM unnest(%(ids)s, %(numbers)s) v(id, number) WHERE u.id = v.id
 
+-- name: tasks_of
+-- prepare: owner text, ids bigint[]
+SELECT jeditaskid FROM {panda}.jedi_tasks WHERE jeditaskid = ANY (%(ids)s) AND username = %(owner)s
+
 -- name: submit
 -- prepare: jobs json, files json, parameters json
 -- Jobs with their files, parameters and first rows of the status log.
