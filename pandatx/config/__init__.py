@@ -4,6 +4,7 @@ from pandatx.config.config import Config, Origin, declared, load
 from pandatx.config.connections import Connections, connections_of
 from pandatx.config.faults import ConfigurationFaults
 from pandatx.config.kinds import PluginEntry, roles_of
+from pandatx.config.messaging import MessagingSettings
 from pandatx.config.outside import OutsideSettings
 from pandatx.config.sections import (
     DaemonEntry,
@@ -31,6 +32,7 @@ __all__ = [
     "IdentitySettings",
     "JobSettings",
     "LeftOut",
+    "MessagingSettings",
     "OpsSettings",
     "Origin",
     "OutsideSettings",

@@ -15,6 +15,7 @@ from pandatx.config.daemons import with_entries
 from pandatx.config.faults import ConfigurationFaults
 from pandatx.config.keys import ENVIRONMENT, Derived, Key, keys_of
 from pandatx.config.known import VARIABLES, of_the_older_server
+from pandatx.config.messaging import MessagingSettings
 from pandatx.config.outside import OutsideSettings
 from pandatx.config.reader import SERVER, Entry, Sources, read, search_order
 from pandatx.config.sections import (
@@ -51,6 +52,7 @@ class Config:
     ops: OpsSettings
     process: ProcessSettings
     outside: OutsideSettings
+    messaging: MessagingSettings
     origins: Mapping[str, Origin] = attrs.field(factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
@@ -119,6 +121,8 @@ def _assemble(sources: Sources, environ: Mapping[str, str]) -> Config:
     where = values.origins["[daemon] config"].where
     values.origins["[daemon] config"] = Origin(f"{len(parts['daemon'].document)} entries", where)
     warnings = [*_unused(sources, environ), *(f"{where}: {warning}" for warning in daemon_warnings)]
+    if parts["messaging"].host is not None and parts["messaging"].destination is None:
+        warnings.append("[pandatx] messages_host is set but messages_destination is not: no messages will be taken")
     if parts["ops"].manhole_port is not None and parts["ops"].manhole_keys is None:
         warnings.append("[pandatx] manhole_port is set but manhole_keys is not: there will be no manhole")
     if parts["identity"].token_auth_type != "x509":

@@ -12,6 +12,7 @@ from attrs import frozen
 from pandatx.config import kinds
 from pandatx.config.keys import ENVIRONMENT, Derived, setting
 from pandatx.config.kinds import MIB, PluginEntry
+from pandatx.config.messaging import MessagingSettings
 from pandatx.config.outside import OutsideSettings
 
 _LISTEN = "The server listens on this port; without it on that of {}, and without that on {}. 0 takes a free port."
@@ -395,5 +396,6 @@ SETTINGS: dict[str, type[Any]] = {
     "ops": OpsSettings,
     "process": ProcessSettings,
     "outside": OutsideSettings,
+    "messaging": MessagingSettings,
 }
 """The classes that ``load`` fills, by the name of their field in Config."""
