@@ -18,7 +18,7 @@ log = Logger()
 
 @frozen
 class ChildUser:
-    """A user that children become."""
+    """A user that children become, with this group first and all others that the user is in."""
 
     name: str
     uid: int
@@ -40,10 +40,11 @@ def resolve_user(uname: str | None, gname: str | None, executable: str = sys.exe
     except KeyError as missing:
         _own_instead(uname, str(missing.args[0]))
         return None
-    if why := _cannot_run(executable, user.pw_uid, gid):
+    found = ChildUser(uname, user.pw_uid, gid, user.pw_dir)
+    if why := _cannot_run(executable, found):
         _own_instead(uname, why)
         return None
-    return ChildUser(uname, user.pw_uid, gid, user.pw_dir)
+    return found
 
 
 def _own_name() -> str:
@@ -57,14 +58,14 @@ def _own_instead(uname: str, why: str) -> None:
     log.warn("children stay the server's own user, not {uname}: {why}", uname=uname, why=why)
 
 
-def _cannot_run(executable: str, uid: int, gid: int) -> str:
+def _cannot_run(executable: str, child: ChildUser) -> str:
     """Why a child could not be that user: found by trying, since every directory on the way may forbid it."""
     try:
         trial = subprocess.run(
             [executable, "-P", "-c", "import pandatx.workers.child"],
-            user=uid,
-            group=gid,
-            extra_groups=[],
+            user=child.uid,
+            group=child.gid,
+            extra_groups=os.getgrouplist(child.name, child.gid),
             cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
+import site
 import sys
+from pathlib import Path
 
 import pytest
 from twisted.logger import globalLogPublisher
 
+import pandatx
 from pandatx.workers.user import resolve_user
 
 
@@ -49,3 +53,32 @@ def test_a_server_that_is_not_root_keeps_its_user_without_a_word(warnings, monke
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     assert resolve_user("nobody", None) is None
     assert warnings == []
+
+
+def runnable_by_nobody(monkeypatch):
+    """A Python that nobody can run with our packages: ours, or the system's where ours lies behind a closed door."""
+    packages = [str(Path(pandatx.__file__).parents[1]), *site.getsitepackages()]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(packages))
+    systems = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    return next((each for each in (sys.executable, systems) if resolve_user("nobody", None, each)), None)
+
+
+async def test_children_of_root_become_the_user_with_all_its_groups_and_its_home(scripts, monkeypatch):
+    python = runnable_by_nobody(monkeypatch)
+    if python is None:  # then the server's own user is what the rule wants
+        assert resolve_user("nobody", None) is None
+        return
+    monkeypatch.setattr(sys, "executable", python)
+    user = resolve_user("nobody", "daemon", python)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ["PYTHONPATH"], "HOME": "/root"}
+    pool = await scripts.start(user=user, environment=environment)
+    nobody = pwd.getpwnam("nobody")
+    gid = grp.getgrnam("daemon").gr_gid
+    assert [await pool.call(f"os:{name}", timeout=10) for name in ("getuid", "geteuid", "getgid")] == [
+        nobody.pw_uid,
+        nobody.pw_uid,
+        gid,
+    ]
+    assert sorted(await pool.call("os:getgroups", timeout=10)) == sorted(os.getgrouplist("nobody", gid))
+    assert await pool.call("os:getenv", "HOME", timeout=10) == nobody.pw_dir
+    assert await pool.call("os:getenv", "USER", timeout=10) == "nobody"
