@@ -78,6 +78,10 @@ class Web:
         """POST of bytes or of a form. Redirects are not followed: what is posted here is a secret. Raises Away."""
         return await self._ask("POST", url, target, headers, body)
 
+    async def head(self, url: str, target: str, headers: Mapping[str, str] | None = None) -> Answer:
+        """HEAD; redirects are not followed. Raises Away."""
+        return await self._ask("HEAD", url, target, headers, None)
+
     async def _ask(self, verb: str, url: str, target: str, headers: Mapping[str, str] | None, body: Any) -> Answer:
         try:
             where = urlsplit(url).hostname or target

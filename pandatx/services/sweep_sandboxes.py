@@ -48,21 +48,7 @@ class SandboxSweep:
 
     async def touch(self, pause: Pause) -> int:
         """Touch what is new, so that it is not the first to be cleaned away; how many."""
-        return await self._connected(self._touch(pause))
-
-    async def check(self, pause: Pause) -> int:
-        """Look for what nobody has looked at for a day; how many are forgotten."""
-        return await self._connected(self._check(pause))
-
-    async def _connected(self, work: Awaitable[int]) -> int:
         self._away.clear()
-        await self._client.open()
-        try:
-            return await work
-        finally:
-            await self._client.close()
-
-    async def _touch(self, pause: Pause) -> int:
         since = self._clock.now() - rules.TOUCHED_FOR
         touched, after = 0, (since, "")
         for _ in range(rules.ROUNDS):
@@ -78,7 +64,9 @@ class SandboxSweep:
             after = (found[-1].created, found[-1].name)
         return touched
 
-    async def _check(self, pause: Pause) -> int:
+    async def check(self, pause: Pause) -> int:
+        """Look for what nobody has looked at for a day; how many are forgotten."""
+        self._away.clear()
         forgotten = 0
         for _ in range(rules.ROUNDS):
             now = self._clock.now()
