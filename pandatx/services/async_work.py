@@ -98,6 +98,7 @@ class AsyncWork:
     _host: str
     _instance: str
     _running: dict[tuple[str, str], tuple[Claim, Deferred[None]]] = field(init=False, factory=dict)
+    _looks: set[Deferred[Any]] = field(init=False, factory=set)
     _heed_until: float = field(init=False, default=0.0)
     _taking: bool = field(init=False, default=False)
     _woken: bool = field(init=False, default=False)
@@ -121,7 +122,7 @@ class AsyncWork:
             claims = await self._database.transaction(
                 "async.claim", store.claim, list(self._works), self._host, self._instance, self._clock.now(), room
             )
-            if claims and not self._open:
+            if claims and not self._open and not self._stopped:
                 self._open = True
                 await self._pool.start()
         finally:
@@ -136,9 +137,10 @@ class AsyncWork:
         """There is something to do: begin it at once, if the daemon runs here."""
         if self._stopped or self._clock.seconds() > self._heed_until:
             return
-        Deferred.fromCoroutine(self.run_once()).addErrback(
-            lambda failure: log.warn("requests wait: {f}", f=failure.getErrorMessage())
-        )
+        look: Deferred[Any] = Deferred.fromCoroutine(self.run_once())
+        self._looks.add(look)
+        look.addErrback(lambda failure: log.warn("requests wait: {f}", f=failure.getErrorMessage()))
+        look.addBoth(lambda _: self._looks.discard(look))
 
     async def adopt(self, owners: Sequence[str]) -> None:
         """Go on at once with what these servers, which are known to be gone, had in hand."""
@@ -150,9 +152,9 @@ class AsyncWork:
         return await self._database.transaction("async.forget", store.forget, self._clock.now() - RETENTION, TOGETHER)
 
     async def idle(self) -> None:
-        """Wait for all that runs."""
-        while self._running:
-            await DeferredList([running for _, running in self._running.values()])
+        """Wait for all that runs, and for what is begun after it."""
+        while waited := [*(running for _, running in self._running.values()), *self._looks]:
+            await DeferredList(waited)
 
     async def stop(self, seconds: float) -> None:
         """Begin no more, and give what runs ``seconds``; what is cut short then does not count."""
@@ -160,6 +162,9 @@ class AsyncWork:
         if self._open:
             await self._pool.stop(seconds)
         await self.idle()
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
 
     # One attempt.
 
@@ -171,8 +176,8 @@ class AsyncWork:
 
         def ended(_: Any) -> None:
             del self._running[key]
-            over.callback(None)
             self.wake()
+            over.callback(None)
 
         Deferred.fromCoroutine(self._perform(claim)).addErrback(
             lambda failure: log.failure("request {id}", failure, id=claim.request_id)

@@ -139,7 +139,7 @@ async def claim(
         await tx.run(SQL.give_up, request_id=row["request_id"], machine=row["machine"], error=error, now=now)
     if not ids:
         return []
-    begun = await tx.run(SQL.claim, ids=ids, instance=instance, until=now + LEASE, fresh=now - LEASE, **for_us)
+    begun = await tx.run(SQL.claim, ids=ids, instance=instance, until=now + LEASE, **for_us)
     return [
         Claim(
             request_id=row["request_id"],

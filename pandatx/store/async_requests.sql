@@ -40,7 +40,8 @@ SELECT r.request_id, {machine} AS machine, coalesce(a.attempts, 0) AS attempts, 
 -- name: claim
 -- Count an attempt and lease it. Older servers claim without locking requests, so what they began meanwhile is left alone.
 WITH c AS (
-  SELECT r.request_id, r.request_type, r.parameters, r.created_at, {machine} AS machine
+  SELECT r.request_id, r.request_type, r.parameters, r.created_at, {machine} AS machine,
+         a.status, coalesce(a.attempts, 0) AS attempts, coalesce(a.started_at, '-infinity') AS started
     FROM {panda}.async_requests r {joins}
    WHERE r.request_id = ANY (%(ids)s) AND {for_us} AND {free}),
  begun AS (
@@ -49,8 +50,8 @@ WITH c AS (
   ON CONFLICT (request_id, machine_name) DO UPDATE
      SET status = 'running', attempts = coalesce(a.attempts, 0) + 1, started_at = excluded.started_at,
          finished_at = NULL, result = NULL, stderr = NULL, return_code = NULL, truncated = 0
-   WHERE a.status = 'pending'
-      OR (a.status = 'running' AND coalesce(a.started_at, '-infinity') < %(fresh)s)
+   WHERE (a.status, coalesce(a.attempts, 0), coalesce(a.started_at, '-infinity'))
+       = (SELECT c.status, c.attempts, c.started FROM c WHERE c.request_id = excluded.request_id)
   RETURNING request_id, machine_name, attempts),
  leased AS (
   INSERT INTO {own}.async_work (request_id, machine_name, instance, attempt, until)
