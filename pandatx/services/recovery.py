@@ -14,6 +14,7 @@ from pandatx.domain.recovery import Output, Recovery, Reset, Task, may_retry, re
 from pandatx.errors import NotFound, NotPermitted, PandaError
 from pandatx.store import recovery as store
 from pandatx.store.database import Database, Transaction
+from pandatx.workers.calls import CallFailed
 
 log = Logger()
 
@@ -47,12 +48,14 @@ class FileRecoveries:
     _logs: Path
 
     async def __call__(self, claim: Claim) -> Any:
-        """A handler's answer; the lines of its log are the result. Raises CallError, PandaError."""
+        """A handler's answer; the lines of its log are the result. Raises CallDied, CallTimedOut, PandaError."""
         known = {name: value for name, value in claim.parameters.items() if name in _FIELDS}
         asked = Recovery(**{**known, "files": tuple(known.get("files") or ())})
         error = None
         try:
             await self._recover(asked, claim)
+        except CallFailed as fault:
+            return {"status": "later", "error": str(fault)}
         except (NotFound, NotPermitted, CannotBeFound) as fault:
             error = str(fault)
             asked.say(f"Error: {fault}")
