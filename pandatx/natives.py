@@ -30,6 +30,7 @@ from pandatx.services.builds import Builds
 from pandatx.services.dataset_manager import DatasetManager
 from pandatx.services.left_open import LeftOpen
 from pandatx.services.pilot_streaming import PilotStreaming
+from pandatx.services.queued_updates import LeftUpdates
 from pandatx.services.site_data import SiteData, Turn
 from pandatx.services.transfers import Transfers
 from pandatx.services.worker_synchronization import WorkerSynchronization
@@ -39,7 +40,7 @@ from pandatx.sweeps import make_copy_archive
 
 def make_natives(core: Core, config: Config, clock: Clock, background: Database) -> Mapping[str, Native]:
     """By their names in scheduler/catalogue.py, which for those of the guide are its module names."""
-    add_main = AddMain(core.adder)
+    add_main = AddMain(core.adder, LeftUpdates(background, clock))
     return {
         "add": add_main,
         "add_main": add_main,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from attrs import frozen
 
@@ -46,7 +47,6 @@ _READ: Final = {
     "end_event": ("endevent", "bigint"),
 }
 _ATTRIBUTE: Final = {column: name for name, (column, _) in _READ.items()}
-_COUNTERS: Final = ("nfilesused", "nfilesfinished", "nfilesfailed", "nfilesonhold", "nevents", "neventsused")
 _OVER: Final = ", ".join(f"'{status}'" for status in sorted(TASK_OVER))
 
 # The rows that are still in these jobs, in tasks that still listen.
@@ -86,8 +86,9 @@ async def report(tx: Transaction, jobs: Sequence[TaskJob], now: datetime) -> Non
         return
     tasks, datasets, files = (list(column) for column in zip(*keys, strict=True))
     found = settle(jobs, _rows(await tx.run(SQL.lock_files, tasks=tasks, datasets=datasets, files=files)))
-    if found.files or found.datasets:
-        await tx.run(SQL.settle, files=_file_rows(found), datasets=_dataset_rows(found))
+    if found.files:
+        await tx.run(SQL.write_files, files=_file_rows(found))
+    await count(tx, found.datasets)
     if found.done:
         ids = sorted(found.done)
         await tx.run(
@@ -97,6 +98,17 @@ async def report(tx: Transaction, jobs: Sequence[TaskJob], now: datetime) -> Non
             events=[found.done[task_id]["events"] for task_id in ids],
             now=now,
         )
+
+
+async def count(tx: Transaction, datasets: Mapping[tuple[int, int], Counter[str]]) -> None:
+    """Add to the counters of datasets, by task and dataset; the names are those of the columns."""
+    rows = [
+        {"jeditaskid": key[0], "datasetid": key[1], **{name: n for name, n in counter.items() if n}}
+        for key, counter in sorted(datasets.items())
+        if any(counter.values())
+    ]
+    if rows:
+        await tx.run(SQL.count, datasets=json_rows(rows))
 
 
 async def move(tx: Transaction, moves: Sequence[Move]) -> None:
@@ -137,13 +149,3 @@ def _file_rows(found: Settlement) -> str:
         {column: value for name, (column, _) in columns.items() if (value := getattr(row, name)) is not None}
         for row in found.files.values()
     )
-
-
-def _dataset_rows(found: Settlement) -> str:
-    return json_rows(
-        _dataset_row(key, counter) for key, counter in sorted(found.datasets.items()) if any(counter.values())
-    )
-
-
-def _dataset_row(key: tuple[int, int], counter: Mapping[str, int]) -> dict[str, Any]:
-    return {"jeditaskid": key[0], "datasetid": key[1], **{name: counter[name] for name in _COUNTERS if counter[name]}}

@@ -9,16 +9,19 @@ SELECT {columns_of_c}, d.type AS dataset_type,
   JOIN {panda}.jedi_dataset_contents c ON c.jeditaskid = v.task AND c.datasetid = v.dataset AND c.fileid = v.file
  ORDER BY c.jeditaskid, c.datasetid, c.fileid FOR UPDATE OF c
 
--- name: settle
--- prepare: files json, datasets json
--- Locked rows of files as they are now, and what is added to the counters of their datasets, which are locked in their order.
--- The hold is cut at zero: an older server does not count all of it.
-WITH f AS (UPDATE {panda}.jedi_dataset_contents c SET {assignments}
-   FROM json_to_recordset(%(files)s) w({typed})
-  WHERE c.jeditaskid = w.jeditaskid AND c.datasetid = w.datasetid AND c.fileid = w.fileid),
- l AS MATERIALIZED (SELECT w.* FROM json_to_recordset(%(datasets)s)
+-- name: write_files
+-- prepare: files json
+-- Locked rows of files as they are now.
+UPDATE {panda}.jedi_dataset_contents c SET {assignments} FROM json_to_recordset(%(files)s) w({typed})
+ WHERE c.jeditaskid = w.jeditaskid AND c.datasetid = w.datasetid AND c.fileid = w.fileid
+
+-- name: count
+-- prepare: datasets json
+-- What is added to the counters of datasets, which are locked in their order. The hold is cut at zero: an older server does
+-- not count all of it.
+WITH l AS MATERIALIZED (SELECT w.* FROM json_to_recordset(%(datasets)s)
     w(jeditaskid bigint, datasetid bigint, nfilesused int, nfilesfinished int, nfilesfailed int, nfilesonhold int,
-      nevents bigint, neventsused bigint)
+      nfilestobeused int, nfileswaiting int, nevents bigint, neventsused bigint)
    JOIN {panda}.jedi_datasets d ON d.jeditaskid = w.jeditaskid AND d.datasetid = w.datasetid
    ORDER BY w.jeditaskid, w.datasetid FOR UPDATE OF d)
 UPDATE {panda}.jedi_datasets d SET
@@ -26,6 +29,8 @@ UPDATE {panda}.jedi_datasets d SET
    nfilesfinished = coalesce(d.nfilesfinished, 0) + coalesce(l.nfilesfinished, 0),
    nfilesfailed = coalesce(d.nfilesfailed, 0) + coalesce(l.nfilesfailed, 0),
    nfilesonhold = greatest(coalesce(d.nfilesonhold, 0) + coalesce(l.nfilesonhold, 0), 0),
+   nfilestobeused = CASE WHEN l.nfilestobeused IS NULL THEN d.nfilestobeused ELSE coalesce(d.nfilestobeused, 0) + l.nfilestobeused END,
+   nfileswaiting = CASE WHEN l.nfileswaiting IS NULL THEN d.nfileswaiting ELSE coalesce(d.nfileswaiting, 0) + l.nfileswaiting END,
    nevents = coalesce(d.nevents, 0) + coalesce(l.nevents, 0),
    neventsused = coalesce(d.neventsused, 0) + coalesce(l.neventsused, 0)
   FROM l WHERE d.jeditaskid = l.jeditaskid AND d.datasetid = l.datasetid
