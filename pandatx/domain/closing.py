@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -10,8 +11,10 @@ from typing import Any, Final
 import orjson
 from attrs import field, frozen
 
+from pandatx.domain.conclusion import destination_blocks
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.report import OUTPUTS
+from pandatx.domain.task_files import TO_MERGE
 
 _USER_LABELS: Final = frozenset(("user", "panda"))
 
@@ -124,7 +127,27 @@ def _closed_status(job: Job, top: bool) -> str:
 
 
 def _is_unmerged(each: JobFile) -> bool:
-    return each.type in OUTPUTS and each.destination_dblock_token == "TOMERGE"
+    return each.type in OUTPUTS and each.destination_dblock_token == TO_MERGE
+
+
+def unmerged_datasets(job: Job) -> frozenset[tuple[int, int]]:
+    """Task and dataset of the job's outputs that are to be merged."""
+    return frozenset(
+        (job.jedi_task_id, each.dataset_id)
+        for each in job.files
+        if job.jedi_task_id and each.dataset_id and _is_unmerged(each)
+    )
+
+
+def blocks_to_merge(job: Job, verdicts: Mapping[str, BlockVerdict]) -> list[str]:
+    """The blocks of the job whose merging can begin: none as long as a file is to come in any of them.
+
+    ``verdicts`` holds those of all its blocks, and maybe of others.
+    """
+    own = {name: verdicts[name] for name in destination_blocks(job.files) if name in verdicts}
+    if not unmerged_datasets(job) or any(verdict.action is BlockAction.WAIT for verdict in own.values()):
+        return []
+    return [name for name, verdict in own.items() if verdict.action is BlockAction.CLOSE]
 
 
 # Finisher

@@ -28,6 +28,7 @@ from pandatx.plugins.interface import (
 )
 from pandatx.plugins.storage import difference, find
 
+_TO_MERGE = "TOMERGE"
 _THERE = ("ready", "cached", "skipped")
 
 
@@ -161,6 +162,9 @@ def _checked(item: AddItem, storage: dict[str, str]) -> AddResult:
         path = find(storage, file["scope"], file["lfn"], reported.get("endpoint") or file["destination_se"])
         if path is not None and (wrong := difference(path, reported)):
             return add_result(job["panda_id"], "fatal", f"{file['lfn']} {wrong}")
+        if file["destination_dblock_token"] == _TO_MERGE and not failed:
+            result["merging"].append(file["lfn"])
+            continue
         blocks = list(dict.fromkeys(filter(None, (file["dataset"], file["destination_dblock"]))))
         registered.append({"lfn": file["lfn"], "blocks": blocks, "checked": path is not None})
     result["registered"] = registered

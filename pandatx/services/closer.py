@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from attrs import frozen
+from attrs import define, field
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
-from pandatx.domain.closing import BlockAction, BlockVerdict, close_block
+from pandatx.domain.closing import BlockAction, BlockVerdict, blocks_to_merge, close_block, unmerged_datasets
 from pandatx.domain.conclusion import destination_blocks
 from pandatx.domain.job import Job
+from pandatx.services.merges import Merges
 from pandatx.store import closing as store
 from pandatx.store.closing import Block
 from pandatx.store.database import Database
@@ -18,9 +19,9 @@ from pandatx.store.database import Database
 log = Logger()
 
 
-@frozen
+@define(eq=False)
 class Closer:
-    """Close a block when none of its files is to come any more.
+    """Close a block when none of its files is to come any more, and let what is to be merged be merged.
 
     Called after the commit that ended the jobs: of several servers that end a block's last jobs, the last one sees
     all files settled. ``activate`` is called with the name of a closed block that other jobs read.
@@ -29,9 +30,21 @@ class Closer:
     _database: Database
     _clock: Clock
     _activate: Callable[[str], Awaitable[object]]
+    _merges: Merges = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._merges = Merges(self._database, self._clock)
+
+    async def end_merged(self, ids: Sequence[int]) -> int:
+        """End those of the jobs in merging whose merge jobs have ended without their hearing of it; how many."""
+        return await self._merges.end(ids)
 
     async def close(self, jobs: Sequence[Job]) -> None:
-        """Look at the destination blocks of jobs that have ended, or gone over to transferring."""
+        """Look at the destination blocks of jobs that have ended, or gone over to transferring or merging."""
+        await self._close(jobs)
+        await self._merges.follow(jobs)
+
+    async def _close(self, jobs: Sequence[Job]) -> None:
         owners = {name: job for job in jobs for name in destination_blocks(job.files)}
         if not owners:
             return
@@ -49,6 +62,16 @@ class Closer:
             log.info("block {name} is {status}", name=name, status=statuses[name])
             if verdicts[name].activates:
                 await self._activate(name)
+        await self._begin_merging(jobs, verdicts)
+
+    async def _begin_merging(self, jobs: Sequence[Job], verdicts: Mapping[str, BlockVerdict]) -> None:
+        blocks = {job.panda_id: blocks_to_merge(job, verdicts) for job in jobs}
+        names = sorted({name for found in blocks.values() for name in found})
+        if not names:
+            return
+        datasets = sorted({each for job in jobs if blocks[job.panda_id] for each in unmerged_datasets(job)})
+        if await self._database.transaction("closer.merge", store.begin_merging, names, datasets, self._clock.now()):
+            log.info("{names}: complete, to be merged", names=" ".join(names))
 
 
 def _judge(job: Job, name: str, found: Mapping[str, Block]) -> BlockVerdict:

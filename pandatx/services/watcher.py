@@ -40,7 +40,10 @@ async def _no_pause() -> None:
 
 @define(eq=False)
 class Watcher:
-    """Fail jobs that have said nothing for longer than their status, label and queue allow."""
+    """Fail jobs that have said nothing for longer than their status, label and queue allow.
+
+    It ends jobs in merging too, where nobody has told them of the end of their merge jobs.
+    """
 
     _database: Database
     _clock: Clock
@@ -71,6 +74,7 @@ class Watcher:
             for some in in_batches(page.silent, TOGETHER):
                 failed += await self._fail(some, limits)
                 await pause()
+            await self._closer.end_merged(page.merging)
             last, more = page.last, page.more
             await pause()
         return failed

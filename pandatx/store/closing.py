@@ -47,6 +47,22 @@ async def register(tx: Transaction, numbers: Mapping[str, int]) -> None:
         await tx.run(SQL.register, names=names, numbers=[numbers[name] for name in names])
 
 
+async def begin_merging(
+    tx: Transaction, names: Sequence[str], datasets: Sequence[tuple[int, int]], now: datetime
+) -> bool:
+    """The files of these blocks are there: JEDI may have them merged, as counted in their datasets (task, dataset).
+
+    False where another process was first.
+    """
+    await guard(tx)
+    await tx.run(SQL.lock_blocks, names=list(names))
+    if not (await tx.run(SQL.merge_blocks, names=list(names), now=now)).count:
+        return False
+    tasks, ids = [task for task, _ in datasets], [dataset for _, dataset in datasets]
+    await tx.run(SQL.begin_merging, tasks=tasks, datasets=ids, now=now)
+    return True
+
+
 async def jobs_in_transfer(tx: Transaction, name: str) -> list[int]:
     """The jobs whose files are on their way to a block."""
     await guard(tx)

@@ -20,10 +20,13 @@ PAGE: Final = 5000
 
 @frozen(kw_only=True)
 class Page:
-    """Some active jobs in the order of PandaIDs: the last of them, the silent ones, and whether more follow."""
+    """Some active jobs in the order of PandaIDs: the last of them, the silent ones, those in merging, and whether more
+    follow.
+    """
 
     last: int
     silent: tuple[int, ...]
+    merging: tuple[int, ...]
     more: bool
 
 
@@ -31,8 +34,8 @@ async def page(tx: Transaction, last: int, sent_before: datetime, before: dateti
     """The jobs after PandaID ``last`` whose last word is older: from before ``sent_before`` for those in sent."""
     await guard(tx)
     result = await tx.run(SQL.page, last=last, sent_before=sent_before, before=before)
-    end, n, silent = result.rows[0]
-    return Page(last=end or last, silent=tuple(silent or ()), more=n == PAGE)
+    end, n, silent, merging = result.rows[0]
+    return Page(last=end or last, silent=tuple(silent or ()), merging=tuple(merging or ()), more=n == PAGE)
 
 
 async def reported(tx: Transaction, ids: Sequence[int]) -> frozenset[int]:

@@ -4,7 +4,8 @@
 -- (reference/database.md 6).
 SELECT max(pandaid) AS last, count(*) AS n,
        array_agg(pandaid) FILTER (WHERE modificationtime < CASE jobstatus WHEN 'sent' THEN %(sent_before)s ELSE %(before)s END)
-         AS silent
+         AS silent,
+       array_agg(pandaid) FILTER (WHERE jobstatus = 'merging') AS merging
   FROM (SELECT pandaid, modificationtime, jobstatus FROM {panda}.jobsactive4
          WHERE jobstatus IN ('sent', 'starting', 'running', 'holding', 'transferring', 'merging') AND pandaid > %(last)s
          ORDER BY pandaid LIMIT 5000) x
