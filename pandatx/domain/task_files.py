@@ -30,7 +30,10 @@ MERGE_ATTEMPTS: Final = 3
 
 @frozen(kw_only=True)
 class TaskFile:
-    """A row of JEDI's file table, locked, with the type of its dataset and whether that is the master input."""
+    """A row of JEDI's file table, locked, with the type of its dataset and whether that is the master input.
+
+    ``merge_begun``: the block of an output that is to be merged is complete, and JEDI was told so.
+    """
 
     task_id: int
     dataset_id: int
@@ -54,6 +57,7 @@ class TaskFile:
     start_event: int | None = None
     end_event: int | None = None
     proc_status: str | None = None
+    merge_begun: bool = False
 
     @property
     def key(self) -> Key:
@@ -110,17 +114,21 @@ class Settlement:
             counter[name] += n
 
 
-def keys_of(jobs: Iterable[TaskJob]) -> list[Key]:
-    """The rows that decide how these jobs count, in the order in which they are locked (rule R1)."""
-    return sorted(
-        {
-            (job.after.jedi_task_id, each.dataset_id, each.file_id)
-            for job in jobs
-            if job.after.jedi_task_id is not None
-            for each in job.after.files
-            if each.dataset_id is not None and each.file_id is not None and not _is_library(each)
-        }
-    )
+def keys_of(jobs: Iterable[TaskJob]) -> list[tuple[Key, str | None]]:
+    """The rows that decide how these jobs count, in the order in which they are locked (rule R1), each with the block
+    that it waits in for its merging."""
+    found = {
+        (job.after.jedi_task_id, each.dataset_id, each.file_id): _block_of(each)
+        for job in jobs
+        if job.after.jedi_task_id is not None
+        for each in job.after.files
+        if each.dataset_id is not None and each.file_id is not None and not _is_library(each)
+    }
+    return sorted(found.items(), key=lambda item: item[0])
+
+
+def _block_of(each: JobFile) -> str | None:
+    return each.destination_dblock if _is_unmerged(each) else None
 
 
 def settle(jobs: Iterable[TaskJob], rows: Mapping[Key, TaskFile]) -> Settlement:
@@ -223,7 +231,8 @@ def _ended_output(found: Settlement, job: TaskJob, each: JobFile, row: TaskFile)
         return after
     found.count(row, nfilesfailed=1)
     if job.before.job_status == "merging" and row.status == "ready":
-        found.count(row, nfilesonhold=-1)
+        # It waits for its block, or already for a merge job, and is then counted as not used yet.
+        found.count(row, **({"nfilesused": 1} if row.merge_begun else {"nfilesonhold": -1}))
     return evolve(row, status="cancelled" if status in _WITHDRAWN else status)
 
 

@@ -216,4 +216,5 @@ def _change(job: Job, verdict: KillVerdict) -> Change:
         changes=verdict.changes | {"job_status": verdict.status},
         file_changes=jobs_store.outputs_failed(job) if verdict.fails_outputs else {},
         logged=verdict.status != job.job_status,
+        last_attempt=verdict.ends_merge,
     )

@@ -84,8 +84,10 @@ async def report(tx: Transaction, jobs: Sequence[TaskJob], now: datetime) -> Non
     keys = keys_of(jobs)
     if not keys:
         return
-    tasks, datasets, files = (list(column) for column in zip(*keys, strict=True))
-    found = settle(jobs, _rows(await tx.run(SQL.lock_files, tasks=tasks, datasets=datasets, files=files)))
+    tasks, datasets, files = (list(column) for column in zip(*(key for key, _ in keys), strict=True))
+    blocks = [block for _, block in keys]
+    rows = await tx.run(SQL.lock_files, tasks=tasks, datasets=datasets, files=files, blocks=blocks)
+    found = settle(jobs, _rows(rows))
     if found.files:
         await tx.run(SQL.write_files, files=_file_rows(found))
     await count(tx, found.datasets)

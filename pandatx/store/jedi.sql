@@ -1,9 +1,11 @@
 -- name: lock_files
--- prepare: tasks bigint[], datasets bigint[], files bigint[]
+-- prepare: tasks bigint[], datasets bigint[], files bigint[], blocks text[]
 -- Rows of files, locked in the order of rule R1; those of tasks that are over are left out (reference/lifecycle.md 7.12).
 SELECT {columns_of_c}, d.type AS dataset_type,
-       d.masterid IS NULL AND d.type IN ('input', 'pseudo_input') AS master
-  FROM unnest(%(tasks)s, %(datasets)s, %(files)s) v(task, dataset, file)
+       d.masterid IS NULL AND d.type IN ('input', 'pseudo_input') AS master,
+       v.block IS NOT NULL AND EXISTS (SELECT 1 FROM {panda}.datasets b
+         WHERE b.name = v.block AND b.status IN ('tobeclosed', 'completed')) AS merge_begun
+  FROM unnest(%(tasks)s, %(datasets)s, %(files)s, %(blocks)s) v(task, dataset, file, block)
   JOIN {panda}.jedi_tasks t ON t.jeditaskid = v.task AND t.status NOT IN ({over})
   JOIN {panda}.jedi_datasets d ON d.jeditaskid = v.task AND d.datasetid = v.dataset
   JOIN {panda}.jedi_dataset_contents c ON c.jeditaskid = v.task AND c.datasetid = v.dataset AND c.fileid = v.file

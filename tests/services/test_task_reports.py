@@ -311,3 +311,63 @@ async def test_a_kill_gives_the_files_back(database, killing, code, status):
     assert await run(database, "SELECT jobstatus FROM {panda}.jobsarchived4") == [(status,)]
     assert await seen(database, task) == [("ready", 1, 0, "ready")]
     await fits(database, task)
+
+
+async def merging(database: Database, task, block: str = "defined") -> int:
+    """A job that waits for the merging of its output."""
+    name = f"user.{task.id}.output"
+    await seed_block(database, name, block)
+    job = await make_job(database, task, status="holding", outputs=("output",))
+    await run(
+        database,
+        f"UPDATE {{panda}}.filestable4 SET destinationdblocktoken = 'TOMERGE' WHERE pandaid = {job} RETURNING 1",
+    )
+    await ends(database, job, "merging")
+    return job
+
+
+async def test_an_output_that_is_withdrawn_when_its_merging_has_begun_counts_as_used(database):
+    task = await make_task(database, n_files=1)
+    job = await merging(database, task, "tobeclosed")
+    text = "UPDATE {panda}.jedi_datasets SET nfilesonhold = 3, nfilesused = 0 WHERE type = 'output' RETURNING 1"
+    await run(database, text)
+    await ends(database, job, "closed")
+    rows = await run(database, "SELECT nfilesonhold, nfilesused FROM {panda}.jedi_datasets WHERE type = 'output'")
+    assert rows == [(3, 1)]
+
+
+async def merge_job(database: Database, task, maker: int) -> int:
+    """A job that merges the output of another, as the job generator makes it."""
+    merger = await make_job(database, task, files=(), status="sent", processingtype="pmerge")
+    about = f"SET pandaid = {merger}, status = 'running', attemptnr = 1 WHERE outpandaid = {maker} AND type = 'output'"
+    await run(database, f"UPDATE {{panda}}.jedi_dataset_contents {about} RETURNING 1")
+    await run(
+        database,
+        "INSERT INTO {panda}.filestable4 (row_id, pandaid, lfn, type, status, dispatchdblocktoken, jeditaskid,"
+        " datasetid, fileid, attemptnr) SELECT nextval('{panda}.filestable4_row_id_seq'), %(merger)s, lfn, 'input', 'ready',"
+        " 'TOMERGE', jeditaskid, datasetid, fileid, 1 FROM {panda}.jedi_dataset_contents WHERE outpandaid = %(maker)s"
+        " AND type = 'output' RETURNING 1",
+        merger=merger,
+        maker=maker,
+    )
+    return merger
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "row"),
+    [
+        (9, (), ("notmerged", 0, None)),
+        (9, ("keepUnmerged",), ("ready", 3, 1)),
+        (51, (), ("ready", 3, 1)),
+    ],
+)
+async def test_a_merge_job_that_is_killed_is_not_tried_again_unless_that_is_asked_for(
+    database, killing, code, options, row
+):
+    task = await make_task(database, n_files=1)
+    maker = await merging(database, task)
+    merger = await merge_job(database, task, maker)
+    assert await killing.kill(PRODUCTION, [merger], code, options) == [True]
+    found = next(r for r in (await files(database, task, "output")).values() if r["outpandaid"] == maker)
+    assert (found["status"], found["maxattempt"], found["keeptrack"]) == row
+    assert (await counters(database, task))["output"]["nfilesfailed"] == (2 if row[0] == "notmerged" else 1)
