@@ -60,7 +60,8 @@ async def seed_merge(database, task: Task, *makers: int, **columns: Any) -> int:
             database,
             "INSERT INTO {panda}.filestable4 (row_id, pandaid, lfn, type, status, dispatchdblocktoken, jeditaskid,"
             " datasetid, fileid, attemptnr)"
-            " SELECT nextval('{panda}.filestable4_row_id_seq'), %(i)s, lfn, 'input', 'ready', 'TOMERGE', jeditaskid, datasetid, fileid, attemptnr FROM {panda}.jedi_dataset_contents"
+            " SELECT nextval('{panda}.filestable4_row_id_seq'), %(i)s, lfn, 'input', 'ready', 'TOMERGE',"
+            " jeditaskid, datasetid, fileid, attemptnr FROM {panda}.jedi_dataset_contents"
             " WHERE outpandaid = %(maker)s AND datasetid = %(d)s RETURNING 1",
             i=panda_id,
             maker=maker,
