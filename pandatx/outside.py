@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pandatx.clients.web import MIB, Web
 from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.core import Core
+from pandatx.domain.user_proxies import ASKED_HOURS
 from pandatx.scheduler.context import Native
+from pandatx.scheduler.daemons.active_users import ActiveUsers
 from pandatx.scheduler.daemons.cache_schedconfig import CacheSchedconfig
 from pandatx.scheduler.daemons.configurator import Configure
 from pandatx.services.configurator import Configurator, Sources
 from pandatx.services.network import Network
 from pandatx.services.schedconfig_cache import SchedconfigCache
 from pandatx.services.sw_tags import SoftwareTags
+from pandatx.services.token_cache import TokenCache
+from pandatx.services.user_proxies import UserProxies
 from pandatx.store.database import Database
 
 
@@ -23,7 +28,19 @@ def outside_natives(core: Core, config: Config, clock: Clock, background: Databa
     sources = Sources.of(settings, config.jobs.cric_url_schedconfig, web)
     network = Network(background, clock, settings.nws_url, settings.cric_url_closeness, web)
     tags = SoftwareTags(background, clock, settings.cric_url_tags, web)
+    proxies = UserProxies(
+        background,
+        clock,
+        core.pool,
+        settings.credentials_dir,
+        settings.proxy_plugin,
+        settings.proxy_roles,
+        {"server": settings.myproxy_server, "hours": ASKED_HOURS},
+    )
+    issuers = Web(clock.reactor, config.http.ca_dir, largest=MIB)
+    tokens = TokenCache(background, clock, issuers, settings.token_cache_config, settings.credentials_dir)
     return {
+        "panda_activeusers_query": ActiveUsers(proxies, tokens),
         "configurator": Configure(Configurator(background, clock, sources), network, core.queues, tags),
         "cache_schedconfig": CacheSchedconfig(SchedconfigCache(background, config.files.schedconfig_cache_dir)),
     }

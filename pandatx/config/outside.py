@@ -70,6 +70,9 @@ class OutsideSettings:
         None,
         "module:Class that fetches users' proxies, as pandatx.plugins.proxies:MyProxy; unset: none are kept.",
     )
+    myproxy_server: str | None = setting(
+        "pandatx.myproxy_server", kinds.TEXT, None, "Host of the MyProxy server, for the plugin MyProxy."
+    )
     proxy_roles: tuple[str, ...] = setting(
         "server.proxy_cache_roles",
         kinds.LIST,
