@@ -36,6 +36,7 @@ class Options:
     warmup: float
     keepalive: bool
     rate: float
+    getjob_rate: float
     rounds: int
     dialect: str
     json: str | None
@@ -72,6 +73,7 @@ class Options:
 @click.option(
     "--rate", default=0.0, help="Requests/s, evenly paced and counted from when they were due; 0: closed loop."
 )
+@click.option("--getjob-rate", default=0.0, help="pilots: getJob/s beside --rate heartbeats/s.")
 @click.option("--rounds", default=1, help="Repeat, prepared anew each time; the median counts.")
 @click.option("--dialect", type=click.Choice(["legacy", "v1"]), default="legacy", help="Of is_alive and getjob.")
 @click.option("--json", help="Write the figures to this file too.")
@@ -80,7 +82,7 @@ class Options:
 @click.option("--wipe", is_flag=True, help="Empty the job tables before each round. ALL JOBS ARE LOST.")
 @click.option("--prepare", default=0, help="Jobs that wait when the round begins.")
 @click.option("--prepare-running", default=0, help="Jobs that run when the round begins.")
-@click.option("--prepare-ended", default=0, help="Finished jobs of four days ago, for the archiver to move meanwhile.")
+@click.option("--prepare-ended", default=0, help="Finished jobs that come of the archiver's age meanwhile.")
 @click.option("--queue", multiple=True, default=("LOCAL",), help="Queues, dealt out in turn; must exist.")
 @click.option("--share", multiple=True, help="Global shares, dealt out in turn over the prepared jobs.")
 @click.option("--label", default="user", help="prodSourceLabel of the jobs.")
@@ -130,10 +132,17 @@ def _rounds(options: Options) -> dict[str, Any]:
         click.echo(f"round {number + 1} of {options.rounds}: {options.operation} at {options.url}", err=True)
         results.append(measure(_prepared(options), Run(
             operation=options.operation, seconds=options.seconds, warmup=options.warmup, rate=options.rate,
-            server=server, database=database, tables=_tables(options), moving=_moving(options),
+            getjob_rate=options.getjob_rate, server=server, database=database, tables=_tables(options),
+            moving=_moving(options),
         )))  # fmt: skip
     facts = {"url": options.url, "connections": options.connections, "keepalive": options.keepalive}
-    facts |= {"seconds": options.seconds, "warmup": options.warmup, "rate": options.rate, "cores": os.cpu_count()}
+    facts |= {
+        "seconds": options.seconds,
+        "warmup": options.warmup,
+        "rate": options.rate,
+        "getjob_rate": options.getjob_rate,
+    }
+    facts |= {"cores": os.cpu_count()}
     facts |= {"prepared": options.prepare, "running": options.prepare_running, "queues": len(options.queue)}
     facts |= {"ended": options.prepare_ended} if options.prepare_ended else {}
     facts |= {"shares": len(options.share), "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
@@ -200,7 +209,7 @@ def _fill(options: Options, form: JobForm) -> range:
                 job, options.prepare_running, status="running", queues=options.queue, shares=shares
             )
         if options.prepare_ended:
-            EndedTables(tables.dsn, tables.schema).copy_ended(job, options.prepare_ended, days=4.0)
+            EndedTables(tables.dsn, tables.schema).copy_ended(job, options.prepare_ended)
         tables.settle()
     return running
 

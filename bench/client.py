@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -105,20 +105,32 @@ class Connection:
 
 
 @define(eq=False)
+class Lane:
+    """Requests that go out at one pace: ``rate`` a second, taken from the connections that wait."""
+
+    rate: float
+    due: float = 0.0
+    waiting: deque[Connection] = field(factory=deque)
+
+
+@define(eq=False)
 class Loop:
-    """Drives scripts over connections until ``seconds`` have passed; ``rate`` requests/s, 0 for a closed loop."""
+    """Drives scripts over connections until ``seconds`` have passed; ``rate`` requests/s, 0 for a closed loop.
+
+    ``rates`` gives requests of some labels a pace of their own.
+    """
 
     target: Target
     tally: Tally
     rate: float = 0.0
+    rates: Mapping[str, float] = field(factory=dict)
     _context: ssl.SSLContext | None = None
     _family: int = 0
     _where: Any = None
     _epoll: select.epoll = field(factory=select.epoll)
     _open: dict[int, Connection] = field(factory=dict)
-    _idle: deque[Connection] = field(factory=deque)
+    _lanes: dict[str, Lane] = field(factory=dict)
     _refused: list[Connection] = field(factory=list)
-    _next_due: float = 0.0
 
     def run(self, scripts: list[Script], seconds: float, on_tick: Callable[[float], None] | None = None) -> None:
         """``on_tick`` is called about once a second with the seconds since the start."""
@@ -126,11 +138,12 @@ class Loop:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         self._family, self._where = family, where
         self._context = self.target.context()
-        start = self._next_due = time.perf_counter()
+        start = time.perf_counter()
         end, next_tick = start + seconds, start + 1.0
+        self._lanes = {label: Lane(rate, start) for label, rate in {"": self.rate, **self.rates}.items() if rate}
         for script in scripts:
             self._begin(Connection(script, next(script)))
-        while (now := time.perf_counter()) < end and (self._open or self._idle or self._refused):
+        while (now := time.perf_counter()) < end and (self._open or self._waiting or self._refused):
             if now >= next_tick:
                 next_tick += 1.0
                 self._end_silent(now)
@@ -142,9 +155,13 @@ class Loop:
             for fileno, _ in self._epoll.poll(self._patience(now, end, next_tick)):
                 if ready := self._open.get(fileno):
                     self._step(ready)
-            if self.rate:
-                self._pace()
+            for lane in self._lanes.values():
+                self._pace(lane)
         self.close()
+
+    @property
+    def _waiting(self) -> list[Lane]:
+        return [lane for lane in self._lanes.values() if lane.waiting]
 
     def close(self) -> None:
         for connection in list(self._open.values()):
@@ -152,21 +169,19 @@ class Loop:
         self._epoll.close()
 
     def _patience(self, now: float, end: float, tick: float) -> float:
-        until = min(end, tick)
-        if self.rate and self._idle:
-            until = min(until, self._next_due)
-        return max(0.0, until - now)
+        return max(0.0, min(end, tick, *(lane.due for lane in self._waiting)) - now)
 
-    def _pace(self) -> None:
+    def _pace(self, lane: Lane) -> None:
         now = time.perf_counter()
-        while self._idle and self._next_due <= now:
-            connection = self._idle.popleft()
-            self._send(connection, self._next_due)  # counted from when it was due, though nobody was free to send it
-            self._next_due += 1.0 / self.rate
+        while lane.waiting and lane.due <= now:
+            connection = lane.waiting.popleft()
+            self._send(connection, lane.due)  # counted from when it was due, though nobody was free to send it
+            lane.due += 1.0 / lane.rate
 
     def _begin(self, connection: Connection) -> None:
-        if self.rate and connection.ask.paced:
-            self._idle.append(connection)
+        lane = self._lanes.get(connection.ask.label) or self._lanes.get("")
+        if lane is not None and connection.ask.paced:
+            lane.waiting.append(connection)
         else:
             self._send(connection, time.perf_counter())
 
@@ -298,8 +313,9 @@ class Loop:
             self._next(connection, Answer(0, why.encode()))
 
     def _end_silent(self, now: float) -> None:
+        idle = {id(connection) for lane in self._lanes.values() for connection in lane.waiting}
         for connection in list(self._open.values()):
-            if connection not in self._idle and now - connection.begun > self.target.timeout:
+            if id(connection) not in idle and now - connection.begun > self.target.timeout:
                 self._broken(connection, "no answer in time")
 
     def _next(self, connection: Connection, answer: Answer) -> None:

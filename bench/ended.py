@@ -9,15 +9,18 @@ from psycopg2 import sql
 
 from bench.database import STEP, Tables
 
-ENDED = "%(now)s::timestamp - %(days)s * interval '1 day' - (%(number)s - n) * interval '0.1 second'"
-"""A tenth of a second between two ends, the last ``days`` ago."""
+ENDED = "%(now)s::timestamp - interval '3 days' + %(lead)s * interval '1 s' - (%(number)s - n) * interval '10 us'"
+"""They come of the age at which they are moved when the load is under way: all within seconds, the first first."""
+LEAD = 60.0
+LEAD_EACH = 0.00018
+"""Seconds that the preparation takes at most, and more for each job."""
 
 
 @define(eq=False)
 class EndedTables(Tables):
     """A PanDA database with jobs that ended; the archive's schema is that of the tables' name and ``arch``."""
 
-    def copy_ended(self, job: int, number: int, days: float) -> None:
+    def copy_ended(self, job: int, number: int) -> None:
         """``number`` finished copies of an active job, with its files and parameters."""
         sequence, rows = self._name("jobsdefined4_pandaid_seq"), self._name("filestable4_row_id_seq")
         [(first,)] = self.query("SELECT nextval(%(s)s)", s=sequence)
@@ -27,13 +30,11 @@ class EndedTables(Tables):
         )
         [(row,)] = self.query("SELECT nextval(%(s)s)", s=rows)
         self.query("SELECT setval(%(s)s, %(v)s)", s=rows, v=row + (number + 1) * files)
-        values = {"job": job, "first": first + 1, "row": row + 1, "files": files, "days": days, "number": number}
-        values["now"] = self.now()
-        self.query("BEGIN")  # all at once, lest the archiver begin before the load does
+        values = {"job": job, "first": first + 1, "row": row + 1, "files": files, "number": number}
+        values |= {"now": self.now(), "lead": LEAD + number * LEAD_EACH}
         for start in range(0, number, STEP):
             for statement in self._ended():
                 self.query(statement, start=start, stop=min(start + STEP, number) - 1, **values)
-        self.query("COMMIT")
         for table in ("jobsarchived4", "filestable4", "jobparamstable"):
             self.query(sql.SQL("VACUUM (ANALYZE) {}").format(self._table(table)))
 
@@ -105,14 +106,18 @@ class Moving:
     tables: EndedTables
     first: float | None = None
     last: float | None = None
-    _deleted: int = -1
+    at_start: int = -1
+    now: int = -1
 
     def tick(self, _elapsed: float) -> None:
-        now, deleted = time.perf_counter(), self.tables.deleted()
-        if self._deleted not in (-1, deleted):
-            self.first, self.last = self.first or now, now
-        self._deleted = deleted
+        time_now, deleted = time.perf_counter(), self.tables.deleted()
+        if self.at_start < 0:
+            self.at_start = self.now = deleted
+        if deleted != self.now:
+            self.first, self.last = self.first or time_now, time_now
+        self.now = deleted
 
     def figures(self) -> dict[str, float | int]:
-        """Jobs that are left, and the seconds between the first and the last that were seen to go."""
-        return {"ended_left": self.tables.left(), "moving_s": round((self.last or 0.0) - (self.first or 0.0), 1)}
+        """Jobs that went under the load, those that are left, and the seconds between the first and the last."""
+        took = round((self.last or 0.0) - (self.first or 0.0), 1)
+        return {"ended_left": self.tables.left(), "moved": self.now - self.at_start, "moving_s": took}

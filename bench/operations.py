@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from urllib.parse import parse_qs
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 
 from bench import bodies
 from bench.bodies import JobForm, PilotForm
@@ -103,6 +103,12 @@ def _heartbeat(plan: Plan) -> list[Script]:
     return [script(number) for number in range(plan.connections)]
 
 
+def _pilots(plan: Plan) -> list[Script]:
+    """Heartbeats on two connections of three, getJob on the others: each at a rate of its own."""
+    some = max(plan.connections // 3, 1)
+    return [*_heartbeat(evolve(plan, connections=plan.connections - some)), *_get_job(evolve(plan, connections=some))]
+
+
 def accepted(body: bytes) -> bool:
     """An updateJob answer that says yes and carries no command."""
     return body.startswith(b"StatusCode=0") and b"tobekilled" not in body and b"alreadydone" not in body
@@ -181,6 +187,7 @@ OPERATIONS: dict[str, Callable[[Plan], list[Script]]] = {
     "is_alive": _alive,
     "getjob": _get_job,
     "heartbeat": _heartbeat,
+    "pilots": _pilots,
     "submit": _submit,
     "bulk": _bulk,
     "lifecycle": _lifecycle,

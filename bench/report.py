@@ -44,7 +44,7 @@ def show(result: dict[str, Any]) -> None:
             console.print(f"{key.replace('_', ' ')}: {result[key]:,g}")
     if "ended_left" in result:
         console.print(
-            f"archiver: {result['archived']:,} jobs moved in {result['moving_s']:g} s, {result['ended_left']:,} left, "
+            f"archiver: {result['moved']:,} jobs moved in {result['moving_s']:g} s, {result['ended_left']:,} left, "
             f"{result['archived_twice']} twice, {result['without_files']} without their files, "
             f"{result['without_parameters']} without parameters"
         )

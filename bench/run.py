@@ -25,6 +25,7 @@ class Run:
     seconds: float
     warmup: float
     rate: float
+    getjob_rate: float
     server: Processes
     database: Processes
     tables: Tables | None
@@ -70,7 +71,7 @@ def measure(plan: Plan, run: Run) -> dict[str, Any]:
     base = run.tables.now() if run.tables else BEGINNING
     before = _ends(run)
     window = Window(run, plan.tally, base)
-    loop = Loop(plan.target, plan.tally, run.rate)
+    loop = Loop(plan.target, plan.tally, run.rate, {"getjob": run.getjob_rate} if run.getjob_rate else {})
     if not run.warmup:
         window.tick(0.0)
     loop.run(scripts(run.operation, plan), run.warmup + run.seconds, window.tick)

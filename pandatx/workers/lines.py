@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from attrs import define, field
 
 LONGEST_LINE = 8192
 
 
+class Writer(Protocol):
+    """Where the lines go."""
+
+    def __call__(self, lines: list[str]) -> None: ...
+
+    @property
+    def full(self) -> bool:
+        """Whether it would take none now."""
+
+    def skip(self, lines: int, size: int) -> None:
+        """So many lines and bytes came while it was full."""
+
+
 @define
 class Lines:
     """Give the lines of one stream to ``write``, those of a piece together.
 
-    What is longer than ``LONGEST_LINE`` bytes comes as several.
+    What is longer than ``LONGEST_LINE`` bytes comes as several. While the writer is full lines are only counted, so
+    that a flood costs little.
     """
 
-    _write: Callable[[list[str]], None]
+    _write: Writer
     _held: bytearray = field(factory=bytearray)
     _awaited: bytes = b""
 
@@ -49,6 +63,9 @@ class Lines:
 
     def _emit(self) -> None:
         whole, newline, rest = bytes(self._held).rpartition(b"\n")
+        if (newline or len(rest) > LONGEST_LINE + len(self._awaited)) and self._write.full:
+            self._skip(whole, rest)
+            return
         found = [part for line in whole.split(b"\n") for part in _cut(line)] if newline else []
         while len(rest) > LONGEST_LINE + len(self._awaited):
             found += _cut(rest[:LONGEST_LINE])
@@ -56,6 +73,14 @@ class Lines:
         self._held[:] = rest
         if found:
             self._write(found)
+
+    def _skip(self, whole: bytes, rest: bytes) -> None:
+        lines, size = (whole.count(b"\n") + 1, len(whole)) if whole else (0, 0)
+        if len(rest) > LONGEST_LINE:  # the beginning of a mark may stand at its end
+            kept = len(self._awaited)
+            lines, size, rest = lines + 1, size + len(rest) - kept, rest[len(rest) - kept :]
+        self._write.skip(lines, size)
+        self._held[:] = rest
 
 
 def _cut(line: bytes) -> list[str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.logger import Logger, LogLevel
 
 BURST: Final = 2 << 20
@@ -23,6 +23,45 @@ _LEVELS: Final = ((50, LogLevel.critical), (40, LogLevel.error), (30, LogLevel.w
 
 
 @define(eq=False)
+class Budget:
+    """How much may still be said.
+
+    One for all runs of a daemon: a script that is killed again and again says no more than one that is not.
+    """
+
+    _seconds: Callable[[], float]
+    cut_lines: int = field(init=False, default=0)
+    cut_bytes: int = field(init=False, default=0)
+    _left: float = field(init=False, default=float(BURST))
+    _counted: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._counted = self._seconds()
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing is taken now: after a cut, until a quarter is free again."""
+        now = self._seconds()
+        self._left = min(self._left + (now - self._counted) * RATE, float(BURST))
+        self._counted = now
+        return bool(self.cut_lines) and self._left < ENOUGH
+
+    def take(self, lines: int, size: int) -> bool:
+        """Whether so much may be said now."""
+        cost = size + A_LINE * lines
+        if self.full or cost > self._left:
+            self.skip(lines, size)
+            return False
+        self._left -= cost
+        return True
+
+    def skip(self, lines: int, size: int) -> None:
+        """Count what is cut."""
+        self.cut_lines += lines
+        self.cut_bytes += size
+
+
+@define(eq=False)
 class Output:
     """Says lines of a child as events, several in one.
 
@@ -30,68 +69,71 @@ class Output:
     ``record.NAME`` for the daemon NAME, whose files ops/logs.py knows.
     """
 
-    _seconds: Callable[[], float]
+    _budget_of: Callable[[str], Budget]
     pid: int = field(init=False, default=0)
+    budget: Budget = field(init=False)
     _label: str = field(init=False, default="child")
     _call: str = field(init=False, default="")
     _script: str = field(init=False, default="")
-    _left: float = field(init=False, default=float(BURST))
-    _counted: float = field(init=False)
-    _cut_lines: int = field(init=False, default=0)
-    _cut_bytes: int = field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
-        self._counted = self._seconds()
+        self.budget = self._budget_of("")
 
     def begin(self, label: str, call: str, script: str) -> None:
         """What comes now belongs to this call; ``script`` is the daemon's name, or empty."""
-        self.end()
+        self._tell_cut()
         self._label, self._call, self._script = label, call, script
+        self.budget = self._budget_of(script)
 
     def end(self) -> None:
         """All that belongs to the call has come."""
-        self._tell_cut()
-        self._label, self._call, self._script = "child", "", ""
+        self.begin("child", "", "")
 
-    def printed(self, stream: str, lines: list[str]) -> None:
-        """Lines of stdout or stderr."""
-        if (fitting := self._fitting(lines)) is not None:
-            self._say(LogLevel.info, stream, fitting)
+    def stream(self, name: str) -> Stream:
+        """The writer of stdout or stderr."""
+        return Stream(self, name)
+
+    def say(self, level: object, stream: str, lines: list[str]) -> None:
+        """Log lines if there is room for them; of what was cut before, tell first."""
+        if self.budget.take(len(lines), sum(map(len, lines))):
+            self._tell_cut()
+            self._emit(level, stream, lines)
 
     def recorded(self, level: int, logger: str, text: str) -> None:
         """A record of Python's logging."""
         name = f"{logger}: " if logger not in ("", "root") else ""
-        lines = [name + line for line in text.splitlines() or [""]]
-        if (fitting := self._fitting(lines)) is not None:
-            ours = next((ours for least, ours in _LEVELS if level >= least), LogLevel.debug)
-            self._say(ours, RECORD, fitting)
-
-    def _fitting(self, lines: list[str]) -> list[str] | None:
-        """The lines, if there is room for them now."""
-        now = self._seconds()
-        self._left = min(self._left + (now - self._counted) * RATE, float(BURST))
-        self._counted = now
-        size = sum(map(len, lines))
-        cost = size + A_LINE * len(lines)
-        if cost > self._left or (self._cut_lines and self._left < ENOUGH):
-            self._cut_lines += len(lines)
-            self._cut_bytes += size
-            return None
-        self._tell_cut()
-        self._left -= cost
-        return lines
+        ours = next((ours for least, ours in _LEVELS if level >= least), LogLevel.debug)
+        self.say(ours, RECORD, [name + line for line in text.splitlines() or [""]])
 
     def _tell_cut(self) -> None:
-        if self._cut_lines:
-            number, size = self._cut_lines, self._cut_bytes
-            self._cut_lines = self._cut_bytes = 0
-            told = f"{number} lines of {size} bytes in all were cut here: it says more than {RATE / 1024:.0f} KiB/s"
-            self._say(LogLevel.warn, RECORD, [told])
+        budget = self.budget
+        if budget.cut_lines:
+            told = f"{budget.cut_lines} lines of {budget.cut_bytes} bytes in all were cut here: "
+            budget.cut_lines = budget.cut_bytes = 0
+            self._emit(LogLevel.warn, RECORD, [f"{told}it says more than {RATE / 1024:.0f} KiB/s"])
 
-    def _say(self, level: object, stream: str, lines: list[str]) -> None:
+    def _emit(self, level: object, stream: str, lines: list[str]) -> None:
         log = Logger(f"{NAMES}.{stream}.{file_part(self._script)}" if self._script else f"{NAMES}.process")
         told = {"log_lines": lines, "label": self._label, "call": self._call, "pid": self.pid}
         log.emit(level, "{label}: {text}", text=_Text(lines), **told)  # type: ignore[arg-type]
+
+
+@frozen
+class Stream:
+    """What Lines writes one stream to."""
+
+    _output: Output
+    _name: str
+
+    def __call__(self, lines: list[str]) -> None:
+        self._output.say(LogLevel.info, self._name, lines)
+
+    @property
+    def full(self) -> bool:
+        return self._output.budget.full
+
+    def skip(self, lines: int, size: int) -> None:
+        self._output.budget.skip(lines, size)
 
 
 @define

@@ -16,6 +16,7 @@ from pandatx import metrics
 from pandatx.workers import family
 from pandatx.workers.calls import Call, CallDied, CallError, CallFailed, CallOutgrew, CallTimedOut
 from pandatx.workers.grants import Grants
+from pandatx.workers.output import Budget
 from pandatx.workers.process import Child
 from pandatx.workers.user import ChildUser
 
@@ -81,6 +82,7 @@ class ProcessPool:
     _timers: set[Any] = field(init=False, factory=set)
     _burials: set[Deferred[None]] = field(init=False, factory=set)
     _failed_starts: int = field(init=False, default=0)
+    _budgets: dict[str, Budget] = field(init=False, factory=dict)
     _weighed: int = field(init=False, default=0)
     _up: Deferred[None] | None = field(init=False, default=None)
     _emptied: Deferred[None] | None = field(init=False, default=None)
@@ -192,6 +194,10 @@ class ProcessPool:
         elif not self._children and self._emptied is not None:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)
+
+    def budget_of(self, script: str) -> Budget:
+        """What a daemon's script may say; plugins share one."""
+        return self._budgets.setdefault(script, Budget(self._reactor.seconds))
 
     # Own.
 

@@ -19,7 +19,7 @@ from pandatx.workers.calls import Call, CallDied, CallError, CallFailed, CallTim
 from pandatx.workers.child import LEVEL_VARIABLE, PARENT_VARIABLE
 from pandatx.workers.grants import Grants, Requests
 from pandatx.workers.lines import Lines
-from pandatx.workers.output import STDERR, STDOUT, Output
+from pandatx.workers.output import STDERR, STDOUT, Budget, Output
 from pandatx.workers.protocol import ANSWERS_FD, CALLS_FD, Frames, frame, mark
 from pandatx.workers.user import ChildUser
 
@@ -27,6 +27,10 @@ START_LIMIT = 30.0
 RETIRE_LIMIT = 5.0
 LINGER = 1.0
 LONGEST_APPLICATION_NAME = 63
+TURN, GULP = 0.1, 1 << 20
+"""Bytes that are read of what a child says, and seconds until so many more are."""
+A_RECORD = 1024
+"""Bytes that a record of its logging counts beside its text."""
 
 log = Logger()
 
@@ -39,6 +43,8 @@ class Watcher(Protocol):
     def child_free(self, child: Child) -> None: ...
 
     def child_gone(self, child: Child, call: Call | None, fault: CallError) -> None: ...
+
+    def budget_of(self, script: str) -> Budget: ...
 
 
 @define(eq=False, slots=False)
@@ -57,6 +63,9 @@ class Child(ProcessProtocol):
     pid: int = field(init=False, default=0)
     transport: Any = field(init=False)
     _calls: int = field(init=False, default=0)
+    _turn: float = field(init=False, default=0.0)
+    _drunk: int = field(init=False, default=0)
+    _held_up: bool = field(init=False, default=False)
     _answer: dict[str, Any] | None = field(init=False, default=None)
     _verdict: CallError | None = field(init=False, default=None)
     _frames: Frames = field(init=False, factory=Frames)
@@ -68,9 +77,9 @@ class Child(ProcessProtocol):
 
     def start(self, environment: Mapping[str, str], user: ChildUser | None, log_level: str) -> None:
         """Begin the process. Raises OSError when that is impossible."""
-        self._said = said = Output(self._reactor.seconds)
-        self._output = Lines(lambda lines: said.printed(STDOUT, lines))
-        self._errors = Lines(lambda lines: said.printed(STDERR, lines))
+        self._said = Output(self._watcher.budget_of)
+        self._output = Lines(self._said.stream(STDOUT))
+        self._errors = Lines(self._said.stream(STDERR))
         self._requests = Requests(self._grants, lambda message: self.transport.writeToChild(CALLS_FD, frame(message)))
         environment = {**environment, PARENT_VARIABLE: str(os.getpid()), LEVEL_VARIABLE: log_level}
         if user:
@@ -139,6 +148,7 @@ class Child(ProcessProtocol):
             self._hear(data)
         else:
             (self._output if childFD == 1 else self._errors).feed(data)
+            self._drink(len(data))
         self._finish()
 
     def processExited(self, reason: Failure) -> None:
@@ -178,11 +188,27 @@ class Child(ProcessProtocol):
             return
         elif "log" in message:
             self._said.recorded(message["log"], message["logger"], message["text"])
+            self._drink(A_RECORD + len(message["text"]))
         elif "ask" in message:
             self._requests.begin(message)
         else:
             self._answer = message
             self.memory_mb = message["memory"]
+
+    def _drink(self, size: int) -> None:
+        """A child that says more than the reactor should read waits for the rest of the turn."""
+        now = self._reactor.seconds()
+        if now - self._turn >= TURN:
+            self._turn, self._drunk = now, 0
+        self._drunk += size
+        if self._drunk > GULP and not self._held_up:
+            self._held_up = True
+            self.transport.pauseProducing()
+            self._reactor.callLater(TURN, self._go_on)
+
+    def _go_on(self) -> None:
+        self._held_up = False
+        self.transport.resumeProducing()
 
     def _finish(self) -> None:
         """End the call when its answer is there and all it printed has been logged under its name."""

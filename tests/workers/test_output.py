@@ -7,11 +7,13 @@ import resource
 import pytest
 from children import result_of, run, said
 from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import LogLevel, globalLogPublisher
 
 from pandatx.ops.logs import Logs, files_of
-from pandatx.workers.output import BURST, RATE, Output
+from pandatx.workers.calls import CallTimedOut
+from pandatx.workers.output import BURST, RATE, Budget, Output
 
 
 @pytest.fixture
@@ -70,9 +72,9 @@ async def test_secrets_in_what_a_script_prints_are_not_written(scripts, logs):
 
 
 def test_a_daemons_name_cannot_lead_out_of_the_folder(scripts, events):
-    output = Output(lambda: 0.0)
+    output = Output(lambda _: Budget(lambda: 0.0))
     output.begin("daemon", "call", "../../etc/passwd")
-    output.printed("stdout", ["x"])
+    output.stream("stdout")(["x"])
     for name in files_of(events[-1]["log_namespace"]):
         assert "/" not in name
 
@@ -108,24 +110,45 @@ async def test_ten_megabytes_neither_block_nor_fill_memory_and_what_is_cut_is_to
 
 def test_after_a_cut_nothing_is_written_until_a_quarter_of_the_room_is_free_again(events):
     now = [0.0]
-    output = Output(lambda: now[0])
+    budget = Budget(lambda: now[0])
+    output = Output(lambda _: budget)
     output.begin("daemon x", "call", "x")
-    output.printed("stdout", ["y" * (BURST - 1000)])
+    output.stream("stdout")(["y" * (BURST - 1000)])
     for _ in range(10):
-        output.printed("stdout", ["z" * 900])
+        output.stream("stdout")(["z" * 900])
     assert [len(line) for line in said(events)] == [BURST - 1000]
     now[0] += 1.0
-    output.printed("stdout", ["too early"])
+    output.stream("stdout")(["too early"])
     now[0] += BURST / 4 / RATE
-    output.printed("stdout", ["in time"])
+    output.stream("stdout")(["in time"])
     assert said(events)[1:] == ["11 lines of 9009 bytes in all were cut here: it says more than 64 KiB/s", "in time"]
 
 
 def test_what_was_cut_at_the_end_of_a_call_is_told_under_its_name(events):
-    output = Output(lambda: 0.0)
+    output = Output(lambda _: Budget(lambda: 0.0))
     output.begin("daemon x", "call", "x")
-    output.printed("stdout", ["y" * (BURST + 1)])
+    output.stream("stdout")(["y" * (BURST + 1)])
     output.end()
     [event] = [event for event in events if "log_lines" in event]
     assert (event["label"], event["log_level"]) == ("daemon x", LogLevel.warn)
     assert event["log_namespace"] == "pandatx.workers.record.x"
+
+
+async def test_a_script_that_floods_is_held_up_and_the_reactor_keeps_its_time(scripts, logs):
+    pool = await scripts.start(size=2)
+    floods = "import sys\ndef main(argv=(), tbuf=None, **kw):\n    while True: sys.stdout.write('y\\n' * 10000)\n"
+    records = "import logging\ndef main(argv=(), tbuf=None, **kw):\n    while True: logging.info('again')\n"
+    busy = resource.getrusage(resource.RUSAGE_SELF)
+    calls = [
+        ensureDeferred(run(pool, scripts.write(name, text), timeout=3.0, daemon=name))
+        for name, text in (("floods", floods), ("records", records))
+    ]
+    for call in calls:
+        with pytest.raises(CallTimedOut):
+            await call
+    now = resource.getrusage(resource.RUSAGE_SELF)
+    spent = (now.ru_utime + now.ru_stime) - (busy.ru_utime + busy.ru_stime)
+    assert spent < 2.0
+    for name in ("floods", "records"):
+        text = (logs / f"panda-{name}.log").read_text()
+        assert len(text) < 2 * BURST and "were cut here" in text
