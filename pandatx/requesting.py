@@ -12,7 +12,7 @@ from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.domain.async_work import EVENT_PICKING, FILE_RECOVERY, GREP, SLEEP_ECHO, WORKFLOW
 from pandatx.services.async_requests import AsyncRequests
-from pandatx.services.async_work import AsyncWork, InChild, Missing, Pool, Work
+from pandatx.services.async_work import AsyncWork, InChild, Missing, OnDemand, Pool, Work
 from pandatx.services.recovery import FileRecoveries
 from pandatx.services.request_files import RequestFiles
 from pandatx.store.database import Database
@@ -42,15 +42,16 @@ def make_requests(
     instance: str,
 ) -> Requests:
     """Calls run in ``pool``; ``handlers`` are the operator's, by type of request."""
-    works = _works(config, background, pool, handlers)
-    work = AsyncWork(background, clock, pool, works, host, instance)
+    children = OnDemand(pool)
+    works = _works(config, background, children, handlers)
+    work = AsyncWork(background, clock, children, works, host, instance)
     asking = AsyncRequests(database, clock, work.wake)
     handled = frozenset(name for name, each in works.items() if not isinstance(each, Missing))
     files = RequestFiles(config.files.cache_dir, asking, clock, deferToThread, handled)
     return Requests(asking=asking, work=work, files=files)
 
 
-def _works(config: Config, background: Database, pool: Pool, handlers: Mapping[str, str]) -> Mapping[str, Work]:
+def _works(config: Config, background: Database, pool: OnDemand, handlers: Mapping[str, str]) -> Mapping[str, Work]:
     settings = {
         "log_dir": str(config.ops.log_dir),
         "cache_dir": str(config.files.cache_dir),

@@ -44,11 +44,35 @@ class Pool(Protocol):
     async def call(self, name: str, *args: Any, timeout: float, context: str = "") -> Any: ...
 
 
+@define(eq=False)
+class OnDemand:
+    """A pool that has no children until something is to run in one."""
+
+    _pool: Pool
+    _open: bool = field(init=False, default=False)
+    _closed: bool = field(init=False, default=False)
+
+    async def call(self, name: str, *args: Any, timeout: float, context: str = "") -> Any:
+        """As the pool's."""
+        if self._closed:
+            raise CallDied("the server is stopping, the call was not begun")
+        if not self._open:
+            self._open = True
+            await self._pool.start()
+        return await self._pool.call(name, *args, timeout=timeout, context=context)
+
+    async def stop(self, seconds: float) -> None:
+        """Give what runs ``seconds``, and begin nothing more."""
+        self._closed = True
+        if self._open:
+            await self._pool.stop(seconds)
+
+
 @frozen
 class InChild:
     """A handler "package.module:function" that is run in a child with the request and ``settings``."""
 
-    _pool: Pool
+    _pool: OnDemand
     _target: str
     _settings: Mapping[str, Any]
 
@@ -88,12 +112,12 @@ class Missing:
 class AsyncWork:
     """Runs requests of the kinds in ``works`` on this ``host``; ``instance`` tells this server from all others.
 
-    The pool has children only once there was something to do. What is woken begins at once while the daemon runs here.
+    What is woken begins at once while the daemon runs here.
     """
 
     _database: Database
     _clock: Clock
-    _pool: Pool
+    _pool: OnDemand
     _works: Mapping[str, Work]
     _host: str
     _instance: str
@@ -102,7 +126,6 @@ class AsyncWork:
     _heed_until: float = field(init=False, default=0.0)
     _taking: bool = field(init=False, default=False)
     _woken: bool = field(init=False, default=False)
-    _open: bool = field(init=False, default=False)
     _stopped: bool = field(init=False, default=False)
     _renewal: Any = field(init=False, default=None)
 
@@ -122,9 +145,6 @@ class AsyncWork:
             claims = await self._database.transaction(
                 "async.claim", store.claim, list(self._works), self._host, self._instance, self._clock.now(), room
             )
-            if claims and not self._open and not self._stopped:
-                self._open = True
-                await self._pool.start()
         finally:
             self._taking = False
         for claim in claims:
@@ -159,8 +179,7 @@ class AsyncWork:
     async def stop(self, seconds: float) -> None:
         """Begin no more, and give what runs ``seconds``; what is cut short then does not count."""
         self._stopped = True
-        if self._open:
-            await self._pool.stop(seconds)
+        await self._pool.stop(seconds)
         await self.idle()
         if self._renewal is not None:
             self._renewal.cancel()
