@@ -46,14 +46,19 @@ class Budget:
         self._counted = now
         return bool(self.cut_lines) and self._left < ENOUGH
 
-    def take(self, lines: int, size: int) -> bool:
-        """Whether so much may be said now."""
-        cost = size + A_LINE * lines
-        if self.full or cost > self._left:
-            self.skip(lines, size)
-            return False
-        self._left -= cost
-        return True
+    def take(self, lines: list[str]) -> list[str]:
+        """As many of the lines as may be said now; after a cut the room is empty, so that cuts are few and long."""
+        cost = sum(map(len, lines)) + A_LINE * len(lines)
+        if cost <= self._left:
+            self._left -= cost
+            return lines
+        number = 0
+        while (cost := len(lines[number]) + A_LINE) <= self._left:
+            self._left -= cost
+            number += 1
+        self._left = 0.0
+        self.skip(len(lines) - number, sum(map(len, lines[number:])))
+        return lines[:number]
 
     def skip(self, lines: int, size: int) -> None:
         """Count what is cut."""
@@ -75,12 +80,15 @@ class Output:
     _label: str = field(init=False, default="child")
     _call: str = field(init=False, default="")
     _script: str = field(init=False, default="")
+    _level: object = field(init=False, default=LogLevel.info)
+    _records: list[str] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.budget = self._budget_of("")
 
     def begin(self, label: str, call: str, script: str) -> None:
         """What comes now belongs to this call; ``script`` is the daemon's name, or empty."""
+        self.flush()
         self._tell_cut()
         self._label, self._call, self._script = label, call, script
         self.budget = self._budget_of(script)
@@ -94,16 +102,28 @@ class Output:
         return Stream(self, name)
 
     def say(self, level: object, stream: str, lines: list[str]) -> None:
-        """Log lines if there is room for them; of what was cut before, tell first."""
-        if self.budget.take(len(lines), sum(map(len, lines))):
-            self._tell_cut()
-            self._emit(level, stream, lines)
+        """Log lines, as far as there is room for them; of what was cut before, tell first."""
+        if self.budget.full:
+            self.budget.skip(len(lines), sum(map(len, lines)))
+            return
+        self._tell_cut()
+        if taken := self.budget.take(lines):
+            self._emit(level, stream, taken)
 
     def recorded(self, level: int, logger: str, text: str) -> None:
-        """A record of Python's logging."""
+        """A record of Python's logging; it is written by ``flush``, together with others of its level."""
         name = f"{logger}: " if logger not in ("", "root") else ""
         ours = next((ours for least, ours in _LEVELS if level >= least), LogLevel.debug)
-        self.say(ours, RECORD, [name + line for line in text.splitlines() or [""]])
+        if ours is not self._level:
+            self.flush()
+        self._level = ours
+        self._records += [name + line for line in text.splitlines() or [""]]
+
+    def flush(self) -> None:
+        """Write the records that have come."""
+        records, self._records = self._records, []
+        if records:
+            self.say(self._level, RECORD, records)
 
     def _tell_cut(self) -> None:
         budget = self.budget

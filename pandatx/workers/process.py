@@ -178,6 +178,7 @@ class Child(ProcessProtocol):
             return
         for message in messages:
             self._take(message)
+        self._said.flush()
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ready" in message:
