@@ -18,10 +18,12 @@ from pandatx.scheduler.daemons.async_request_daemon import AsyncRequestDaemon
 from pandatx.scheduler.daemons.dataset_manager import ManageDatasets
 from pandatx.scheduler.daemons.dummy_test import DummyTest
 from pandatx.scheduler.daemons.load_queues import LoadQueues
+from pandatx.scheduler.daemons.metric_collector import CollectMetrics
 from pandatx.scheduler.daemons.pilot_streaming import StreamPilots
 from pandatx.scheduler.daemons.request_files import TakeFiles
 from pandatx.scheduler.daemons.setup_rescue import SetupRescue
 from pandatx.scheduler.daemons.share_statistics import ShareStatistics
+from pandatx.scheduler.daemons.task_evaluator import EvaluateTasks
 from pandatx.scheduler.daemons.tmpwatch import TmpWatch
 from pandatx.scheduler.daemons.worker_synchronization import SynchronizeWorkers
 from pandatx.services.archiver import Archiver
@@ -29,12 +31,15 @@ from pandatx.services.arrivals import Arrivals
 from pandatx.services.builds import Builds
 from pandatx.services.dataset_manager import DatasetManager
 from pandatx.services.left_open import LeftOpen
+from pandatx.services.metric_collector import MetricCollector
 from pandatx.services.pilot_streaming import PilotStreaming
 from pandatx.services.queued_updates import LeftUpdates
 from pandatx.services.site_data import SiteData, Turn
+from pandatx.services.task_evaluator import TaskEvaluator
 from pandatx.services.transfers import Transfers
 from pandatx.services.worker_synchronization import WorkerSynchronization
 from pandatx.store.database import Database
+from pandatx.store.statedir import StateDirectory
 from pandatx.sweeps import make_copy_archive
 
 
@@ -48,6 +53,7 @@ def make_natives(core: Core, config: Config, clock: Clock, background: Database)
         "copyArchive": make_copy_archive(core, config, clock, background),
         "dummy_test": DummyTest(),
         "datasetManager": _dataset_manager(core, clock, background),
+        **_metrics(core, config, clock, background),
         "pilotStreaming": StreamPilots(PilotStreaming(background, clock, core.facts)),
         "tmpwatch": TmpWatch(),
         "worker_synchronization": SynchronizeWorkers(WorkerSynchronization(background, clock)),
@@ -82,3 +88,11 @@ def _dataset_manager(core: Core, clock: Clock, background: Database) -> ManageDa
         Transfers(background, clock, core.storages, core.finisher, core.closer),
         Arrivals(background, clock, core.storages, core.activator),
     )
+
+
+def _metrics(core: Core, config: Config, clock: Clock, background: Database) -> Mapping[str, Native]:
+    holder = StateDirectory(config.process.state_dir).instance
+    return {
+        "metric_collector": CollectMetrics(MetricCollector(background, clock, core.facts, holder)),
+        "task_evaluator": EvaluateTasks(TaskEvaluator(background, clock, core.facts, holder)),
+    }

@@ -28,6 +28,8 @@ _ROWS: Final = (
     BuiltIn(name="add_sub", period=240, ours=False),
     BuiltIn(name="copyArchive", period=2400, sync=True, ours=False),
     BuiltIn(name="datasetManager", period=2400, sync=True, ours=False),
+    BuiltIn(name="metric_collector", period=300, ours=False),
+    BuiltIn(name="task_evaluator", period=300, ours=False),
     BuiltIn(name="pilotStreaming", period=300, sync=True, ours=False),
     BuiltIn(name="worker_synchronization", period=1800, sync=True, ours=False),
     BuiltIn(name="process_workflow_files_daemon", period=60, ours=False),
