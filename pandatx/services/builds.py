@@ -28,7 +28,6 @@ _WINDOW: Final = timedelta(days=7)
 """How far a server that starts looks back: jobs that wait for longer are ended anyway."""
 _OVERLAP: Final = timedelta(hours=1)
 """Longer than a transaction can take, and than clocks can differ."""
-_WITHOUT_OUTPUT: Final = ("failed", "cancelled", "closed")
 
 
 @frozen
@@ -74,14 +73,12 @@ class BuildSweep:
         """Cancel the jobs behind builds that ended since the last run; how many."""
         now = self._clock.now()
         since = now - _WINDOW if self._looked_at is None else self._looked_at - _OVERLAP
-        cancelled = 0
-        for status in _WITHOUT_OUTPUT:
-            after, more = (since, 0), True
-            while more:
-                page = await self._database.transaction("builds.ended", sweeps.ended_builds, status, after, now)
-                cancelled += await self._builds.failed(page.builds)
-                after, more = page.until, page.more
-                await pause()
+        cancelled, after, more = 0, (since, 0), True
+        while more:
+            page = await self._database.transaction("builds.ended", sweeps.ended_builds, after, now)
+            cancelled += await self._builds.failed(page.builds)
+            after, more = page.until, page.more
+            await pause()
         self._looked_at = now
         return cancelled
 

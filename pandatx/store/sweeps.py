@@ -18,6 +18,8 @@ from pandatx.store.queries import load
 
 PAGE: Final = 5000
 """Jobs that are looked at in one page."""
+BUILDS: Final = 1000
+"""Builds in one page."""
 ALIVE: Final = frozenset(("sent", "starting", "running", "holding", "transferring", "merging"))
 """Statuses of the index of alive jobs."""
 _JUDGED: Final = (
@@ -106,21 +108,21 @@ async def jumbo_tasks(tx: Transaction, tasks: Sequence[int]) -> dict[int, JumboT
 
 @frozen(kw_only=True)
 class EndedBuilds:
-    """Builds that ended in one status, each with its outputs; ``until`` is where the next page begins."""
+    """Builds that have ended, each with its outputs; ``until`` is where the next page begins."""
 
     builds: tuple[Job, ...]
     until: tuple[datetime, int]
     more: bool
 
 
-async def ended_builds(tx: Transaction, status: str, after: tuple[datetime, int], before: datetime) -> EndedBuilds:
-    """Builds among the next jobs that ended ``after`` a time and PandaID, and not later than ``before``."""
+async def ended_builds(tx: Transaction, after: tuple[datetime, int], before: datetime) -> EndedBuilds:
+    """The next builds that ended badly ``after`` a time and PandaID, and not later than ``before``."""
     await guard(tx)
-    since, last = after
-    rows = (await tx.run(SQL.ended_builds, status=status, since=since, last=last, before=before)).rows
-    until, end, n = rows[0][:3]
+    rows = (await tx.run(SQL.ended_builds, since=after[0], last=after[1], before=before)).rows
     builds: dict[int, Job] = {}
-    for panda_id, definition, owner, lfn in (row[3:] for row in rows if row[3] is not None):
+    for _, panda_id, definition, owner, lfn in rows:
         build = builds.get(panda_id) or Job(panda_id=panda_id, job_definition_id=definition or 0, prod_user_name=owner)
-        builds[panda_id] = evolve(build, files=(*build.files, JobFile(lfn=lfn, type="output")))
-    return EndedBuilds(builds=tuple(builds.values()), until=(until, end) if n else after, more=n == PAGE)
+        made = (JobFile(lfn=lfn, type="output"),) if lfn is not None else ()
+        builds[panda_id] = evolve(build, files=build.files + made)
+    until = (rows[-1][0], rows[-1][1]) if rows else after
+    return EndedBuilds(builds=tuple(builds.values()), until=until, more=len(builds) == BUILDS)

@@ -42,16 +42,12 @@ SELECT t.jeditaskid AS task, t.status, t.usejumbo AS use_jumbo, d.files, d.done
  WHERE t.jeditaskid = ANY (%(tasks)s)
 
 -- name: ended_builds
--- prepare: status text, since timestamp, last bigint, before timestamp
--- The next 5,000 jobs that ended in a status, by the time of their ends, and of them builds with the outputs that others
--- read; the first three columns tell where the page ends, and there is always a row.
-WITH p AS MATERIALIZED (
-  SELECT pandaid, jobdefinitionid, produsername, prodsourcelabel, modificationtime FROM {panda}.jobsarchived4
-   WHERE jobstatus = %(status)s AND (modificationtime, pandaid) > (%(since)s, %(last)s) AND modificationtime <= %(before)s
-   ORDER BY modificationtime, pandaid LIMIT 5000)
-SELECT e.until, e.last, e.n, b.pandaid, b.jobdefinitionid, b.produsername, b.lfn
-  FROM (SELECT max(modificationtime) AS until, (array_agg(pandaid ORDER BY modificationtime DESC, pandaid DESC))[1] AS last,
-               count(*) AS n FROM p) e
-  LEFT JOIN (SELECT p.pandaid, p.jobdefinitionid, p.produsername, f.lfn
-               FROM p JOIN {panda}.filestable4 f ON f.pandaid = p.pandaid AND f.type = 'output'
-              WHERE p.prodsourcelabel = 'panda') b ON true
+-- prepare: since timestamp, last bigint, before timestamp
+-- The next 1,000 builds that ended without what they were to make, by the time of their ends, with their outputs.
+SELECT b.modificationtime, b.pandaid, b.jobdefinitionid, b.produsername, f.lfn
+  FROM (SELECT pandaid, jobdefinitionid, produsername, modificationtime FROM {panda}.jobsarchived4
+         WHERE prodsourcelabel = 'panda' AND jobstatus IN ('failed', 'cancelled', 'closed')
+           AND (modificationtime, pandaid) > (%(since)s, %(last)s) AND modificationtime <= %(before)s
+         ORDER BY modificationtime, pandaid LIMIT 1000) b
+  LEFT JOIN {panda}.filestable4 f ON f.pandaid = b.pandaid AND f.type = 'output'
+ ORDER BY b.modificationtime, b.pandaid

@@ -401,14 +401,14 @@ async def test_builds_are_looked_at_for_a_week_by_a_server_that_starts_and_then_
     assert await again.run(no_pause) == 1
 
 
-async def test_more_ended_jobs_than_a_page_hide_no_build(database, now, time):
+async def test_more_ended_builds_than_a_page_hide_none(database, now, time):
     await run(
         database,
         "INSERT INTO {panda}.jobsarchived4 (pandaid, jobstatus, prodsourcelabel, creationtime, modificationtime,"
-        " statechangetime) SELECT n, 'failed', 'user', %(t)s, %(t)s, %(t)s FROM generate_series(1001, %(n)s) n"
+        " statechangetime) SELECT n, 'failed', 'panda', %(t)s, %(t)s, %(t)s FROM generate_series(1, %(n)s) n"
         " RETURNING 1",
         t=now.now(),
-        n=1000 + sweeps.PAGE,
+        n=sweeps.BUILDS,
     )
     runner = await seed_pair(database, 900, "failed")
     time.advance(60)
