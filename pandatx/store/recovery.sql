@@ -11,8 +11,10 @@ SELECT t.jeditaskid, t.username, t.status FROM {panda}.jedi_datasets d
 -- name: outputs
 -- Finished outputs of a task, of one of its datasets where that is named, and where their jobs wrote them to.
 SELECT d.datasetname AS dataset, c.lfn, c.scope,
-       (SELECT f.destinationse FROM {panda}.filestable4 f
-         WHERE f.pandaid = c.pandaid AND f.lfn = c.lfn AND f.type = 'output' LIMIT 1) AS rse
+       coalesce((SELECT f.destinationse FROM {panda}.filestable4 f
+                  WHERE f.pandaid = c.pandaid AND f.lfn = c.lfn AND f.type = 'output' LIMIT 1),
+                (SELECT f.destinationse FROM {arch}.filestable_arch f
+                  WHERE f.pandaid = c.pandaid AND f.lfn = c.lfn AND f.type = 'output' LIMIT 1)) AS rse
   FROM {panda}.jedi_datasets d
   JOIN {panda}.jedi_dataset_contents c ON c.jeditaskid = d.jeditaskid AND c.datasetid = d.datasetid
  WHERE d.jeditaskid = %(task)s AND d.type = 'output' AND c.status = 'finished'
