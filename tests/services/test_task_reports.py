@@ -344,9 +344,9 @@ async def merge_job(database: Database, task, maker: int) -> int:
     await run(
         database,
         "INSERT INTO {panda}.filestable4 (row_id, pandaid, lfn, type, status, dispatchdblocktoken, jeditaskid,"
-        " datasetid, fileid, attemptnr) SELECT nextval('{panda}.filestable4_row_id_seq'), %(merger)s, lfn, 'input', 'ready',"
-        " 'TOMERGE', jeditaskid, datasetid, fileid, 1 FROM {panda}.jedi_dataset_contents WHERE outpandaid = %(maker)s"
-        " AND type = 'output' RETURNING 1",
+        " datasetid, fileid, attemptnr) SELECT nextval('{panda}.filestable4_row_id_seq'), %(merger)s, lfn, 'input',"
+        " 'ready', 'TOMERGE', jeditaskid, datasetid, fileid, 1 FROM {panda}.jedi_dataset_contents"
+        " WHERE outpandaid = %(maker)s AND type = 'output' RETURNING 1",
         merger=merger,
         maker=maker,
     )
