@@ -20,6 +20,8 @@ _BYTES_LIMIT: Final = 99_999_999_999
 _LONGEST_RETRY: Final = timedelta(hours=24)
 # A report is free when its lock is ten minutes old: this one is tried again after a minute.
 _LOCKED_BEFORE: Final = timedelta(minutes=9)
+_TEST_LABELS: Final = frozenset(("rucio_test", "ptest", "rc_test", "rc_test2", "rc_alrb"))
+_TESTED_BUILDS: Final = frozenset(("pathena", "prun", "gangarobot-rctest", "hammercloud"))
 _PILOT: Final = "pilot"
 NO_WORK: Final = 60
 """The code of a kill by a pilot that found nothing to do."""
@@ -50,7 +52,8 @@ class Conclusion:
 
     ``retry_locked_time``, where not None: nothing is written but this as the report's lockedTime. ``changes`` and
     ``file_changes`` as in ReportOutcome. ``blocks`` are the destination blocks for the Closer, ``library_guids`` by LFN
-    go to the jobs that read the outputs of this build, ``registered`` counts the files that blocks have got (rule R18).
+    go to the jobs that read the outputs of this build, ``registered`` counts the files that blocks have got (rule R18),
+    ``last_attempt``: its task is not to try its inputs again.
     """
 
     status: str
@@ -62,6 +65,7 @@ class Conclusion:
     blocks: tuple[str, ...] = ()
     library_guids: dict[str, str] = field(factory=dict)
     registered: Counter[str] = field(factory=Counter)
+    last_attempt: bool = False
 
     @property
     def archives(self) -> bool:
@@ -91,7 +95,7 @@ def conclude(
     changes = outcome.job_changes | _job_changes(job, status, files, now)
     if refused and not changes.get("ddm_error_code"):
         changes |= ddm_error(answer.error or "AdderPlugin failure")
-    builds = job.prod_source_label == "panda" and status == "finished"
+    builds = status == "finished" and _is_build(job)
     return Conclusion(
         status=status,
         changed=status != job.job_status,
@@ -101,6 +105,13 @@ def conclude(
         blocks=destination_blocks(files),
         library_guids={each.lfn: each.guid for each in files if builds and each.type == "output" and each.guid},
         registered=_registered(answer, files) if status == "finished" else Counter(),
+    )
+
+
+def _is_build(job: Job) -> bool:
+    """Whether other jobs wait for what it makes; tests of pilots build under their own label."""
+    return job.prod_source_label == "panda" or (
+        job.prod_source_label in _TEST_LABELS and job.processing_type in _TESTED_BUILDS
     )
 
 
@@ -124,6 +135,7 @@ def _closed(job: Job, now: datetime) -> Conclusion:
         changes=verdict.changes,
         file_changes={each.row_id: {"status": "failed"} for each in job.files if each.type in OUTPUTS},
         blocks=destination_blocks(job.files),
+        last_attempt=verdict.ends_merge,
     )
 
 

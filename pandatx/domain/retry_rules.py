@@ -37,6 +37,7 @@ _FIRST_OF_KIND: Final = (
 SYSTEM: Final = "system"
 """The class of errors that are not the payload's fault."""
 _YES: Final = "Y"
+_ENDLESS: Final = re.compile(r"\((?:[^()\\]|\\.)*[*+}](?:[^()\\]|\\.)*\)[*+{]")
 _LONGEST_ATTEMPT: Final = 2**15 - 1
 
 
@@ -224,6 +225,9 @@ def _are_steps(text: str | None) -> bool:
 
 
 def _pattern(name: str, text: str, faults: list[str]) -> re.Pattern[str] | None:
+    if _ENDLESS.search(text):
+        faults.append(f"{name}: {text!r} repeats what repeats itself, which could keep the server busy for ever")
+        return None
     try:
         return re.compile(text, re.DOTALL)
     except (re.error, RecursionError, OverflowError) as error:

@@ -287,6 +287,7 @@ def _judge(ending: _Ending, item: Item, job: Job | None, answer: PluginResult | 
         new_files=conclusion.new_files,
         logged=conclusion.changed,
         n_events=item.outcome.n_events,
+        last_attempt=conclusion.last_attempt,
     )
     ending.concluded.append((item, conclusion, change))
 

@@ -22,7 +22,7 @@ from pandatx.services.facts import Facts
 from pandatx.store import heartbeats as store
 from pandatx.store import jedi
 from pandatx.store.database import Database, Transaction
-from pandatx.store.heartbeats import Queued
+from pandatx.store.job_metrics import Queued, add_queuing_times
 
 log = Logger()
 
@@ -67,7 +67,7 @@ class _Effects:
     pilot_logs: dict[int, str] = Factory(dict)
     moves: list[jedi.Move] = Factory(list)
     started: set[str] = Factory(set)
-    queued: dict[int, Queued] = Factory(dict)
+    queued: list[Queued] = Factory(list)
     corrupted: dict[int, str] = Factory(dict)
 
 
@@ -254,7 +254,7 @@ class Heartbeats:
         if effects.corrupted:
             await store.add_corrupted(tx, effects.corrupted)
         if effects.queued:
-            await store.add_queuing_times(tx, effects.queued, now)
+            await add_queuing_times(tx, effects.queued, now)
         if effects.moves:
             await jedi.move(tx, effects.moves)
 
@@ -283,7 +283,8 @@ def _note(effects: _Effects, beat: Heartbeat, row: ActiveRow | None, verdict: Ve
     if verdict.first_running:
         effects.started.add(row.computing_site or "")
         if row.jedi_task_id is not None and (since := queued_since(row.special_handling)) is not None:
-            effects.queued[row.panda_id] = Queued(task_id=row.jedi_task_id, since=since)
+            queued = Queued(panda_id=row.panda_id, task_id=row.jedi_task_id, since=since, status="running")
+            effects.queued.append(queued)
     if changes:
         effects.changes[row.panda_id] = changes
         if beat.corrupted_files:

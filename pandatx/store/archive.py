@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
+from pandatx.domain.heartbeat import queued_since
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.task_files import TaskJob
 from pandatx.store import columns, jedi
 from pandatx.store.columns import FILE, JOB, JOB_ATTRIBUTE, json_rows
 from pandatx.store.database import Transaction
+from pandatx.store.job_metrics import Queued, add_queuing_times
 from pandatx.store.queries import load
 from pandatx.store.results import Result
 
@@ -139,6 +141,8 @@ async def archive(tx: Transaction, ended: Sequence[Change], now: datetime) -> No
     result = await tx.run(SQL.archive, **_rows(ended), files=json_rows(sorted(files, key=_row_id)), now=now)
     tx.xid = result.rows[0][1] if result.rows else tx.xid
     await _add_files(tx, ended, now)
+    if queued := [each for change in ended if (each := _queued(change)) is not None]:
+        await add_queuing_times(tx, queued, now)
     _tell_tasks(tx, ended, result, now)
 
 
@@ -183,6 +187,15 @@ def _tell_tasks(tx: Transaction, changes: Sequence[Change], result: Result, now:
         done = frozenset(result.column("pandaid"))
         of_tasks = [each for each in of_tasks if each.job.panda_id in done]
         tx.at_end(jedi.report, [_of_task(each) for each in of_tasks], now)
+
+
+def _queued(change: Change) -> Queued | None:
+    """Of a job with the tag tq: it may end without ever having run."""
+    job, since = change.job, queued_since(change.job.special_handling)
+    if since is None or job.jedi_task_id is None:
+        return None
+    status = str(change.changes.get("job_status", job.job_status))
+    return Queued(panda_id=job.panda_id, task_id=job.jedi_task_id, since=since, status=status)
 
 
 def _of_task(change: Change) -> TaskJob:

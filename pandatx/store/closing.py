@@ -59,6 +59,7 @@ async def begin_merging(
     if not (await tx.run(SQL.merge_blocks, names=list(names), now=now)).count:
         return False
     tasks, ids = [task for task, _ in datasets], [dataset for _, dataset in datasets]
+    await tx.run(SQL.lock_merged, tasks=tasks, datasets=ids)
     await tx.run(SQL.begin_merging, tasks=tasks, datasets=ids, now=now)
     return True
 

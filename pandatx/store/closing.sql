@@ -28,17 +28,22 @@ UPDATE {panda}.datasets SET status = 'tobeclosed', modificationdate = %(now)s
  WHERE name = ANY (%(names)s::text[]) AND type = 'output' AND status NOT IN ('tobeclosed', 'completed')
 RETURNING name
 
+-- name: lock_merged
+-- Their datasets in JEDI, locked: who counts files there first changes their rows.
+SELECT d.jeditaskid, d.datasetid FROM unnest(%(tasks)s::bigint[], %(datasets)s::bigint[]) v(task, dataset)
+  JOIN {panda}.jedi_datasets d ON d.jeditaskid = v.task AND d.datasetid = v.dataset
+ ORDER BY d.jeditaskid, d.datasetid FOR UPDATE OF d
+
 -- name: begin_merging
--- How many files there are to merge, and how many of them still wait for it: then JEDI makes the jobs that do it.
-WITH d AS MATERIALIZED (SELECT d.jeditaskid, d.datasetid FROM unnest(%(tasks)s::bigint[], %(datasets)s::bigint[]) v(task, dataset)
-   JOIN {panda}.jedi_datasets d ON d.jeditaskid = v.task AND d.datasetid = v.dataset
-  ORDER BY d.jeditaskid, d.datasetid FOR UPDATE OF d),
- n AS (SELECT d.jeditaskid, d.datasetid, count(c.fileid) AS files, count(c.fileid) FILTER (WHERE c.status = 'ready') AS ready
-   FROM d LEFT JOIN {panda}.jedi_dataset_contents c
-     ON c.jeditaskid = d.jeditaskid AND c.datasetid = d.datasetid AND c.pandaid IS NOT NULL
+-- How many files there are to merge, and how many of them still wait for it: then JEDI makes the jobs that do it. In a
+-- statement of its own, which sees what those have changed that held the rows before.
+WITH n AS (SELECT v.jeditaskid, v.datasetid, count(c.fileid) AS files, count(c.fileid) FILTER (WHERE c.status = 'ready') AS ready
+   FROM unnest(%(tasks)s::bigint[], %(datasets)s::bigint[]) v(jeditaskid, datasetid)
+   LEFT JOIN {panda}.jedi_dataset_contents c
+     ON c.jeditaskid = v.jeditaskid AND c.datasetid = v.datasetid AND c.pandaid IS NOT NULL
     AND (c.status IN ('finished', 'failed', 'cancelled', 'notmerged', 'ready', 'lost', 'broken', 'picked', 'nooutput')
       OR c.status = 'running' AND c.pandaid <> c.outpandaid)
-  GROUP BY d.jeditaskid, d.datasetid)
+  GROUP BY v.jeditaskid, v.datasetid)
 UPDATE {panda}.jedi_datasets d SET nfilesonhold = 0, nfiles = n.files, nfilestobeused = n.files, nfilesused = n.files - n.ready,
        status = CASE WHEN n.ready > 0 THEN 'ready' ELSE 'done' END, modificationtime = %(now)s
   FROM n WHERE d.jeditaskid = n.jeditaskid AND d.datasetid = n.datasetid

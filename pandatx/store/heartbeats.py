@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import orjson
-from attrs import fields, frozen
+from attrs import fields
 
 from pandatx.domain.heartbeat import ActiveRow
 from pandatx.store.columns import JOB, JOB_ATTRIBUTE, json_rows
@@ -35,14 +34,6 @@ SQL = load(
     typed=", ".join(f"{JOB[name][0]} {JOB[name][1]}" for name in _WRITABLE),
     assignments=", ".join(f"{JOB[name][0]} = coalesce(v.{JOB[name][0]}, j.{JOB[name][0]})" for name in WRITTEN),
 )
-
-
-@frozen(kw_only=True)
-class Queued:
-    """The task of a job that has begun to run, and since when it had been waiting."""
-
-    task_id: int
-    since: datetime
 
 
 async def lock(tx: Transaction, ids: Sequence[int]) -> dict[int, ActiveRow]:
@@ -94,27 +85,6 @@ async def add_corrupted(tx: Transaction, texts: Mapping[int, str]) -> None:
         if len(lfn) <= _LFN_LIMIT
     ]
     await tx.run(SQL.corrupted, rows=json_rows(rows))
-
-
-async def add_queuing_times(tx: Transaction, queued: Mapping[int, Queued], now: datetime) -> None:
-    """Note how long tasks had waited for these jobs to run, once for each, in the words of older servers."""
-    rows = [
-        {
-            "pandaid": panda_id,
-            "jeditaskid": each.task_id,
-            "data": _json({"queuingPeriod": {"start": _moment(each.since), "end": _moment(now), "status": "running"}}),
-        }
-        for panda_id, each in queued.items()
-    ]
-    await tx.run(SQL.queuing_times, rows=json_rows(rows), now=now)
-
-
-def _moment(time: datetime) -> dict[str, str]:
-    return {"_datetime_object": f"{time:%Y-%m-%d %H:%M:%S.%f}"}
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
 
 
 def _rows(result: Result) -> dict[int, ActiveRow]:

@@ -159,6 +159,8 @@ def test_the_outputs_of_a_build_are_named_to_their_readers():
     assert end(job(prod_source_label="panda"), good()).library_guids == {"out": "g"}
     assert end(job(prod_source_label="user"), good()).library_guids == {}
     assert end(job(prod_source_label="panda"), good(failed=True)).library_guids == {}
+    assert end(job(prod_source_label="ptest", processing_type="prun"), good()).library_guids == {"out": "g"}
+    assert end(job(prod_source_label="ptest", processing_type="urgent"), good()).library_guids == {}
 
 
 def test_only_outputs_and_logs_have_destination_blocks():
@@ -193,3 +195,13 @@ def test_a_finished_job_has_no_failed_output_and_a_failed_one_no_other(failed, p
         expected = "ready" if found.status == "finished" else "failed"
         assert statuses(found) == {1: expected, 2: expected}
         assert found.changes.keys() <= attrs.fields_dict(Job).keys() - {"job_status"}
+
+
+@pytest.mark.parametrize("label", ["user", "panda", "managed"])
+def test_a_job_that_its_pilot_found_closed_is_closed_whosever_it_is(label):
+    found = end(job(prod_source_label=label, prod_user_name="alice"), good(failed=True, fatal=True, closed=True))
+    assert (found.status, found.archives, found.last_attempt) == ("closed", True, False)
+    assert found.changes["task_buffer_error_code"] == 100
+    assert "job_sub_status" not in found.changes
+    assert statuses(found) == {1: "failed", 2: "failed"}
+    assert end(job(processing_type="pmerge"), good(closed=True)).last_attempt

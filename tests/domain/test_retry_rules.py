@@ -123,6 +123,22 @@ def test_a_rule_that_was_set_down_badly_is_void_and_named_and_the_others_stand()
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "stands"),
+    [
+        ("(a+)+b", False),
+        ("(.*x)*y", False),
+        ("(a{2,}){3}", False),
+        ("(abc)+", True),
+        (r"(a\+)+", True),
+        ("(a|b).*(c|d)", True),
+        (".*one.*two.*", True),
+    ],
+)
+def test_an_expression_that_could_run_for_ever_is_void(text, stands):
+    assert bool(rules_of([row(errordiag=text)], []).by_error) is stands
+
+
 def test_both_the_rule_and_its_action_have_to_be_active():
     rules = rules_of([row(1), row(2, error_active="N"), row(3, action_active="N")], [])
     assert [rule.active for rule in rules.by_error["pilotErrorCode", 1305]] == [True, False, False]

@@ -3,17 +3,20 @@
 import json
 
 import pytest
-from endings import run, seed_job
+from endings import Told, run, seed_job
 from tasks_by_hand import make_job, make_task
 from twisted.internet import task
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
 from pandatx.domain.requests import Heartbeat
+from pandatx.services.closer import Closer
 from pandatx.services.counters import Counters
 from pandatx.services.facts import Facts
 from pandatx.services.heartbeats import Heartbeats
+from pandatx.services.killing import Killing
 
+ALICE = Caller(dn="/CN=alice", name="alice", how="x509")
 PILOT = Caller(dn="/CN=pilot", name="pilot", how="x509", pilot=True)
 SINCE = 1767225600  # 2026-01-01
 
@@ -115,6 +118,21 @@ async def test_what_else_is_noted_of_a_job_stays(database, heartbeats, before):
     found = json.loads(data)
     assert found.pop("queuingPeriod")["status"] == "running"
     assert found == json.loads(before or "{}")
+
+
+async def test_a_job_that_never_ran_tells_with_its_end_how_long_its_task_has_waited(database, heartbeats):
+    task_ = await make_task(database)
+    ran = await make_job(database, task_, status="sent", specialhandling=f"tq={SINCE}")
+    waited = await make_job(database, task_, status="activated", specialhandling=f"tq={SINCE}")
+    await heartbeats.report(PILOT, Heartbeat(job_id=ran, job_status="running"))
+    clock = Clock.manual(task.Clock())
+    killing = Killing(database, clock, Closer(database, clock, Told().activate), lambda jobs: None)
+    assert await killing.kill(ALICE, [ran, waited], code=9) == [True, True]
+    rows = await run(database, "SELECT pandaid, data FROM {panda}.job_metrics ORDER BY pandaid")
+    assert [(i, json.loads(data)["queuingPeriod"]["status"]) for i, data in rows] == [
+        (ran, "running"),
+        (waited, "cancelled"),
+    ]
 
 
 @pytest.mark.parametrize("tag", ["tq=", "tq=yesterday", "tq=1e300", "atq=1"])
