@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import urllib.request
 from collections.abc import Callable
 from itertools import pairwise
@@ -152,6 +153,24 @@ def test_without_an_enabled_section_the_server_serves_and_says_that_only_its_own
         assert "[daemon] enable is False: none of its daemons run, only those of our own" in server.text
         until(lambda: listed(home)["share_statistics"]["runs"], "one of ours runs")
         assert "copyArchive" not in listed(home)
+
+
+def test_sighup_takes_a_changed_section_over_and_a_section_that_cannot_be_read_changes_nothing(home: Home) -> None:
+    first, second = home.path / "first", home.path / "second"
+    scripts(home, first={"module": "beat", "period": 1, "arguments": [str(first)]})
+    with home.server() as server:
+        until(lambda: len(beats(first)) > 1, "it runs")
+        scripts(home, second={"module": "beat", "period": 1, "arguments": [str(second)]})
+        server.signal(signal.SIGHUP)
+        until(lambda: len(beats(second)) > 1, "the new one runs")
+        until(lambda: "first" not in listed(home), "the old one is gone")
+        known = len(beats(first))
+        section(home, "[daemon]\nenable = True\npackage = mine\nconfig = {\n")
+        server.signal(signal.SIGHUP)
+        until(lambda: "the [daemon] section stays as it was" in server.text, "a line in the log")
+        going_on = len(beats(second))
+        until(lambda: len(beats(second)) > going_on + 1, "the new one still runs")
+        assert len(beats(first)) == known
 
 
 @pytest.mark.long
