@@ -94,6 +94,7 @@ class Daemons:
     async def reload(self, settings: DaemonSettings) -> None:
         """Take over another [daemon] section, now or when the lock is ours."""
         self._settings = settings
+        self._scripts.reload(settings.n_proc, settings.proc_lifetime, settings.n_dbconn)
         if self.scheduler is not None:
             planned = await self._plan()
             await self.scheduler.reload(planned.daemons, planned.faults)

@@ -107,7 +107,6 @@ def grants(config: Config, background: Database, operations: Mapping[str, Operat
             "conninfo": background.conninfo,
             "schemas": attrs.asdict(background.schemas),
             "limit": config.database.dbtimeout,
-            "size": config.daemon.n_dbconn,
         }
 
-    return Grants(operations, access)
+    return Grants(operations, access, config.daemon.n_dbconn)

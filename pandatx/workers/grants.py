@@ -17,21 +17,25 @@ log = Logger()
 Operation = Callable[..., Awaitable[Any]]
 """An operation: arguments and result are JSON. Its refusals are PandaErrors."""
 Database = Callable[[], dict[str, Any]]
-"""The fields of connections.Access; asked for each call, since an embedded database is known only once it runs."""
+"""The fields of connections.Access but its size; asked for each call: an embedded database is known once it runs."""
 
 
 @frozen
 class Grants:
-    """``database`` None: no connection. Its password goes through the pipe only, never to a log (rule R30)."""
+    """``database`` None: no connection. Its password goes through the pipe only, never to a log (rule R30).
+
+    ``connections`` is how many a child may have at most.
+    """
 
     operations: Mapping[str, Operation] = field(factory=dict)
     database: Database | None = field(default=None, repr=False)
+    connections: int = 1
 
     def told(self) -> dict[str, Any]:
         """What a child learns of this at the beginning of a call."""
         return {
             "operations": list(self.operations),
-            "database": None if self.database is None else self.database(),
+            "database": None if self.database is None else {**self.database(), "size": self.connections},
         }
 
 
@@ -39,7 +43,7 @@ class Grants:
 class Requests:
     """The operations that a call has asked for. ``answer`` sends a message to its child."""
 
-    _grants: Grants
+    _grants: Callable[[], Grants]
     _answer: Callable[[dict[str, Any]], None]
     _pending: set[Deferred[Any]] = field(init=False, factory=set)
 
@@ -67,7 +71,7 @@ class Requests:
             work.cancel()
 
     async def _do(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        return await self._grants.operations[name](*args, **kwargs)
+        return await self._grants().operations[name](*args, **kwargs)
 
     def _send(self, number: int, told: dict[str, Any]) -> None:
         try:

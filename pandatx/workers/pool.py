@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -94,10 +94,20 @@ class ProcessPool:
         metrics.CHILDREN.labels(self._name, "idle").set_function(lambda: self.status.size - self.status.busy)
         up: Deferred[None] = Deferred()
         self._up = up
-        for _ in range(self._settings.size):
-            self._spawn()
+        self._fill()
         self._later(WEIGH_EVERY, self._weigh)
         await up
+
+    def reload(self, size: int, lifetime: float, connections: int) -> None:
+        """Other figures for children, and new children for all: they import their scripts afresh. Running calls end."""
+        self._settings = evolve(self._settings, size=size, lifetime=lifetime)
+        self.grants = evolve(self.grants, connections=connections)
+        for child in list(self._children):
+            child.old = True
+            if child.idle:
+                self._renew(child, "reload")
+        if self._open:
+            self._fill()
 
     async def stop(self, seconds: float = 20.0) -> None:
         """Begin no more calls, give the running ones ``seconds``, then SIGKILL. Callers get CallDied."""
@@ -201,8 +211,12 @@ class ProcessPool:
 
     # Own.
 
+    def _fill(self) -> None:
+        for _ in range(self._settings.size - len(self._children)):
+            self._spawn()
+
     def _spawn(self) -> None:
-        child = Child(self._reactor, self, self._settings.instance, self.grants)
+        child = Child(self._reactor, self, self._settings.instance, lambda: self.grants)
         self._children.append(child)
         try:
             child.start(self._settings.environment, self._settings.user, self._settings.log_level)
@@ -211,12 +225,12 @@ class ProcessPool:
 
     def _replace(self, child: Child, fault: CallError) -> None:
         if child.ready:
-            self._spawn()
+            self._fill()
             return
         delay = min(FIRST_DELAY * 2**self._failed_starts, LONGEST_DELAY)
         self._failed_starts += 1
         log.error("a child did not start: {fault}; the next try is in {delay:g} s", fault=fault, delay=delay)
-        self._later(delay, self._spawn)
+        self._later(delay, self._fill)
         self._are_up()
 
     def _are_up(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -54,7 +54,7 @@ class Child(ProcessProtocol):
     _reactor: Any
     _watcher: Watcher
     _instance: str
-    _grants: Grants
+    _grants: Callable[[], Grants]
     ready: bool = field(init=False, default=False)
     leaving: bool = field(init=False, default=False)
     old: bool = field(init=False, default=False)
@@ -116,7 +116,7 @@ class Child(ProcessProtocol):
             "application": f"{call.application}-{self._calls}"[:LONGEST_APPLICATION_NAME],
         }
         if call.script:
-            message["script"] = self._grants.told()
+            message["script"] = self._grants().told()
         self.transport.writeToChild(CALLS_FD, frame(message))
         self._watch_clock(call.timeout)
 

@@ -29,6 +29,9 @@ class Pool:
     async def stop(self, seconds):
         self.did.append("stop")
 
+    def reload(self, size, lifetime, connections):
+        self.reloaded = (size, lifetime, connections)
+
 
 class Board:
     """What the servers of one test tell, and what is paused."""

@@ -40,8 +40,8 @@ class ScriptPools:
                 await sessions.end(database, Clock(reactor), application)
 
         pool = ProcessPool(reactor, made, on_kill)
-        access = {"conninfo": conninfo, "schemas": asdict(Schemas()), "limit": limit, "size": dbconn}
-        pool.grants = Grants(operations or {}, (lambda: access) if conninfo else None)
+        access = {"conninfo": conninfo, "schemas": asdict(Schemas()), "limit": limit}
+        pool.grants = Grants(operations or {}, (lambda: access) if conninfo else None, dbconn)
         self._pools.append(pool)
         await pool.start()
         return pool

@@ -360,3 +360,16 @@ async def test_a_child_that_cannot_start_is_tried_again_and_start_does_not_hang(
     await pool.stop(1)
     with pytest.raises(CallDied):
         await waiting
+
+
+async def test_a_reload_gives_new_children_of_another_number_and_lets_running_calls_end(pools):
+    pool = await pools.start(size=2)
+    first = await pool.call("acts:pid", timeout=10)
+    begun = ensureDeferred(pool.call("acts:sleep", 0.5, timeout=10))
+    pool.reload(3, 600.0, 1)
+    assert await begun is None
+    await until(lambda: pool.status.size == 3 and not running(first))
+    assert first not in {await pool.call("acts:pid", timeout=10) for _ in range(3)}
+    pool.reload(1, 600.0, 1)
+    await until(lambda: pool.status.size == 1 and len(pool._children) == 1)
+    assert await pool.call("acts:echo", 1, timeout=10) == 1
