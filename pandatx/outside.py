@@ -11,8 +11,13 @@ from pandatx.core import Core
 from pandatx.domain.user_proxies import ASKED_HOURS
 from pandatx.scheduler.context import Native
 from pandatx.scheduler.daemons.active_users import ActiveUsers
+from pandatx.scheduler.daemons.cache_pilots import CachePilots
 from pandatx.scheduler.daemons.cache_schedconfig import CacheSchedconfig
+from pandatx.scheduler.daemons.carbon import CountCarbon
 from pandatx.scheduler.daemons.configurator import Configure
+from pandatx.scheduler.daemons.hs_scrapers import LoadBenchmarks
+from pandatx.services.benchmarks import Benchmarks
+from pandatx.services.carbon import Carbon
 from pandatx.services.configurator import Configurator, Sources
 from pandatx.services.network import Network
 from pandatx.services.schedconfig_cache import SchedconfigCache
@@ -42,5 +47,8 @@ def outside_natives(core: Core, config: Config, clock: Clock, background: Databa
     return {
         "panda_activeusers_query": ActiveUsers(proxies, tokens),
         "configurator": Configure(Configurator(background, clock, sources), network, core.queues, tags),
+        "carbon": CountCarbon(Carbon(background, clock, issuers, settings.co2_url, settings.co2_token)),
+        "cache_pilots": CachePilots(core.pool, settings.pilot_tarballs, settings.pilot_cache_dir),
+        "hs_scrapers": LoadBenchmarks(Benchmarks(background, settings.hs23_url, issuers)),
         "cache_schedconfig": CacheSchedconfig(SchedconfigCache(background, config.files.schedconfig_cache_dir)),
     }

@@ -56,7 +56,7 @@ class Answer:
 
 @define(eq=False)
 class Web:
-    """Asks services. ``ca_dir`` (hashed names, or a file) is trusted beside the system's authorities.
+    """Asks services. ``ca_dir``, a file or a directory as grid sites have it, is trusted beside the system.
 
     ``certificate`` is a PEM file with certificate, key and chain, such as a proxy; it is read again for each request.
     ``limit`` is the seconds that a whole exchange may take, ``largest`` the bytes of an answer.
@@ -165,10 +165,13 @@ class _Trust(ssl.OpenSSLDefaultPaths):
         super()._addCACertsToContext(context)  # type: ignore[no-untyped-call]
         if self._place is None or not self._place.exists():
             return
-        if self._place.is_dir():
-            context.load_verify_locations(None, str(self._place))
-        else:
+        if not self._place.is_dir():
             context.load_verify_locations(str(self._place))
+            return
+        context.load_verify_locations(None, str(self._place))
+        if not any(self._place.glob("*.0")):
+            for path in self._place.glob("*.pem"):
+                context.load_verify_locations(str(path))
 
 
 def _credential(path: Path) -> dict[str, Any]:

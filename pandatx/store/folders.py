@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable
@@ -93,3 +94,41 @@ def replace(path: Path, content: bytes, mode: int) -> None:
 
 def _is_plain(name: str) -> bool:
     return bool(name) and "/" not in name and "\0" not in name and name not in (".", "..")
+
+
+def copy_newer(sources: list[str], directory: str) -> dict[str, list[str]]:
+    """Copy files that are not in the directory as they are now; the names copied, absent, and failed with the reason.
+
+    For a child of the process pool: a network file system may hang, and a child can be killed.
+    """
+    done: dict[str, list[str]] = {"copied": [], "absent": [], "failed": []}
+    for source in map(Path, sources):
+        if not source.is_file():
+            done["absent"].append(str(source))
+            continue
+        try:
+            Folder(Path(directory)).make()
+            if _copy(source, Path(directory, source.name)):
+                done["copied"].append(str(source))
+        except OSError as error:
+            done["failed"].append(f"{source}: {error}")
+    return done
+
+
+def _copy(source: Path, target: Path) -> bool:
+    about = source.stat()
+    with contextlib.suppress(FileNotFoundError):
+        there = target.lstat()
+        if (there.st_size, there.st_mtime_ns) == (about.st_size, about.st_mtime_ns):
+            return False
+    handle, beside = tempfile.mkstemp(dir=target.parent, prefix=_UNFINISHED)
+    try:
+        with source.open("rb") as content, os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o644)
+            shutil.copyfileobj(content, file, 1 << 20)
+        os.utime(beside, ns=(about.st_atime_ns, about.st_mtime_ns))
+        Path(beside).replace(target)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return True
