@@ -13,6 +13,7 @@ from pandatx.scheduler.daemons.copy_archive import CopyArchive
 from pandatx.services.builds import Builds, BuildSweep
 from pandatx.services.killing import Killing
 from pandatx.services.sweep_files import FileSweep
+from pandatx.services.sweep_merging import MergingSweep
 from pandatx.services.sweep_rebrokerage import RebrokerageSweep
 from pandatx.services.sweep_sandboxes import SandboxSweep
 from pandatx.services.sweep_tasks import TaskSweep
@@ -30,7 +31,7 @@ def make_copy_archive(core: Core, config: Config, clock: Clock, background: Data
     builds = BuildSweep(background, clock, Builds(background, clock))
     return CopyArchive(
         core.watcher,
-        (),
+        MergingSweep(background, pages, clock, killing, core.closer).steps(),
         (
             *ages.old(),
             *rebrokerage.fast(),

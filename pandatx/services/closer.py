@@ -39,6 +39,15 @@ class Closer:
         """End those of the jobs in merging whose merge jobs have ended without their hearing of it; how many."""
         return await self._merges.end(ids)
 
+    async def merge(self, job: Job, names: Sequence[str], again: bool = False) -> bool:
+        """Have merged what is in a job's blocks, now that no job of them is at work; whether that begins.
+
+        ``again``: although the blocks are completed.
+        """
+        datasets = sorted(unmerged_datasets(job))
+        now = self._clock.now()
+        return await self._database.transaction("closer.merge", store.begin_merging, names, datasets, now, again)
+
     async def close(self, jobs: Sequence[Job]) -> None:
         """Look at the destination blocks of jobs that have ended, or gone over to transferring or merging."""
         await self._close(jobs)

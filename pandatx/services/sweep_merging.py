@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -12,6 +12,7 @@ from pandatx.domain import sweep_merging as rules
 from pandatx.domain.job import Job
 from pandatx.domain.sweep_ages import EXPIRED
 from pandatx.domain.sweep_merging import Kick
+from pandatx.services.closer import Closer
 from pandatx.services.killing import Killing
 from pandatx.services.sweeper import Pages, Pause, Step
 from pandatx.store import archive as jobs_store
@@ -21,19 +22,16 @@ from pandatx.store.sweeps import Search
 
 log = Logger()
 
-Merge = Callable[[Job, Sequence[str], bool], Awaitable[object]]
-"""Begins the merging of a job's sub blocks; the last argument: although they are completed."""
-
 
 @frozen
 class MergingSweep:
-    """``merge`` makes files ready for merge jobs."""
+    """What the Closer has missed, and what it cannot know."""
 
     _database: Database
     _pages: Pages
     _clock: Clock
     _killing: Killing
-    _merge: Merge
+    _closer: Closer
 
     def steps(self) -> tuple[Step, ...]:
         return Step("merging", self.kick), Step("stuck merging", self.unstick)
@@ -68,14 +66,18 @@ class MergingSweep:
             return 0
         verdict = rules.kick(job, statuses)
         if verdict.kick is Kick.MERGE:
-            log.info("task {task}: {blocks} are merged", task=job.jedi_task_id, blocks=", ".join(verdict.blocks))
-            await self._merge(job, verdict.blocks, False)
-            return 1
+            return await self._begin(job, verdict.blocks, again=False)
         if verdict.kick is Kick.END and job.jedi_task_id is not None:
             log.warn("block {name} is gone: the jobs that wait for its merging are ended", name=verdict.blocks[0])
             ids = await self._database.transaction("merging.jobs", store.merging, job.jedi_task_id, verdict.blocks[0])
             return await self._killing.expire(ids, EXPIRED, lambda job: job.job_status == "merging")
         return 0
+
+    async def _begin(self, job: Job, blocks: Sequence[str], *, again: bool) -> int:
+        begun = await self._closer.merge(job, blocks, again)
+        if begun:
+            log.info("task {task}: merging begins of {blocks}", task=job.jedi_task_id, blocks=" ".join(blocks))
+        return int(begun)
 
     async def _job(self, tx: Transaction, panda_id: int) -> tuple[Job | None, dict[str, str]]:
         await jobs_store.guard(tx)
@@ -95,9 +97,7 @@ class MergingSweep:
         for panda_id in await self._database.transaction("merging.stuck", store.stuck, sorted(tasks)) if tasks else ():
             job, statuses = await self._database.transaction("merging.job", self._job, panda_id)
             if job is not None and rules.is_stuck(job, statuses):
-                log.info("task {task}: the merging begins again", task=job.jedi_task_id)
-                await self._merge(job, tuple(statuses), True)
-                done += 1
+                done += await self._begin(job, tuple(statuses), again=True)
             await pause()
         return done
 

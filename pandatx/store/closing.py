@@ -48,15 +48,16 @@ async def register(tx: Transaction, numbers: Mapping[str, int]) -> None:
 
 
 async def begin_merging(
-    tx: Transaction, names: Sequence[str], datasets: Sequence[tuple[int, int]], now: datetime
+    tx: Transaction, names: Sequence[str], datasets: Sequence[tuple[int, int]], now: datetime, again: bool = False
 ) -> bool:
     """The files of these blocks are there: JEDI may have them merged, as counted in their datasets (task, dataset).
 
-    False where another process was first.
+    False where another process was first, or, but for ``again``, where the blocks are completed.
     """
     await guard(tx)
     await tx.run(SQL.lock_blocks, names=list(names))
-    if not (await tx.run(SQL.merge_blocks, names=list(names), now=now)).count:
+    begun = ["tobeclosed"] if again else ["tobeclosed", "completed"]
+    if not (await tx.run(SQL.merge_blocks, names=list(names), begun=begun, now=now)).count:
         return False
     tasks, ids = [task for task, _ in datasets], [dataset for _, dataset in datasets]
     await tx.run(SQL.lock_merged, tasks=tasks, datasets=ids)

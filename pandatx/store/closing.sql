@@ -25,7 +25,7 @@ RETURNING d.name
 -- name: merge_blocks
 -- Locked blocks that are complete and whose files are to be merged; once for each.
 UPDATE {panda}.datasets SET status = 'tobeclosed', modificationdate = %(now)s
- WHERE name = ANY (%(names)s::text[]) AND type = 'output' AND status NOT IN ('tobeclosed', 'completed')
+ WHERE name = ANY (%(names)s::text[]) AND type = 'output' AND status <> ALL (%(begun)s::text[])
 RETURNING name
 
 -- name: lock_merged
