@@ -41,7 +41,17 @@ PILOT = Caller(dn="/CN=pilot", name="pilot", how="x509", pilot=True)
 PRODUCTION = Caller(dn="/CN=prod", name="prod", how="x509", production=True)
 ALICE = Caller(dn="/CN=alice", name="alice", how="x509")
 CODES = (None, 2, 3, 4, 7, 8, 9, 10, 50, 51, 52, 55, 60, 91, 99)
-BEFORE = ("pending", "defined", "assigned")
+ERRORS = (0, 1, 2, 3)
+"""Of the pilot: with no rule, never tried again, tried twice, not the payload's fault."""
+RULES = """
+INSERT INTO {panda}.retryactions (retryaction_id, retry_action) VALUES (1, 'no_retry'), (2, 'limit_retry');
+INSERT INTO {panda}.retryerrors (retryerror_id, errorsource, errorcode, retryaction, parameters)
+VALUES (1, 'pilotErrorCode', 1, 1, NULL), (2, 'pilotErrorCode', 2, 2, 'maxAttempt=2'),
+       (3, 'jobDispatcherErrorCode', 100, 2, 'maxAttempt=1');
+INSERT INTO {panda}.error_classification (error_source, error_code, error_diag, error_class, active)
+VALUES ('pilotErrorCode', 3, '.*', 'system', 'Y'), ('jobDispatcherErrorCode', 102, '.*', 'system', 'Y');
+SELECT 1"""
+STATUSES = ("pending", "defined", "assigned", "activated", "sent", "starting", "running")
 
 ATTEMPTS = """
 SELECT c.fileid, c.attemptnr, count(a.pandaid), coalesce(c.failedattempt, 0),
@@ -144,8 +154,9 @@ class Servers(RuleBasedStateMachine):
         max_failure=st.sampled_from((None, 1, 2)),
         secondary=st.booleans(),
         label=st.sampled_from(("user", "managed")),
+        statuses=st.lists(st.sampled_from(STATUSES), min_size=1, max_size=6),
     )
-    def task(self, n_files, max_attempt, max_failure, secondary, label) -> None:
+    def task(self, n_files, max_attempt, max_failure, secondary, label, statuses) -> None:
         self.commits.next = ""
         wait(
             run(
@@ -164,6 +175,8 @@ class Servers(RuleBasedStateMachine):
                 n_events=10,
             )
         )
+        for status in statuses[:n_files]:
+            self.jobs.append(wait(make_job(self.database, self.it, status=status)))
 
     def _try(self, coroutine) -> Any:
         """What a caller may hear of a database that went away is no fault."""
@@ -172,7 +185,7 @@ class Servers(RuleBasedStateMachine):
         except (PandaError, psycopg2.Error, RuntimeError):
             return None
 
-    @rule(n=st.integers(1, 3), status=st.sampled_from((*BEFORE, "activated", "sent", "starting", "running")))
+    @rule(n=st.integers(1, 3), status=st.sampled_from(STATUSES))
     def generate(self, n, status) -> None:
         self.commits.next = ""  # it is a service's commit that is to be lost
         left = wait(n_ready(self.database, self.it))
@@ -200,6 +213,8 @@ class Servers(RuleBasedStateMachine):
             job_status=status,
             attempt_nr=row[0][0] if row else 0,
             job_output_report=json.dumps(files) if status in ("finished", "failed") else "",
+            pilot_error_code=data.draw(st.sampled_from(ERRORS)) if status == "failed" else None,
+            pilot_error_diag="text" if status == "failed" else None,
         )
         self.reports.append(beat)
         self._try(self.heartbeats.report(PILOT, beat))
@@ -285,9 +300,11 @@ def _drive(database, commits, examples: int, steps: int) -> None:
 
 
 async def test_the_counters_of_a_task_equal_its_rows_after_each_step(database, commits):
-    await deferToThread(_drive, database, commits, examples=8, steps=20)
+    await run(database, RULES)
+    await deferToThread(_drive, database, commits, examples=12, steps=25)
 
 
 @pytest.mark.long
 async def test_the_counters_of_a_task_equal_its_rows_after_each_of_very_many_steps(database, commits):
-    await deferToThread(_drive, database, commits, examples=80, steps=40)
+    await run(database, RULES)
+    await deferToThread(_drive, database, commits, examples=100, steps=40)
