@@ -23,20 +23,25 @@ ACCESS, ERRORS = "panda_server_access_log", "panda_server_error_log"
 
 _SERVICES = {
     "panda-JobDispatcher.log": "dispatch claims heartbeats spooling pilot_news",
-    "panda-UserIF.log": "submission jobs killing datasets",
+    "panda-UserIF.log": "submission jobs killing datasets async_requests",
     "panda-Setupper.log": "setup builds",
     "panda-Activator.log": "activator",
     "panda-Adder.log": "adder rounds registering",
     "panda-Closer.log": "closer",
     "panda-Finisher.log": "finisher",
     "panda-Watcher.log": "watcher",
+    "panda-datasetManager.log": "dataset_manager transfers arrivals left_open storages",
+    "panda-ddm_handler.log": "messages",
     "panda-configurator.log": "queues",
+    "panda-async_request_processor.log": "async_work request_files",
+    "panda-recover_lost_files.log": "recovery",
 }
 PARTS = (
     ("pandatx.scheduler.daemons.", "panda-{rest}.log"),
     ("pandatx.scheduler", "panda-daemons.log"),
     ("pandatx.workers", "panda-daemons.log"),
     *((f"pandatx.services.{name}", file) for file, names in _SERVICES.items() for name in names.split()),
+    ("pandatx.messaging", "panda-ddm_handler.log"),
     ("pandatx.resources.pilot", "panda-JobDispatcher.log"),
     ("pandatx.resources.job", "panda-UserIF.log"),
     ("pandatx.store", "panda-DBProxy.log"),
