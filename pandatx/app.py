@@ -21,6 +21,7 @@ from pandatx.daemons import Daemons
 from pandatx.errors import EXIT_DATABASE, Busy, PandaError, StartFault
 from pandatx.foundations import databases, embedded_postgres, grants, pool_settings, process_pools, request_pool
 from pandatx.identity.roles import loose_entries
+from pandatx.messaging import Messaging, make_messaging
 from pandatx.metrics import SPOOL_BYTES, SPOOL_REPORTS
 from pandatx.natives import make_natives
 from pandatx.net.connections import Counters
@@ -30,6 +31,7 @@ from pandatx.net.site import Watchers
 from pandatx.net.tls import ServerTLS
 from pandatx.net.user import server_user
 from pandatx.operations import Operations
+from pandatx.ops.health import Finding
 from pandatx.ops.logs import Logs
 from pandatx.parts import Part, Server, nothing
 from pandatx.scripting import script_operations
@@ -74,6 +76,7 @@ class App:
     core: Core
     daemons: Daemons
     operations: Operations = field(init=False)
+    messaging: Messaging = field(init=False)
     listeners: Listeners | None = None
     _loops: list[LoopingCall] = field(factory=list)
 
@@ -152,6 +155,7 @@ class App:
         server.add(Part("requests in hand", nothing, self._stop_requests, by=24))
         if "daemon" in self.roles:
             server.add(Part("scheduler", self.daemons.start, self.daemons.stop, by=23, eager=True))
+            server.add(Part("messages", self.messaging.start, self.messaging.stop, by=22))
         if self.listeners is not None:
             server.add(Part("listeners", self._start_listeners, self._stop_listeners, by=22))
         server.add(Part("operators' ports", self.operations.start, self.operations.stop, by=2))
@@ -184,6 +188,16 @@ class App:
             capacity=self.config.http.max_connections,
             namespace={"server": self, "db": self.database, "daemons": self.daemons, "pool": self.plugins},
         )
+
+        here = "daemon" in self.roles
+        self.messaging = make_messaging(
+            self.core, self.config, self.clock, self.background, lambda: here and self.daemons.scheduler is not None
+        )
+        self.operations.health.add("messages", self._messages)
+
+    async def _messages(self) -> Finding:
+        ok, text = self.messaging.state
+        return Finding(name="messages", ok=ok, text=text, vital=False)
 
     def _bind(self) -> None:
         pages = self.operations.public_pages()

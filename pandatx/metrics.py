@@ -54,6 +54,9 @@ CHILDREN = Gauge("pandatx_children", "Processes of the pools", ["pool", "state"]
 CHILDREN_REPLACED = Counter("pandatx_children_replaced_total", "Processes of the pool that were replaced", ["why"])
 OUTGOING_SECONDS = Histogram("pandatx_outgoing_seconds", "Time of outgoing calls", ["target"], buckets=_QUICK)
 
+MESSAGES = Counter("pandatx_messages_total", "Messages of data management by what became of them", ["outcome"])
+MESSAGES_UP = Gauge("pandatx_messages_up", "1 while this process listens to the message broker")
+
 LAG_SECONDS = Gauge("pandatx_lag_seconds", "The latest that a 50 ms timer of the reactor fired in the last ten seconds")
 LAG_EXCEEDED = Counter("pandatx_lag_exceeded_total", "Times that a timer of the reactor was over 50 ms late")
 LOG_LINES_LOST = Counter("pandatx_log_lines_lost_total", "Lines that could not be written to a log file")

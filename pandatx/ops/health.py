@@ -56,6 +56,10 @@ class Health:
     _last: tuple[float, Report] | None = field(default=None, init=False)
     _asking: list[Deferred[Report]] = field(factory=list, init=False)
 
+    def add(self, name: str, check: Check) -> None:
+        """One more check."""
+        self._checks[name] = check
+
     async def report(self) -> Report:
         """The newest findings; never fails."""
         if self._last is not None and self._clock.seconds() - self._last[0] < MAX_AGE:
