@@ -87,8 +87,14 @@ n_proc = 2
 config = {{
     "add_main": {{
         "enable": true, "period": 240, "loop": true}},
+    "add_sub": {{
+        "enable": true, "period": 240}},
     "copyArchive": {{
-        "enable": true, "period": 600, "sync": true}}
+        "enable": true, "period": 600, "sync": true}},
+    "datasetManager": {{
+        "enable": true, "period": 600, "sync": true}},
+    "cache_schedconfig": {{
+        "enable": true, "period": 300}}
     }}
 """
 

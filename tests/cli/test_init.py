@@ -73,6 +73,13 @@ def test_the_configuration_is_read_without_a_fault_or_a_warning(home):
     assert config.warnings == ()
     assert config.daemon.faults == ()
     assert config.daemon.enable
+    assert [entry.name for entry in config.daemon.entries] == [
+        "add_main",
+        "add_sub",
+        "copyArchive",
+        "datasetManager",
+        "cache_schedconfig",
+    ]
     assert (config.http.http_port, config.http.https_port, config.http.cache_port) == (31080, 31443, 31085)
     assert config.http.url_cache_port == 31085
     assert config.database.host is None
