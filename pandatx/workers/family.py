@@ -14,19 +14,29 @@ _LOOKS: Final = 5
 """How often new descendants are looked for before a family is killed: a stopped one makes no more."""
 
 
-def descendants(pid: int) -> list[int]:
-    """Every process below ``pid``.
+Census = dict[int, list[int]]
+"""The children of every process that has any."""
 
-    A child adopts what its scripts leave behind (PR_SET_CHILD_SUBREAPER), so one with a session of its own, or whose
-    parent is gone, stands here too.
-    """
+
+def census() -> Census:
+    """Every process of this machine by its parent: some milliseconds."""
     below = defaultdict(list)
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and (parent := _parent(entry.path)):
             below[parent].append(int(entry.name))
+    return below
+
+
+def descendants(pid: int, known: Census | None = None) -> list[int]:
+    """Every process below ``pid``, as it is or as it was ``known``.
+
+    A child adopts what its scripts leave behind (PR_SET_CHILD_SUBREAPER), so one with a session of its own, or whose
+    parent is gone, stands here too.
+    """
+    below = census() if known is None else known
     found, waiting = [], [pid]
     while waiting:
-        young = below.pop(waiting.pop(), [])
+        young = below.get(waiting.pop(), [])
         found += young
         waiting += young
     return found
@@ -62,12 +72,12 @@ def resident_mb(pid: int) -> float:
         return 0.0
 
 
-def family_mb(pid: int, enough: float) -> float:
+def family_mb(pid: int, known: Census, enough: float) -> float:
     """Resident memory of a child and all below it.
 
     Forked processes share pages, so where the plain sum is over ``enough`` each page is divided by who shares it.
     """
-    family = [pid, *descendants(pid)]
+    family = [pid, *descendants(pid, known)]
     plain = sum(map(resident_mb, family))
     return plain if plain <= enough or len(family) == 1 else sum(map(_proportional_mb, family))
 
@@ -82,9 +92,15 @@ def _proportional_mb(pid: int) -> float:
 
 def _parent(process: str) -> int:
     try:
-        return int(Path(process, "stat").read_bytes().rpartition(b")")[2].split()[1])
+        stat = os.open(f"{process}/stat", os.O_RDONLY)
     except OSError:
         return 0
+    try:
+        return int(os.read(stat, 1024).rpartition(b")")[2].split(maxsplit=2)[1])
+    except OSError:  # it has just ended
+        return 0
+    finally:
+        os.close(stat)
 
 
 def _signal(pids: Iterable[int], number: signal.Signals) -> None:

@@ -246,9 +246,11 @@ class ProcessPool:
     def _weigh(self) -> None:
         """Look at the memory of the children at work: a script may eat all there is within one call."""
         self._weighed += 1
-        limit, whole = self._settings.memory_limit, self._weighed % WEIGH_FAMILY == 0
-        for child in [child for child in self._children if child.call is not None and not child.leaving]:
-            held = family.family_mb(child.pid, limit) if whole else family.resident_mb(child.pid)
+        limit = self._settings.memory_limit
+        busy = [child for child in self._children if child.call is not None and not child.leaving]
+        known = family.census() if busy and self._weighed % WEIGH_FAMILY == 0 else {}
+        for child in busy:
+            held = family.family_mb(child.pid, known, limit)
             if held > limit and child.call is not None:
                 why = f"{child.call.label} held {held:.0f} MB, more than its limit of {limit:.0f} MB, and was killed"
                 log.warn("{why}", why=why, pid=child.pid)
