@@ -73,7 +73,7 @@ async def oldest(tx: Transaction, since: datetime, before: datetime, limit: int,
 
     ``but`` are PandaIDs of jobs that stay where they are.
     """
-    await tx.run(SQL.by_index)
+    await tx.run(SQL.in_background)
     result = await tx.run(SQL.oldest, since=since, before=before, limit=limit, but=sorted(but))
     return [Ended(panda_id=panda_id, at=at) for panda_id, at in result.rows]
 

@@ -9,9 +9,10 @@ SELECT table_schema = %(arch)s AS archived, table_name, column_name FROM informa
     OR (table_schema = %(arch)s
         AND table_name IN ('jobsarchived', 'filestable_arch', 'jobparamstable_arch', 'metatable_arch'))
 
--- name: by_index
--- Whatever the tables held when their statistics were made. Batches are joined to themselves only, best by hash.
-SELECT set_config('enable_seqscan', 'off', true)
+-- name: in_background
+-- By index, whatever the tables held when their statistics were made; batches are joined to themselves only, best by hash.
+-- Nobody is answered, so no batch waits for the disk: one that a crash takes back is moved again.
+SELECT set_config('enable_seqscan', 'off', true), set_config('synchronous_commit', 'off', true)
 
 -- name: oldest
 -- The next ended jobs by the time of their end, locked; what others hold waits for the next run.

@@ -9,8 +9,3 @@ CREATE INDEX jobs_statechangetime_idx ON {arch}.jobsarchived (statechangetime);
 CREATE INDEX files_arch_pandaid_idx ON {arch}.filestable_arch (pandaid);
 CREATE INDEX jobparams_arch_pandaid_idx ON {arch}.jobparamstable_arch (pandaid);
 CREATE INDEX meta_arch_pandaid_idx ON {arch}.metatable_arch (pandaid);
-
--- Rows leave these tables as fast as they come, the oldest first.
-ALTER TABLE {panda}.jobsarchived4 SET (autovacuum_vacuum_scale_factor = 0.02);
-ALTER TABLE {panda}.jobparamstable SET (autovacuum_vacuum_scale_factor = 0.02);
-ALTER TABLE {panda}.metatable SET (autovacuum_vacuum_scale_factor = 0.02);
