@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Final
 
@@ -17,19 +18,22 @@ from pandatx.domain.queues import Dump, Queue, load_dump, with_children
 from pandatx.services.complaints import Complaints
 from pandatx.services.facts import Facts
 from pandatx.store import queue_descriptions as store
-from pandatx.store.database import Database, Transaction
+from pandatx.store.database import Database, Transaction, in_batches
 
 log = Logger()
 
 _TOLD: Final = 20
+_AT_ONCE: Final = 50
+"""Documents in one statement: whoever puts it together has the reactor."""
 
 
 @frozen
 class _Reading:
-    """A dump, and the JSON of its queues by name."""
+    """A dump, and the JSON of its queues by name, with its digest."""
 
     dump: Dump
     documents: dict[str, str]
+    digests: dict[str, str]
 
 
 @define(eq=False)
@@ -84,7 +88,7 @@ class Queues:
         self._complaints.about(reading.dump.faults)
         if not reading.dump.queues:
             raise UnreadableDump("the queue dump has no usable queue")
-        changed, gone, kept = await self._database.transaction("queues.load", self._store, reading.documents)
+        changed, gone, kept = await self._database.transaction("queues.load", self._store, reading)
         types = [row.name for row in self._facts.known.resource_types]
         queues = {one.name: one for queue in reading.dump.queues for one in with_children(queue, types)}
         self._facts.with_queues({**self._facts.known.queues, **queues} if kept else queues)
@@ -94,16 +98,18 @@ class Queues:
             log.info("{n} queues, changed or gone (-): {names}", n=len(reading.documents), names=names)
         return len(changed) + len(gone)
 
-    async def _store(self, tx: Transaction, documents: dict[str, str]) -> tuple[list[str], list[str], int]:
+    async def _store(self, tx: Transaction, reading: _Reading) -> tuple[list[str], list[str], int]:
         """Names that changed and that are gone, and how many should be gone and were kept."""
         now = self._clock.now()
-        changed = await store.put(tx, documents, now)
-        stored, gone = await store.lacking(tx, documents)
+        changed: list[str] = []
+        for names in in_batches(await store.differing(tx, reading.digests), _AT_ONCE):
+            changed += await store.put(tx, {name: reading.documents[name] for name in names}, now)
+        stored, gone = await store.lacking(tx, reading.documents)
         if not self._caution.believes(stored, gone, now):
             text = "the queue dump lacks {gone} of {stored} queues: none is removed until it has said so for a day"
             log.warn(text, gone=gone, stored=stored)
             return changed, [], gone
-        return changed, await store.remove(tx, documents) if gone else [], 0
+        return changed, await store.remove(tx, reading.documents) if gone else [], 0
 
 
 def _read(content: bytes) -> _Reading:
@@ -117,4 +123,5 @@ def _read(content: bytes) -> _Reading:
             queues.append(queue)
         except (TypeError, ValueError) as error:
             faults.append(f"queue {queue.name} is left out: {error}")
-    return _Reading(evolve(dump, queues=tuple(queues), faults=(*dump.faults, *faults)), documents)
+    digests = {name: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for name, text in documents.items()}
+    return _Reading(evolve(dump, queues=tuple(queues), faults=(*dump.faults, *faults)), documents, digests)

@@ -11,6 +11,12 @@ from pandatx.store.queries import load
 SQL = load(__file__)
 
 
+async def differing(tx: Transaction, digests: Mapping[str, str]) -> list[str]:
+    """The names whose documents are stored otherwise, or not at all; ``digests`` are MD5 of documents by name."""
+    found = await tx.run(SQL.differing, names=list(digests), digests=list(digests.values()))
+    return found.column("name")
+
+
 async def put(tx: Transaction, documents: Mapping[str, str], now: datetime) -> list[str]:
     """Store descriptions, JSON by name; the names of those that are new or have changed."""
     names = sorted(documents)

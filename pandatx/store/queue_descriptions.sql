@@ -1,3 +1,10 @@
+-- name: differing
+-- Queues that are not stored, or otherwise, by a digest of the text.
+SELECT v.name FROM unnest(%(names)s::text[], %(digests)s::text[]) v(name, digest)
+  LEFT JOIN {panda}.schedconfig_json q ON q.panda_queue = v.name
+ WHERE md5(q.data::text) IS DISTINCT FROM v.digest
+ ORDER BY v.name
+
 -- name: put
 -- Descriptions that are new or differ from what is stored.
 INSERT INTO {panda}.schedconfig_json (panda_queue, data, last_update)
