@@ -20,15 +20,15 @@ class StepsFailed(PandaError):
 
 @define(eq=False)
 class Steps:
-    """The steps of one run. Counts are told under the steps' names."""
+    """The steps of one run. Counts are told under the steps' names, or by a word that is given."""
 
     _context: Context
     _failed: list[str] = field(init=False, factory=list)
 
-    async def take(self, name: str, work: Awaitable[int]) -> None:
+    async def take(self, name: str, work: Awaitable[int], counted: str = "") -> None:
         """Do a step, and note whether it failed. Without a database the run ends here, as no step could be done."""
         try:
-            self._context.did(**{name: await work})
+            self._context.did(**{counted or name: await work})
         except (RunStopped, CancelledError, DatabaseAway):
             raise
         except PandaError as fault:

@@ -37,10 +37,11 @@ KEEP_UNMERGED: Final = ("keepUnmerged",)
 
 @frozen
 class Step:
-    """A part of a sweep: it gives how many jobs, files or rows it has dealt with."""
+    """A part of a sweep: it gives how many jobs, files or rows it has dealt with; ``counted``: the word for these."""
 
     name: str
     work: Callable[[Pause], Awaitable[int]]
+    counted: str = ""
 
 
 @frozen

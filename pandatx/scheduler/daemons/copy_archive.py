@@ -21,8 +21,8 @@ class CopyArchive:
     async def run(self, context: Context) -> bool:
         """One pass; other work goes on between its pages. Raises StepsFailed at the end."""
         steps = Steps(context)
-        for step in (*self._before, Step("failed", self._watcher.run_once), *self._after):
-            await steps.take(step.name, step.work(context.breathe))
+        for step in (*self._before, Step("watching", self._watcher.run_once, "failed"), *self._after):
+            await steps.take(step.name, step.work(context.breathe), step.counted)
             await context.breathe()
         steps.judge()
         return False
