@@ -106,6 +106,18 @@ def test_a_stop_ends_what_runs_in_time_and_does_not_count_it(hanging: Home) -> N
         os.kill(notes(hanging)[0][0], 0)
 
 
+def test_a_front_end_without_daemons_leaves_its_requests_to_others(hanging: Home) -> None:
+    (hanging.path / "handlers" / "go").touch()
+    with hanging.server("--roles", "http"):
+        request_id = submit(hanging)
+        assert told(hanging, request_id) == {
+            "overall_status": "pending", "expected_machines": ["pandatx"], "results": [],
+        }  # fmt: skip
+        done = hanging.command("daemon", "run", "async_request_daemon")
+        assert done.returncode == 0, done.stderr
+        assert row(hanging, request_id)["status"] == "done"
+
+
 def test_a_file_of_an_older_front_end_is_worked_on(hanging: Home) -> None:
     (hanging.path / "handlers" / "go").touch()
     daemons = {"process_workflow_files_daemon": {"enable": True, "period": 2}}
