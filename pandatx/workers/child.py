@@ -50,6 +50,7 @@ def main() -> None:
 def _stand_apart() -> None:
     """A process group of its own, so that the parent can kill a call with all it started."""
     os.setsid()
+    os.chdir("/")  # here and not by spawnProcess, which would then have to copy the server instead of posix_spawn
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # A handler that does nothing, not SIG_IGN: that one would be inherited by the programs that scripts start.
         signal.signal(number, lambda *_: None)

@@ -89,7 +89,6 @@ class Child(ProcessProtocol):
             sys.executable,
             [sys.executable, "-P", "-m", "pandatx.workers.child"],
             env=environment,
-            path="/",
             uid=user.uid if user else None,
             gid=user.gid if user else None,
             childFDs={0: "w", 1: "r", 2: "r", CALLS_FD: "w", ANSWERS_FD: "r"},
