@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from pandatx import metrics
 from pandatx.clock import Clock
 from pandatx.domain.conclusion import Conclusion, PluginResult, conclude
+from pandatx.domain.effort import hs06_seconds
 from pandatx.domain.job import Job
 from pandatx.domain.report import WITHDRAWN, ReportOutcome, interpret, stale
 from pandatx.domain.retry_rules import errors_of_report, errors_of_server
@@ -160,7 +161,9 @@ class Adder:
             else:
                 about, mismatch = metadata.get(job.panda_id), mismatches.get(job.panda_id)
                 outcome = interpret(job, report.status, report.data, about, mismatch)
-                items.append(Item(report=report, job=job, outcome=outcome))
+                queue = self._facts.queue(job.computing_site or "")
+                power = queue.core_power if queue is not None else 0.0
+                items.append(Item(report=report, job=job, outcome=outcome, core_power=power))
         await store.drop(tx, useless)
         return len(reports), items
 
@@ -280,9 +283,12 @@ def _judge(ending: _Ending, item: Item, job: Job | None, answer: PluginResult | 
         log.info("job {id}: the adder plugin asks to come again: {text}", id=job.panda_id, text=text)
         ending.later.append((item.report, conclusion.retry_locked_time))
         return
+    changes = conclusion.changes | {"job_status": conclusion.status}
+    if conclusion.archives:
+        changes["hs06sec"] = hs06_seconds(job, changes.get("end_time", job.end_time), item.core_power)
     change = Change(
         job=job,
-        changes=conclusion.changes | {"job_status": conclusion.status},
+        changes=changes,
         file_changes=conclusion.file_changes,
         new_files=conclusion.new_files,
         logged=conclusion.changed,

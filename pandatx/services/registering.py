@@ -35,11 +35,12 @@ class Pool(Protocol):
 
 @frozen(kw_only=True)
 class Item:
-    """A report in hand, and what it says of its job; ``job`` is as it was before."""
+    """A report in hand, and what it says of its job; ``job`` is as it was before, ``core_power`` its queue's in HS06."""
 
     report: Report
     job: Job
     outcome: ReportOutcome
+    core_power: float = 0.0
 
 
 async def ask(pool: Pool, settings: Mapping[str, Any], target: str, items: Sequence[Item]) -> dict[int, PluginResult]:

@@ -12,9 +12,10 @@ from twisted.logger import Logger
 
 from pandatx import metrics
 from pandatx.clock import Clock
+from pandatx.domain.effort import hs06_seconds
 from pandatx.domain.job import Job
 from pandatx.domain.retry_rules import errors_of_server, errors_of_silence
-from pandatx.domain.watch import JobFacts, Limits, verdict
+from pandatx.domain.watch import Failure, JobFacts, Limits, verdict
 from pandatx.errors import PandaError
 from pandatx.services.builds import BUILD, Builds
 from pandatx.services.closer import Closer
@@ -122,7 +123,7 @@ class Watcher:
                 changes.append(
                     Change(
                         job=job,
-                        changes=failure.changes | {"job_status": "failed"},
+                        changes=failure.changes | {"job_status": "failed", "hs06sec": self._effort(job, failure)},
                         file_changes=jobs_store.outputs_failed(job),
                     )
                 )
@@ -131,6 +132,11 @@ class Watcher:
         failed = [Failed(job=job, rounds=(errors_of_silence(job), errors_of_server(job))) for job in ended]
         tx.at_end(self._rules.apply, failed, now)
         return ended
+
+    def _effort(self, job: Job, failure: Failure) -> int | None:
+        queue = self._facts.queue(job.computing_site or "")
+        end = failure.changes.get("end_time", job.end_time)
+        return hs06_seconds(job, end, queue.core_power if queue is not None else 0.0)
 
     def _facts_of(self, job: Job, has_report: bool) -> JobFacts:
         queue = self._facts.queue(job.computing_site or "")

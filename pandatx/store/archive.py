@@ -22,7 +22,7 @@ CHANGED: Final = (
     "job_status modification_time state_change_time start_time end_time command_to_pilot job_sub_status "
     "pilot_error_code pilot_error_diag exe_error_code exe_error_diag sup_error_code sup_error_diag ddm_error_code "
     "ddm_error_diag job_dispatcher_error_code job_dispatcher_error_diag task_buffer_error_code task_buffer_error_diag "
-    "n_output_data_files output_file_bytes"
+    "n_output_data_files output_file_bytes hs06sec"
 ).split()
 """The attributes of a job that its end can change."""
 _FILE_CHANGED: Final = ("guid", "lfn", "status", "fsize", "md5sum", "checksum")

@@ -217,6 +217,12 @@ async def test_more_cpu_time_by_the_time_of_a_failed_job(database, adder):
     assert (row["cputime"], row["cputimeunit"], row["walltimeunit"]) == (2596, "HS06sPerEvent", "s")
 
 
+async def test_the_work_of_a_job_is_kept_with_it(database, adder):
+    task = await make_task(database)
+    await fail(database, adder, task, **LONG)
+    assert await run(database, "SELECT hs06sec FROM {panda}.jobsarchived4") == [(36000 * 10 * 4,)]
+
+
 async def test_once_a_job_has_finished_jedi_is_asked_to_work_the_cpu_time_out(database, adder):
     await rule(database, "increase_cputime")
     task = await make_task(database, n_events=1000, basewalltime=600, cpuefficiency=90, cputime=5)
