@@ -18,6 +18,7 @@ from endings import (
     statuses,
 )
 from storing import NOW, Manager, ago, datasets, pause, seed_dataset
+from tasks_by_hand import counters, files, make_job, make_task, recount
 from twisted.internet.defer import Deferred
 
 MICROSECOND = timedelta(microseconds=1)
@@ -301,3 +302,30 @@ async def test_a_job_under_a_kill_is_not_activated(manager, database):
     await seed_assigned(database, asked=None, commandtopilot="tobekilled")
     manager.pool.there = {"in1"}
     assert await manager.arrivals.look(pause) == 0
+
+
+# Jobs of tasks.
+
+
+async def test_a_transfer_that_is_too_late_counts_for_its_task_in_the_same_transaction(manager, database):
+    task = await make_task(database, n_files=2, label="managed")
+    panda_id = await make_job(database, task, n=2, status="transferring")
+    late = "SET modificationtime = %(t)s, endtime = %(t)s, currentpriority = 100, attemptnr = 1"
+    await run(database, f"UPDATE {{panda}}.jobsactive4 {late} RETURNING 1", t=ago(days=7))
+    moving = "SET status = 'transferring' WHERE type IN ('output', 'log')"
+    await run(database, f"UPDATE {{panda}}.filestable4 {moving} RETURNING 1")
+    assert await manager.transfers.follow(pause) == (0, 1)
+    assert (await job(database, panda_id))["taskbuffererrorcode"] == 101
+    assert await counters(database, task) == await recount(database, task)
+    assert {row["status"] for row in (await files(database, task)).values()} != {"running"}
+
+
+async def test_an_input_that_has_come_is_queued_for_its_task(manager, database):
+    task = await make_task(database, n_files=1, label="managed")
+    panda_id = await make_job(database, task, status="assigned")
+    missing = "SET status = 'pending', dispatchdblock = 'in_dis1' WHERE type = 'input'"
+    await run(database, f"UPDATE {{panda}}.filestable4 {missing} RETURNING 1")
+    manager.pool.there = {lfn for (lfn,) in await run(database, "SELECT lfn FROM {panda}.filestable4")}
+    assert await manager.arrivals.look(pause) == 1
+    assert manager.activated == [panda_id]
+    assert {row["proc_status"] for row in (await files(database, task)).values()} == {"queued"}
