@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import pytest_twisted
 from children import result_of, run, said, until
+from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import deferLater
 
 from pandatx.store.queries import Query
-from pandatx.workers.pool import CallFailed, CallTimedOut
+from pandatx.workers.pool import CallDied, CallFailed, CallTimedOut
 
 BACKENDS = Query(
     name="backends",
@@ -218,3 +222,14 @@ async def test_a_process_that_a_script_forks_off_cannot_harm_the_call_or_its_con
     """
     assert await result_of(scripts, pool, body) == [7, [[0]]]
     assert any("said in the fork" in line for line in said(events, "stderr"))
+
+
+async def test_a_child_killed_from_outside_in_a_statement_leaves_no_backend(scripts, pool, database):
+    text = "def main(argv=(), tbuf=None, **kw):\n    tbuf.querySQL('SELECT pg_sleep(600)')\n"
+    call = ensureDeferred(run(pool, scripts.write("asleep", text)))
+    while not await backends(database):
+        await deferLater(reactor, 0.01)
+    os.kill(pool.calls[0][0], signal.SIGKILL)
+    with pytest.raises(CallDied, match="signal 9"):
+        await call
+    assert await backends(database) == []
