@@ -89,7 +89,7 @@ class RequestsResource:
         stored = await self._requests.submit(caller, WORKFLOW, parameters)
         if not (request.sync or request.dry_run):
             return _accepted(stored)
-        row = await self._requests.outcome(stored, PATIENCE)
+        row = await self._requests.outcome(stored, PATIENCE, call.gone)
         if row is None:
             text = f"the request is not done yet; its result can be asked for with request_id {stored}"
             return Answer(success=False, message=text, value=[False, text], data={"request_id": stored})

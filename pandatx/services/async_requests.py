@@ -47,7 +47,8 @@ log = Logger()
 
 MAY_GREP: Final = "a"
 """The permission flag of those who may search logs."""
-LOOK: Final = 0.5
+FIRST_LOOK: Final = 0.25
+LONGEST_LOOK: Final = 5.0
 """Seconds between looks for an outcome that somebody waits for."""
 _LONGEST_MACHINE: Final = 128
 
@@ -131,16 +132,20 @@ class AsyncRequests:
             "results": [_told(row) for row in found.results],
         }
 
-    async def outcome(self, request_id: str, seconds: float) -> dict[str, Any] | None:
-        """The result row of a request of ours once it has ended, None if it has not within ``seconds``."""
-        until = self._clock.seconds() + seconds
-        while True:
+    async def outcome(self, request_id: str, seconds: float, gone: Callable[[], bool]) -> dict[str, Any] | None:
+        """The result row of a request of ours once it has ended; None if it has not within ``seconds``, or nobody waits
+        for it any more. It is looked for less and less often.
+        """
+        until, pause = self._clock.seconds() + seconds, FIRST_LOOK
+        while not gone():
             for row in (await self._find(request_id)).results:
                 if row["status"] in (Status.DONE, Status.FAILED):
                     return row
             if self._clock.seconds() >= until:
-                return None
-            await deferLater(self._clock.reactor, LOOK)  # type: ignore[arg-type]
+                break
+            await deferLater(self._clock.reactor, pause)  # type: ignore[arg-type]
+            pause = min(1.5 * pause, LONGEST_LOOK)
+        return None
 
     async def _find(self, request_id: str) -> Stored:
         found = await self._database.transaction("async.find", store.find, request_id)

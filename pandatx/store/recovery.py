@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
@@ -80,12 +79,11 @@ async def write(tx: Transaction, task_id: int, reset: Reset) -> str:
         if contents:
             datasets, files = [each.dataset_id for each in contents], [each.file_id for each in contents]
             await tx.run(SQL.set_status, task=task_id, datasets=datasets, files=files, status=status, attempt=attempt)
-    for inputs, counts in sorted(((False, reset.finished), (True, reset.used)), key=_first_dataset):
+    if changed := sorted({*reset.finished, *reset.used}):
+        await tx.run(SQL.lock_datasets, task=task_id, datasets=changed)
+    for inputs, counts in ((False, reset.finished), (True, reset.used)):
         if counts:
-            await tx.run(
-                SQL.count, task=task_id, datasets=sorted(counts), files=[counts[each] for each in sorted(counts)],
-                inputs=inputs,
-            )  # fmt: skip
+            await tx.run(SQL.count, task=task_id, datasets=list(counts), files=list(counts.values()), inputs=inputs)
     return str((await tx.run(SQL.not_done, task=task_id)).scalar())
 
 
@@ -98,10 +96,6 @@ async def command(tx: Transaction, task_id: int, command: str, comment: str, par
 def spellings(dataset: str) -> list[str]:
     """A dataset's name, and that without its scope."""
     return list(dict.fromkeys((dataset, dataset.rpartition(":")[2])))
-
-
-def _first_dataset(counted: tuple[bool, Counter[int]]) -> int:
-    return min(counted[1], default=0)
 
 
 def _task(result: Result) -> Task | None:

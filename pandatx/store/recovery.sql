@@ -46,11 +46,13 @@ UPDATE {panda}.jedi_dataset_contents c SET status = %(status)s, attemptnr = coal
   FROM unnest(%(datasets)s::bigint[], %(files)s::bigint[]) v (dataset, file)
  WHERE c.jeditaskid = %(task)s AND c.datasetid = v.dataset AND c.fileid = v.file
 
+-- name: lock_datasets
+SELECT FROM {panda}.jedi_datasets WHERE jeditaskid = %(task)s AND datasetid = ANY (%(datasets)s)
+ ORDER BY jeditaskid, datasetid FOR UPDATE
+
 -- name: count
--- The counters of datasets after that; outputs lose finished files only, inputs used ones too.
-WITH l AS MATERIALIZED (SELECT v.* FROM unnest(%(datasets)s::bigint[], %(files)s::int[]) v (dataset, files)
-   JOIN {panda}.jedi_datasets d ON d.jeditaskid = %(task)s AND d.datasetid = v.dataset
-   ORDER BY v.dataset FOR UPDATE OF d),
+-- The counters of locked datasets after that; outputs lose finished files only, inputs used ones too.
+WITH l AS (SELECT * FROM unnest(%(datasets)s::bigint[], %(files)s::int[]) v (dataset, files)),
  e AS (SELECT l.dataset, sum(c.nevents) AS made,
        sum(CASE WHEN c.startevent IS NULL THEN c.nevents ELSE c.endevent - c.startevent + 1 END) AS used
    FROM l JOIN {panda}.jedi_dataset_contents c
