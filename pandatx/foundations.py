@@ -91,7 +91,7 @@ def process_pools(
 
 
 def request_pool(reactor: Any, settings: PoolSettings, background: Database, clock: Clock) -> ProcessPool:
-    """The pool of asynchronous requests; it is started by the first of them (docs/decisions/two-process-pools.md)."""
+    """The pool of asynchronous requests; it is started by the first of them (docs/decisions/requests-are-rows.md)."""
 
     async def on_kill(application: str) -> None:
         await sessions.end(background, clock, application)
