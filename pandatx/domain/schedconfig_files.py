@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from attrs import frozen
@@ -34,7 +34,11 @@ class QueueFiles:
     nickname: str
     queue: str
     contents: Mapping[str, bytes]
-    document: str
+
+    @property
+    def document(self) -> bytes:
+        """The whole description."""
+        return self.contents["all.json"]
 
     def names(self) -> Iterable[tuple[str, str]]:
         """File name and ending, those by nickname first."""
@@ -49,11 +53,10 @@ def files_of(queue: str, document: Mapping[str, Any]) -> QueueFiles:
     releases = whole.get("releases")
     if isinstance(releases, str):
         whole["releases"] = releases.split("|")
-    text = json.dumps(whole, sort_keys=True, indent=4)
     contents = {
         "pilot.pilot": "|".join(f"{field}={whole.get(field) or ''}" for field in _PILOT),
         "pilot.json": _fields(whole, _PILOT),
-        "all.json": text,
+        "all.json": json.dumps(whole, sort_keys=True, indent=4),
         "factory.json": _fields(whole, _FACTORY),
     }
     nickname = document.get("nickname")
@@ -61,14 +64,17 @@ def files_of(queue: str, document: Mapping[str, Any]) -> QueueFiles:
         nickname=nickname if isinstance(nickname, str) and nickname else queue,
         queue=queue,
         contents={ending: content.encode() for ending, content in contents.items()},
-        document=text,
     )
 
 
-def all_queues(documents: Mapping[str, str]) -> bytes:
-    """The file of all queues, from the rendered documents by nickname."""
-    entries = (f"{json.dumps(name)}: {documents[name]}" for name in sorted(documents))
-    return ("{\n" + ",\n".join(entries) + "\n}").encode()
+def all_queues(documents: Mapping[str, bytes]) -> Iterator[bytes]:
+    """The file of all queues in pieces, from the rendered documents by nickname."""
+    before = b"{\n"
+    for name in sorted(documents):
+        yield before + json.dumps(name).encode() + b": "
+        yield documents[name]
+        before = b",\n"
+    yield b"\n}"
 
 
 def pilot_config(rows: Iterable[Mapping[str, Any]]) -> bytes:

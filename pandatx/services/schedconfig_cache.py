@@ -28,7 +28,7 @@ AT_ONCE: Final = 50
 class _Round:
     """What one round has come by: documents by nickname, files by name, and what was refused."""
 
-    documents: dict[str, str] = Factory(dict)
+    documents: dict[str, bytes] = Factory(dict)
     copies: dict[str, bytes] = Factory(dict)
     names: set[str] = Factory(set)
     faults: list[str] = Factory(list)
@@ -111,5 +111,5 @@ def _finish(folder: Folder, found: _Round, for_pilots: bytes) -> int:
     found.written += folder.write(PILOT_CONFIG, for_pilots)
     if not found.documents:
         return 0
-    found.written += folder.write(ALL_QUEUES, all_queues(found.documents))
+    found.written += folder.write(ALL_QUEUES, *all_queues(found.documents))
     return folder.keep_only({*found.names, PILOT_CONFIG, ALL_QUEUES})

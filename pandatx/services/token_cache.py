@@ -87,7 +87,7 @@ class TokenCache:
         try:
             if client.file is None:
                 await deferToThread(Folder(self._directory, _MODE).make)
-            await deferToThread(replace, path, grant.token.encode(), _MODE)
+            await deferToThread(replace, path, (grant.token.encode(),), _MODE)
         except OSError as error:
             raise UnwritableFolder(f"{path}: {error.strerror}") from error
         if grant.lifetime is not None:

@@ -6,9 +6,10 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,12 +35,12 @@ class Folder:
                 if time.time() - left.stat().st_mtime > _LEFT:
                     left.unlink()
 
-    def write(self, name: str, content: bytes) -> bool:
-        """Make ``content`` that of the file, unless it is already; whether it was written."""
+    def write(self, name: str, *pieces: bytes) -> bool:
+        """Make the pieces the content of the file, unless they are already; whether it was written."""
         path = self._path(name)
-        if self._holds(path, content):
+        if self._holds(path, pieces):
             return False
-        replace(path, content, self.mode)
+        replace(path, pieces, self.mode)
         return True
 
     def keep_only(self, names: Iterable[str]) -> int:
@@ -70,22 +71,25 @@ class Folder:
             raise ValueError(f"{name!r} is no name of a file")
         return self.path / name
 
-    def _holds(self, path: Path, content: bytes) -> bool:
+    def _holds(self, path: Path, pieces: Sequence[bytes]) -> bool:
         try:
             about = path.lstat()
-            same = about.st_size == len(content) and about.st_mode & 0o777 == self.mode and not path.is_symlink()
-            return same and path.read_bytes() == content
+            size = sum(map(len, pieces))
+            if not stat.S_ISREG(about.st_mode) or (about.st_size, about.st_mode & 0o777) != (size, self.mode):
+                return False
+            with path.open("rb") as file:
+                return all(file.read(len(piece)) == piece for piece in pieces)
         except FileNotFoundError:
             return False
 
 
-def replace(path: Path, content: bytes, mode: int) -> None:
+def replace(path: Path, pieces: Iterable[bytes], mode: int) -> None:
     """Write a file beside its place and put it there at once, with its mode from the start. Blocks; OSError."""
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(handle, mode)
-            file.write(content)
+            file.writelines(pieces)
         Path(beside).replace(path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
