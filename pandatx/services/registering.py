@@ -35,7 +35,7 @@ class Pool(Protocol):
 
 @frozen(kw_only=True)
 class Item:
-    """A report in hand, and what it says of its job; ``job`` is as it was before, ``core_power`` its queue's in HS06."""
+    """A report in hand, and what it says of its job; ``job`` is as it was before, ``core_power`` its queue's HS06."""
 
     report: Report
     job: Job

@@ -66,6 +66,10 @@ SELECT c.fileid FROM {panda}.jedi_datasets d JOIN {panda}.jedi_dataset_contents 
  WHERE d.jeditaskid = %(task)s AND d.type = 'input' AND (c.status = 'running') IS DISTINCT FROM EXISTS (
    SELECT 1 FROM {panda}.jobsactive4 j WHERE j.pandaid = c.pandaid
    UNION ALL SELECT 1 FROM {panda}.jobsdefined4 j WHERE j.pandaid = c.pandaid)"""
+AGAIN = """
+SELECT c.fileid FROM {panda}.jedi_dataset_contents c JOIN {panda}.jobsarchived4 j ON j.pandaid = c.pandaid
+ WHERE j.jeditaskid = %(task)s AND c.type = 'input' AND c.maxattempt > c.attemptnr AND j.jobstatus = 'failed'
+   AND j.piloterrorcode = 1 AND j.jobdispatchererrorcode = 0"""
 DONE = """
 SELECT t.total_done_jobs, (SELECT count(*) FROM {panda}.jobsarchived4
                             WHERE jeditaskid = %(task)s AND jobstatus = 'finished')
@@ -274,6 +278,7 @@ class Servers(RuleBasedStateMachine):
         for file_id, attempt, ended, failures, failed, status in await run(self.database, ATTEMPTS, task=self.it.id):
             assert (attempt, failures) == (ended, failed), f"file {file_id}, {status}"
         assert await run(self.database, ALIVE, task=self.it.id) == []
+        assert await run(self.database, AGAIN, task=self.it.id) == [], "tried again against a rule"
         ((counted, finished),) = await run(self.database, DONE, task=self.it.id)
         assert counted == finished
 
