@@ -46,8 +46,11 @@ DAEMON_SECONDS = Histogram("pandatx_daemon_seconds", "Time of a daemon's run", [
 DAEMON_LAST_START = Gauge("pandatx_daemon_last_start_seconds", "When a daemon last started, Unix time", ["daemon"])
 DAEMON_NEXT_START = Gauge("pandatx_daemon_next_start_seconds", "When a daemon is due, Unix time", ["daemon"])
 DAEMON_PAUSED = Gauge("pandatx_daemon_paused", "1 while an operator has paused it", ["daemon"])
-DAEMON_FAILED = Gauge("pandatx_daemon_failed", "1 after a run that failed, and for an entry that was left out", ["daemon"])
+DAEMON_FAILED = Gauge(
+    "pandatx_daemon_failed", "1 after a run that failed, and for an entry that was left out", ["daemon"]
+)
 DAEMON_LATE = Gauge("pandatx_daemon_late", "1 while a run outlasts its period", ["daemon"])
+ASYNC_REQUESTS = Counter("pandatx_async_requests_total", "Attempts at asynchronous requests", ["kind", "outcome"])
 CALLS = Counter("pandatx_calls_total", "Calls to the process pool", ["name", "outcome"])
 CALL_SECONDS = Histogram("pandatx_call_seconds", "Time of a call to the process pool", ["name"], buckets=_SLOW)
 CHILDREN = Gauge("pandatx_children", "Processes of the pools", ["pool", "state"])

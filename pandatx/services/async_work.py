@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from pandatx import metrics
 from pandatx.clock import Clock
 from pandatx.domain import async_work as rules
 from pandatx.domain.async_work import RETENTION, Claim, Ending, Status
@@ -121,7 +122,7 @@ class AsyncWork:
     _works: Mapping[str, Work]
     _host: str
     _instance: str
-    _running: dict[tuple[str, str], tuple[Claim, Deferred[None]]] = field(init=False, factory=dict)
+    _running: dict[tuple[str, str, int], tuple[Claim, Deferred[None]]] = field(init=False, factory=dict)
     _looks: set[Deferred[Any]] = field(init=False, factory=set)
     _heed_until: float = field(init=False, default=0.0)
     _taking: bool = field(init=False, default=False)
@@ -188,7 +189,11 @@ class AsyncWork:
     # One attempt.
 
     def _begin(self, claim: Claim) -> None:
-        key = (claim.request_id, claim.machine)
+        key = (
+            claim.request_id,
+            claim.machine,
+            claim.attempts,
+        )  # an attempt of ours may have lost its lease to the next
         over: Deferred[None] = Deferred()
         self._running[key] = (claim, over)
         self._renew_later()
@@ -238,6 +243,7 @@ class AsyncWork:
         except Busy as error:
             log.warn("request {id}: its end is not stored yet: {error}", id=claim.request_id, error=error)
             return False
+        metrics.ASYNC_REQUESTS.labels(claim.kind.name, ending.status.value if ours else "lost").inc()
         if not ours:
             log.warn("request {id}: another server has taken it over", id=claim.request_id)
         elif ending.status is Status.DONE:

@@ -130,6 +130,39 @@ async def test_the_result_of_an_attempt_that_is_not_ours_any_more_is_dropped(con
         assert any("another server has taken it over" in event["log_format"] for event in events)
 
 
+async def test_an_attempt_that_lost_its_lease_to_the_next_one_of_the_same_server_harms_nothing(config, database):
+    """As after a minute without the database."""
+    async with server(config, database) as here:
+        stored = await here.submit("waits")
+        await here.requests.work.run_once()
+        await until(lambda: notes(config))
+        await run(database, "UPDATE {own}.async_work SET until = %(at)s", at=here.clock.now())
+        assert await here.requests.work.run_once() == 1
+        await until(lambda: len(notes(config)) == 2)
+        (config.process.state_dir / "go").touch()
+        await here.requests.work.idle()
+        row = await here.row(stored)
+        assert (row["status"], row["result"], row["attempts"]) == ("done", "went", 2)
+
+
+async def test_leases_are_renewed_while_a_call_runs(config, database):
+    async with server(config, database) as here:
+        await here.submit("waits")
+        await here.requests.work.run_once()
+        long_ago = here.clock.now() - timedelta(hours=1)
+        await run(database, "UPDATE {own}.async_work SET until = %(at)s", at=long_ago)
+        here.requests.work._renewal.cancel()
+        here.requests.work._renew()
+        await until_row(database, lambda row: row["until"] > here.clock.now() + timedelta(seconds=50))
+        (config.process.state_dir / "go").touch()
+        await here.requests.work.idle()
+
+
+async def until_row(database, condition):
+    while not condition((await run(database, "SELECT until FROM {own}.async_work"))[0]):
+        pass
+
+
 async def test_a_stop_gives_back_what_runs_without_counting_it(config, database):
     async with server(config, database) as here:
         stored = await here.submit("hangs")
