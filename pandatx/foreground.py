@@ -30,6 +30,7 @@ from pandatx.net.user import server_user
 from pandatx.scheduler.catalogue import CATALOGUE
 from pandatx.scheduler.context import Native
 from pandatx.scheduler.daemon import Daemon, default_timeout
+from pandatx.scheduler.daemons.archiver import DRY_RUN
 from pandatx.scheduler.entries import plan
 from pandatx.scheduler.locks import SyncLock
 from pandatx.scheduler.run import Outcome, Run
@@ -196,7 +197,7 @@ class _Foreground:
 
     async def _locked(self, daemon: Daemon) -> Result:
         run = Run(daemon, self._clock)
-        if not daemon.sync:
+        if not daemon.sync or DRY_RUN in daemon.arguments:  # what changes nothing leaves the period alone
             return _result(run, await run.go())
         period = timedelta(seconds=daemon.period)
         lock = SyncLock(

@@ -122,6 +122,15 @@ def _by_hand(home: Home, name: str, *arguments: object) -> Any:
     return home.command("daemon", "run", "--config", home.config, name, *arguments)
 
 
+def test_a_dry_run_of_the_archiver_says_what_would_be_done_and_leaves_its_period_alone(home: Home) -> None:
+    with home.server():
+        until(lambda: listed(home)["archiver"]["runs"] == 1, "a run")
+        for _ in range(2):
+            dry = _by_hand(home, "archiver", "--dry-run")
+            assert dry.returncode == 0, dry.stderr
+            assert "0 rows of jobsarchived4 would be moved" in dry.stderr
+
+
 def test_a_daemon_is_not_run_by_hand_while_it_runs_on_this_machine(home: Home) -> None:
     notes = home.path / "beats"
     scripts(home, beat={"period": 60, "arguments": [str(notes), "stay"]})
