@@ -161,7 +161,7 @@ def make_core(
         activator=activator,
         finisher=finisher,
         closer=closer,
-        storages=Storages(pool, plugins.setuppers.for_vo, adder_plugin, settings),
+        storages=Storages(pool, clock, plugins.setuppers.for_vo, adder_plugin, settings),
         board=DaemonBoard(background, clock, state.instance),
         requests=requests,
         web=web,

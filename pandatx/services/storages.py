@@ -8,10 +8,11 @@ from typing import Any, Final, Literal, Protocol
 from attrs import Factory, define, frozen
 from twisted.logger import Logger
 
+from pandatx.clock import Clock
 from pandatx.domain.job import Job
 from pandatx.domain.setup import told
 from pandatx.store.dataset_manager import NOBODY, Owner
-from pandatx.workers.pool import CallError
+from pandatx.workers.pool import CallError, CallTimedOut
 
 log = Logger()
 
@@ -19,9 +20,12 @@ CALL_LIMIT: Final = 300.0
 """Seconds for one call of a plugin."""
 TOGETHER: Final = 50
 """Items in one call: adders and setuppers wait for the same children."""
+REST: Final = 600.0
+"""Seconds for which a plugin is not asked again what it took too long for."""
 LOCAL: Final = "local"
 """The VO of what stays at its site."""
 _ASK: Final = "pandatx.plugins.questions:ask"
+Item = dict[str, Any]
 
 
 class Pool(Protocol):
@@ -44,10 +48,12 @@ class Storages:
     """Questions to the plugins of the VOs; what a plugin cannot do or tell is left out of the answers."""
 
     _pool: Pool
+    _clock: Clock
     _setupper: Callable[[str | None], str]
     _adder: Callable[[str | None, str | None], str]
     _settings: Mapping[str, Any]
     _lacking: set[tuple[str, str]] = Factory(set)
+    _resting: dict[tuple[str, str], float] = Factory(dict)
 
     async def close(self, names: Sequence[str], owners: Mapping[str, Owner]) -> frozenset[str]:
         """Close output datasets and erase the empty ones; those with which that is done."""
@@ -72,70 +78,77 @@ class Storages:
     async def _datasets(
         self, method: str, names: Sequence[str], owners: Mapping[str, Owner], kind: str
     ) -> frozenset[str]:
-        asked: dict[str, list[str]] = {}
+        asked: dict[str, list[Item]] = {}
         for name in names:
             owner = owners.get(name, NOBODY)
-            asked.setdefault(self._setupper(vo_of(owner.vo, owner.destination_se)), []).append(name)
+            target = self._setupper(vo_of(owner.vo, owner.destination_se))
+            asked.setdefault(target, []).append({"name": name, "type": kind})
         done = set()
-        for target, some in asked.items():
-            items: list[dict[str, Any]] = [{"name": name, "type": kind} for name in some]
-            for item, answer in await self._ask(target, method, items, lambda item: str(item["name"])):
-                if answer.get("done"):
+        for target, items in asked.items():
+            for item, answer in await self._ask(target, method, items):
+                if answer.get("done") is True:
                     done.add(item["name"])
-                else:
-                    _complain(target, method, item["name"], answer)
         return frozenset(done)
 
     async def _there(
         self, method: str, questions: Sequence[Question], target_of: Callable[[Job], str]
     ) -> dict[int, frozenset[int]]:
-        asked: dict[str, list[dict[str, Any]]] = {}
+        asked: dict[str, list[Item]] = {}
         for each in questions:
-            item: dict[str, Any] = {"job": told(each.job), "files": list(each.files), "how": each.how}
+            item: Item = {"job": told(each.job), "files": list(each.files), "how": each.how}
             asked.setdefault(target_of(each.job), []).append(item)
         found = {}
         for target, items in asked.items():
-            for item, answer in await self._ask(target, method, items, lambda item: f"job {item['job']['panda_id']}"):
-                panda_id, there = item["job"]["panda_id"], answer.get("there")
-                if there is None:
-                    _complain(target, method, f"job {panda_id}", answer)
-                else:
-                    found[panda_id] = frozenset(there) & frozenset(item["files"])
+            for item, answer in await self._ask(target, method, items):
+                if isinstance(there := answer.get("there"), list):
+                    found[item["job"]["panda_id"]] = frozenset(row_id for row_id in item["files"] if row_id in there)
         return found
 
-    async def _ask(
-        self, target: str, method: str, items: Sequence[dict[str, Any]], name: Callable[[dict[str, Any]], str]
-    ) -> list[tuple[dict[str, Any], Mapping[str, Any]]]:
-        """Items with their answers, so many at a time; none where the plugin lacks the method or its child died."""
-        answered: list[tuple[dict[str, Any], Mapping[str, Any]]] = []
+    async def _ask(self, target: str, method: str, items: Sequence[Item]) -> list[tuple[Item, Item]]:
+        """Items with their answers, so many at a time; none where the plugin lacks the method or its child died.
+
+        One that took too long is left alone for a while: others wait for the children, too.
+        """
+        answered: list[tuple[Item, Item]] = []
         for start in range(0, len(items), TOGETHER):
-            if (target, method) in self._lacking:
+            if (target, method) in self._lacking or self._clock.seconds() < self._resting.get((target, method), 0.0):
                 break
             some = items[start : start + TOGETHER]
             try:
-                answered += await self._ask_some(target, method, some, name(some[0]))
+                answered += await self._ask_some(target, method, some)
             except (CallError, LookupError, TypeError, ValueError) as fault:
+                if isinstance(fault, CallTimedOut):
+                    self._resting[target, method] = self._clock.seconds() + REST
                 log.warn(
                     "{target} could not be asked for {method} of {first} and {n} more, it will be asked again: {fault}",
                     target=target,
                     method=method,
-                    first=name(some[0]),
+                    first=_name(some[0]),
                     n=len(some) - 1,
                     fault=fault,
                 )
         return answered
 
-    async def _ask_some(
-        self, target: str, method: str, items: Sequence[dict[str, Any]], first: str
-    ) -> list[tuple[dict[str, Any], Mapping[str, Any]]]:
-        said = await self._pool.call(
-            _ASK, target, method, items, self._settings, timeout=CALL_LIMIT, context=f"{method} {first}"
-        )
+    async def _ask_some(self, target: str, method: str, items: Sequence[Item]) -> list[tuple[Item, Item]]:
+        context = f"{method} {_name(items[0])}"
+        said = await self._pool.call(_ASK, target, method, items, self._settings, timeout=CALL_LIMIT, context=context)
         if "lacks" in said:
             self._lacking.add((target, method))
             log.info("{target} has no {method}: for its VO datasetManager goes without", target=target, method=method)
             return []
-        return [(item, dict(answer)) for item, answer in zip(items, said["answers"], strict=True)]
+        answered = [(item, dict(answer)) for item, answer in zip(items, said["answers"], strict=True)]
+        faults = [(item, answer["error"]) for item, answer in answered if answer.get("error")]
+        if faults:
+            item, why = faults[0]
+            log.warn(
+                "{target}: {method} of {what}, and of {n} more: {why}",
+                target=target,
+                method=method,
+                what=_name(item),
+                n=len(faults) - 1,
+                why=why,
+            )
+        return answered
 
 
 def vo_of(vo: str | None, destination_se: str | None) -> str:
@@ -143,6 +156,5 @@ def vo_of(vo: str | None, destination_se: str | None) -> str:
     return LOCAL if destination_se == LOCAL else vo or ""
 
 
-def _complain(target: str, method: str, what: str, answer: Mapping[str, Any]) -> None:
-    if answer.get("error"):
-        log.warn("{target}: {method} of {what}: {why}", target=target, method=method, what=what, why=answer["error"])
+def _name(item: Item) -> str:
+    return str(item["name"]) if "name" in item else f"job {item['job']['panda_id']}"

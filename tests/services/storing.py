@@ -95,6 +95,7 @@ class Manager:
         target = self.plugin
         storages = Storages(
             self.pool,
+            clock,
             lambda vo: f"{target}:Setupper",
             lambda vo, cloud: f"{target}:Adder",
             self.settings,

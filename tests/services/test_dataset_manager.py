@@ -142,6 +142,19 @@ async def test_a_call_that_is_killed_holds_up_only_those_that_it_had(database):
     assert await datasets(database) == {"mc.x": "tobeclosed", "user.alice.x": "completed"}
 
 
+async def test_a_plugin_that_took_too_long_is_left_alone_for_ten_minutes(manager, database):
+    for n in range(120):
+        await seed_dataset(database, f"mc.{n:03d}", "tobeclosed", ago(hours=1))
+    manager.pool.fault = CallTimedOut("too long")
+    assert await manager.datasets.close(pause) == 0
+    assert len(manager.pool.asked) == 1
+    manager.pool.fault = None
+    for wait, closed in ((600 - 1, 0), (1, 1)):
+        manager.clock.reactor.advance(wait)
+        await seed_dataset(database, f"mc.late{closed}", "tobeclosed", ago(minutes=2))
+        assert await manager.datasets.close(pause) == closed
+
+
 # Freezing.
 
 
