@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -14,9 +15,22 @@ from pandatx.store.queries import load
 SQL = load(__file__)
 
 
-async def queues(tx: Transaction) -> list[Queue]:
-    """Every queue that is stored."""
-    return [queue_of(name, orjson.loads(data)) for name, data in (await tx.run(SQL.queues)).rows if data]
+async def queue_versions(tx: Transaction) -> dict[str, str]:
+    """Every queue that is stored, with what changes when its description does."""
+    return dict((await tx.run(SQL.queue_versions)).rows)
+
+
+async def queues(tx: Transaction, names: Sequence[str]) -> dict[str, Queue | None]:
+    """Some queues by the names they are stored under; None for a description that cannot be read."""
+    return {name: _queue(name, data) for name, data in (await tx.run(SQL.queues, names=list(names))).rows}
+
+
+def _queue(name: str, data: str) -> Queue | None:
+    try:
+        document = orjson.loads(data)
+    except ValueError:
+        return None
+    return queue_of(name, document) if isinstance(document, dict) else None
 
 
 async def shares(tx: Transaction) -> list[ShareRow]:

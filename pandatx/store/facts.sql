@@ -1,6 +1,11 @@
+-- name: queue_versions
+-- What changes when a queue's description is stored anew; the descriptions themselves are not looked at.
+SELECT panda_queue, xmin::text || ctid::text AS version FROM {panda}.schedconfig_json WHERE data IS NOT NULL
+
 -- name: queues
--- Every queue's description, as the loader of queue descriptions stored it.
+-- Some queues' descriptions, as the loader of queue descriptions stored them.
 SELECT panda_queue, data::text AS data FROM {panda}.schedconfig_json
+ WHERE panda_queue = ANY (%(names)s) AND data IS NOT NULL
 
 -- name: shares
 SELECT name, value, parent, prodsourcelabel, workinggroup, processingtype, rtype FROM {panda}.global_shares ORDER BY name

@@ -186,3 +186,29 @@ async def test_the_loader_and_an_older_server_spell_alike(database, facts, dump)
         data=json.dumps(json.loads(json.dumps(one))),
     )
     assert await Queues(database, Clock(reactor), facts, dump([one]), WEB).load() == 0
+
+
+async def test_only_descriptions_that_have_changed_are_read_again(database, facts, dump):
+    url = dump([queue(f"Q{n:02}") for n in range(45)])
+    queues = Queues(database, Clock(reactor), facts, url, WEB)
+    await queues.load()
+    await facts.refresh()
+    before = dict(facts.known.queues)
+    await facts.refresh()
+    assert all(facts.known.queues[name] is before[name] for name in before) and len(before) == 45
+    dump([queue(f"Q{n:02}", status="test" if n == 7 else "online") for n in range(44)])
+    await queues.load()
+    await facts.refresh()
+    changed = [name for name in facts.known.queues if facts.known.queues[name] is not before[name]]
+    assert changed == ["Q07"] and facts.queue("Q07").status == "test" and facts.queue("Q44") is None
+
+
+async def test_a_stored_description_that_cannot_be_read_costs_only_its_queue(database, facts):
+    for name, data in (("BAD", "[1]"), ("WORSE", '"\\ud800"'), ("GOOD", "{}")):
+        sql = "INSERT INTO {panda}.schedconfig_json (panda_queue, data) VALUES (%(name)s, %(data)s)"
+        await execute(database, sql, name=name, data=data)
+    await facts.refresh()
+    assert list(facts.known.queues) == ["GOOD"]
+    await execute(database, "UPDATE {panda}.schedconfig_json SET data = '{{}}'".replace("{{}}", "{}"))
+    await facts.refresh()
+    assert sorted(facts.known.queues) == ["BAD", "GOOD", "WORSE"]
