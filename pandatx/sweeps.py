@@ -26,7 +26,7 @@ def make_copy_archive(core: Core, config: Config, clock: Clock, background: Data
     pages = Pages(background)
     killing = Killing(background, clock, core.closer, core.setup.accept)
     ages = AgeSweep(pages, clock, core.facts, killing, core.watcher)
-    rebrokerage = RebrokerageSweep(background, pages, clock, core.facts, core.instances, killing)
+    rebrokerage = RebrokerageSweep(background, clock, core.facts, core.instances, killing)
     tasks = TaskSweep(background, pages, clock, killing)
     builds = BuildSweep(background, clock, Builds(background, clock))
     return CopyArchive(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -12,15 +12,15 @@ from twisted.logger import Logger
 from pandatx.clock import Clock
 from pandatx.domain import sweep_rebrokerage as rules
 from pandatx.domain.job import Job
-from pandatx.domain.sweep_ages import JEDI, REASSIGNED, no_reassign
+from pandatx.domain.sweep_ages import REASSIGNED, no_reassign
 from pandatx.domain.sweep_rebrokerage import FAST, FastLimits, Group, Load
 from pandatx.services.facts import Facts
 from pandatx.services.instances import Instances
 from pandatx.services.killing import Killing
-from pandatx.services.sweeper import KEEP_UNMERGED, Pages, Pause, Step
+from pandatx.services.sweeper import KEEP_UNMERGED, Pause, Step
 from pandatx.store import rebrokerage as store
 from pandatx.store.database import Database, in_batches
-from pandatx.store.sweeps import Search
+from pandatx.store.rebrokerage import KeptWaiting
 
 log = Logger()
 
@@ -36,7 +36,6 @@ class RebrokerageSweep:
     """Ends waiting jobs of JEDI at queues that are overloaded, inactive or slow."""
 
     _database: Database
-    _pages: Pages
     _clock: Clock
     _facts: Facts
     _instances: Instances
@@ -105,34 +104,40 @@ class RebrokerageSweep:
         """End urgent jobs that wait where no job starts; not while pilots could not ask for jobs."""
         if not await self._instances.silence_counts():
             return 0
-        search = Search(
-            active=True,
-            before=self._clock.now() - rules.INACTIVE_JOB,
-            statuses=frozenset(("activated", "starting")),
-            labels=frozenset(("managed",)),
-        )
-        waiting: dict[str, list[int]] = {}
-        stay = no_reassign(self._facts.known.queues)
+        queues: set[str] = set()
 
-        async def collect(jobs: Sequence[Job]) -> int:
-            for job in jobs:
-                if job.computing_site and job.computing_site not in stay and self._is_kept_waiting(job):
-                    waiting.setdefault(job.computing_site, []).append(job.panda_id)
+        async def collect(page: KeptWaiting) -> int:
+            queues.update(page.queues)
             return 0
 
-        await self._pages.each(search, pause, collect)
-        return await self._end_at(waiting, pause) if waiting else 0
+        await self._each_kept_waiting((), pause, collect)
+        inactive = await self._inactive(queues - no_reassign(self._facts.known.queues)) if queues else []
+        if not inactive:
+            return 0
+        log.info("urgent jobs wait where no job starts: {queues}", queues=", ".join(inactive))
 
-    async def _end_at(self, waiting: dict[str, list[int]], pause: Pause) -> int:
-        now, ended = self._clock.now(), 0
+        async def end(page: KeptWaiting) -> int:
+            return await self._killing.expire(page.ids, REASSIGNED, self._is_kept_waiting, KEEP_UNMERGED)
+
+        return await self._each_kept_waiting(inactive, pause, end)
+
+    async def _each_kept_waiting(
+        self, queues: Sequence[str], pause: Pause, work: Callable[[KeptWaiting], Awaitable[int]]
+    ) -> int:
+        done, last, more = 0, 0, True
+        before = self._clock.now() - rules.INACTIVE_JOB
+        while more:
+            page = await self._database.transaction("sweep.kept", store.kept_waiting, last, before, queues)
+            done += await work(page)
+            last, more = page.last, page.more
+            await pause()
+        return done
+
+    async def _inactive(self, queues: Collection[str]) -> list[str]:
+        now = self._clock.now()
         since = now - rules.INACTIVE_QUEUE
-        starts = await self._database.transaction("sweep.starts", store.last_starts, sorted(waiting), since)
-        for queue, ids in sorted(waiting.items()):
-            if rules.is_inactive(self._facts.queue(queue), starts.get(queue), now):
-                log.info("{queue}: {n} urgent jobs wait where no job starts", queue=queue, n=len(ids))
-                ended += await self._killing.expire(ids, REASSIGNED, self._is_kept_waiting, KEEP_UNMERGED)
-                await pause()
-        return ended
+        starts = await self._database.transaction("sweep.starts", store.last_starts, sorted(queues), since)
+        return [name for name in sorted(queues) if rules.is_inactive(self._facts.queue(name), starts.get(name), now)]
 
     def _is_kept_waiting(self, job: Job) -> bool:
         return rules.is_kept_waiting(job, self._clock.now())
@@ -144,7 +149,7 @@ class RebrokerageSweep:
         if not await self._instances.silence_counts():
             return 0
         ended = 0
-        for some in in_batches(sorted((await self._waiting_groups(pause)).items(), key=str), GROUPS):
+        for some in in_batches(list((await self._waiting_groups(pause)).items()), GROUPS):
             ended += await self._end_some(dict(some), pause)
         return ended
 
@@ -168,47 +173,20 @@ class RebrokerageSweep:
         before = self._clock.now() - rules.FIRST_LOOK
         first: dict[Group, int] = {}
         made: dict[Group, datetime] = {}
-
-        async def activated(jobs: Sequence[Job]) -> int:
-            for group, job in _groups(jobs):
-                if job.jobset_id is not None:
-                    first[group] = min(job.panda_id, first.get(group, job.panda_id))
-            return 0
-
-        async def defined(jobs: Sequence[Job]) -> int:
-            for group, job in _groups(jobs):
-                if job.creation_time is not None:
-                    made[group] = max(job.creation_time, made.get(group, job.creation_time))
-            return 0
-
-        await self._pages.each(_search(True, ("activated", "starting"), before), pause, activated)
-        await self._pages.each(_search(False, ("assigned", "defined"), before), pause, defined)
+        for active in (True, False):
+            last, more = 0, True
+            while more:
+                page = await self._database.transaction("sweep.groups", store.waiting_groups, active, last, before)
+                for group, panda_id, at in page.groups:
+                    if active:
+                        first[group] = min(panda_id, first.get(group, panda_id))
+                    else:
+                        made[group] = max(at, made.get(group, at))
+                last, more = page.last, page.more
+                await pause()
         times: dict[int, datetime] = {}
         for ids in in_batches(sorted(first.values()), TOGETHER):
             times |= await self._database.transaction("sweep.activated", store.activated_at, ids)
             await pause()
         known = {group: times[panda_id] for group, panda_id in first.items() if panda_id in times}
         return {group: at for group, at in made.items() if group not in first} | known
-
-
-def _search(active: bool, statuses: tuple[str, ...], before: datetime) -> Search:
-    labels = frozenset(("user", "panda"))
-    return Search(active=active, before=before, statuses=frozenset(statuses), labels=labels)
-
-
-def _groups(jobs: Sequence[Job]) -> list[tuple[Group, Job]]:
-    return [
-        (
-            Group(
-                task=job.jedi_task_id,
-                definition=job.job_definition_id,
-                queue=job.computing_site,
-                owner=job.prod_user_name or "",
-                working_group=job.working_group or "",
-                vo=job.vo or "",
-            ),
-            job,
-        )
-        for job in jobs
-        if job.locked_by == JEDI and job.jedi_task_id is not None and job.computing_site
-    ]

@@ -31,6 +31,8 @@ from pandatx.store.database import Database
 from pandatx.store.sweeps import Search
 
 Pause = Callable[[], Awaitable[None]]
+TOGETHER: Final = 250
+"""Jobs that are judged before others have their turn."""
 KEEP_UNMERGED: Final = ("keepUnmerged",)
 """The kill option of jobs that are made again: what they merge stays to be merged."""
 
@@ -51,12 +53,13 @@ class Pages:
     _database: Database
 
     async def each(self, search: Search, pause: Pause, work: Callable[[Sequence[Job]], Awaitable[int]]) -> int:
-        """Give ``work`` what is found, page by page with a ``pause`` between two; the sum of what it gives."""
+        """Give ``work`` what is found, some at a time with a ``pause`` between; the sum of what it gives."""
         done, last, more = 0, 0, True
         while more:
             page = await self._database.transaction("sweep.page", store.page, search, last)
-            if page.jobs:
-                done += await work(page.jobs)
+            for jobs in page.batches(TOGETHER):
+                done += await work(jobs)
+                await pause()
             last, more = page.last, page.more
             await pause()
         return done

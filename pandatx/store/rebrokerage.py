@@ -5,13 +5,41 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
-from pandatx.domain.sweep_rebrokerage import NOT_RECENT, Group, Load
+from attrs import frozen
+
+from pandatx.domain.sweep_rebrokerage import INACTIVE_PRIORITY, NOT_RECENT, Group, Load
 from pandatx.store.archive import guard
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
 
-SQL = load(__file__)
+SQL = load(
+    __file__,
+    wanted="""prodsourcelabel IN ('user', 'panda') AND lockedby = 'jedi' AND jeditaskid IS NOT NULL
+                AND computingsite IS NOT NULL AND creationtime <= %(before)s
+              GROUP BY 1, 2, 3, 4, 5, 6""",
+)
+PAGE: Final = 5000
+
+
+@frozen(kw_only=True)
+class KeptWaiting:
+    """A page of active jobs: the queues at which urgent jobs wait, and the jobs at some of these queues."""
+
+    last: int
+    more: bool
+    queues: tuple[str, ...]
+    ids: tuple[int, ...]
+
+
+@frozen(kw_only=True)
+class Groups:
+    """A page of jobs: groups that wait, each with its first PandaID and the time its last job was made."""
+
+    last: int
+    more: bool
+    groups: tuple[tuple[Group, int, datetime], ...]
 
 
 async def loads(tx: Transaction, since: datetime) -> list[Load]:
@@ -28,6 +56,28 @@ async def queued(tx: Transaction, load: Load, last: int, n: int) -> list[int]:
     await guard(tx)
     found = await tx.run(SQL.queued, queue=load.queue, share=load.share, vo=load.vo, last=last, n=n)
     return found.column("pandaid")
+
+
+async def kept_waiting(tx: Transaction, last: int, before: datetime, queues: Sequence[str] = ()) -> KeptWaiting:
+    """Look at the active jobs after PandaID ``last`` for urgent ones that have waited since before a time."""
+    await guard(tx)
+    result = await tx.run(
+        SQL.kept_waiting, last=last, before=before, priority=INACTIVE_PRIORITY, queues=list(queues) or None
+    )
+    end, n, found, ids = result.rows[0]
+    return KeptWaiting(last=end or last, more=n == PAGE, queues=tuple(found or ()), ids=tuple(ids or ()))
+
+
+async def waiting_groups(tx: Transaction, active: bool, last: int, before: datetime) -> Groups:
+    """Look at the jobs of a table after PandaID ``last`` for those of users' tasks, made before a time, that wait."""
+    await guard(tx)
+    rows = (await tx.run(SQL.groups_active if active else SQL.groups_defined, last=last, before=before)).rows
+    end, n = rows[0][:2]
+    groups = tuple(
+        (Group(task=task, definition=definition, queue=queue, owner=owner, working_group=group, vo=vo), first, made)
+        for task, definition, queue, owner, group, vo, first, made in (row[2:] for row in rows if row[2] is not None)
+    )
+    return Groups(last=end or last, more=n == PAGE, groups=groups)
 
 
 async def last_starts(tx: Transaction, queues: Sequence[str], since: datetime) -> dict[str, datetime]:

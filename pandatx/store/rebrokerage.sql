@@ -32,6 +32,23 @@ SELECT pandaid FROM (
       AND coalesce(vo, '') = %(vo)s AND lockedby = 'jedi' AND pandaid > %(last)s ORDER BY pandaid LIMIT %(n)s)) j
  ORDER BY pandaid LIMIT %(n)s
 
+-- name: kept_waiting
+-- prepare: last bigint, before timestamp, priority int, queues text[]
+-- Of the next 5,000 active jobs: where the page ends, the queues at which urgent jobs of JEDI have waited for long, and those
+-- of the jobs that are at the queues named.
+WITH p AS MATERIALIZED (
+  SELECT pandaid, jobstatus, computingsite, prodsourcelabel, lockedby, currentpriority, processingtype, relocationflag,
+         modificationtime, statechangetime
+    FROM {panda}.jobsactive4 WHERE pandaid > %(last)s ORDER BY pandaid LIMIT 5000),
+ w AS (SELECT pandaid, computingsite FROM p
+   WHERE prodsourcelabel = 'managed' AND lockedby = 'jedi' AND currentpriority >= %(priority)s AND computingsite IS NOT NULL
+     AND processingtype IS DISTINCT FROM 'pmerge' AND coalesce(relocationflag, 0) <> 2
+     AND (jobstatus = 'activated' AND modificationtime <= %(before)s
+       OR jobstatus = 'starting' AND statechangetime <= %(before)s))
+SELECT (SELECT max(pandaid) FROM p) AS last, (SELECT count(*) FROM p) AS n,
+       (SELECT array_agg(DISTINCT computingsite) FROM w) AS queues,
+       (SELECT array_agg(pandaid) FROM w WHERE computingsite = ANY (%(queues)s)) AS ids
+
 -- name: last_starts
 -- prepare: queues text[], since timestamp
 -- When a job last began at each of these queues: as the site data say, or since a time as its jobs do.
@@ -48,6 +65,29 @@ SELECT queue, max(started) AS started FROM (
    WHERE jobstatus IN ('finished', 'failed') AND modificationtime >= %(since)s AND computingsite = ANY (%(queues)s)
      AND starttime >= %(since)s) s
  WHERE started IS NOT NULL GROUP BY queue
+
+-- name: groups_active
+-- prepare: last bigint, before timestamp
+-- Of the next 5,000 active jobs those of users' tasks that wait, by their groups; the first two columns tell where the page
+-- ends, and there is always a row.
+WITH p AS MATERIALIZED (
+  SELECT pandaid, jobstatus, creationtime, jeditaskid, jobdefinitionid, jobsetid, computingsite, produsername, workinggroup,
+         vo, prodsourcelabel, lockedby FROM {panda}.jobsactive4 WHERE pandaid > %(last)s ORDER BY pandaid LIMIT 5000)
+SELECT e.last, e.n, g.* FROM (SELECT max(pandaid) AS last, count(*) AS n FROM p) e
+  LEFT JOIN (SELECT jeditaskid, jobdefinitionid, computingsite, coalesce(produsername, ''), coalesce(workinggroup, ''),
+                    coalesce(vo, ''), min(pandaid) AS first, max(creationtime) AS made FROM p
+              WHERE jobstatus IN ('activated', 'starting') AND jobsetid IS NOT NULL AND {wanted}) g ON true
+
+-- name: groups_defined
+-- prepare: last bigint, before timestamp
+-- The same of jobs that are not activated yet.
+WITH p AS MATERIALIZED (
+  SELECT pandaid, jobstatus, creationtime, jeditaskid, jobdefinitionid, jobsetid, computingsite, produsername, workinggroup,
+         vo, prodsourcelabel, lockedby FROM {panda}.jobsdefined4 WHERE pandaid > %(last)s ORDER BY pandaid LIMIT 5000)
+SELECT e.last, e.n, g.* FROM (SELECT max(pandaid) AS last, count(*) AS n FROM p) e
+  LEFT JOIN (SELECT jeditaskid, jobdefinitionid, computingsite, coalesce(produsername, ''), coalesce(workinggroup, ''),
+                    coalesce(vo, ''), min(pandaid) AS first, max(creationtime) AS made FROM p
+              WHERE jobstatus IN ('assigned', 'defined') AND {wanted}) g ON true
 
 -- name: activated_at
 -- prepare: ids bigint[]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from pandatx.domain.sweep_ages import JumboTask
 from pandatx.store import columns
 from pandatx.store.archive import guard
 from pandatx.store.columns import JOB
-from pandatx.store.database import Transaction
+from pandatx.store.database import Transaction, in_batches
 from pandatx.store.queries import load
 
 PAGE: Final = 5000
@@ -57,14 +57,20 @@ class Search:
 
 @frozen(kw_only=True)
 class Page:
-    """Some jobs in the order of PandaIDs: those found among them, the last of all, and whether more follow.
+    """Some jobs in the order of PandaIDs: those found among them, the last of all, and whether more follow."""
 
-    The jobs carry what sweeps judge by and no files.
-    """
-
-    jobs: tuple[Job, ...]
     last: int
     more: bool
+    _columns: tuple[str, ...]
+    _found: Sequence[tuple[Any, ...]]
+
+    def batches(self, size: int) -> Iterator[tuple[Job, ...]]:
+        """The jobs found, so many at a time, each made when it is asked for: thousands take a while.
+
+        They carry what sweeps judge by, and no files.
+        """
+        for rows in in_batches(self._found, size):
+            yield tuple(columns.jobs(self._columns, rows))
 
 
 async def page(tx: Transaction, search: Search, last: int) -> Page:
@@ -85,7 +91,7 @@ async def page(tx: Transaction, search: Search, last: int) -> Page:
     )
     end, n = result.rows[0][:2]
     found = [row[2:] for row in result.rows if row[2] is not None]
-    return Page(jobs=tuple(columns.jobs(result.columns[2:], found)), last=end or last, more=n == PAGE)
+    return Page(last=end or last, more=n == PAGE, columns=result.columns[2:], found=found)
 
 
 async def makers(tx: Transaction, ids: Sequence[int]) -> dict[int, dict[int, str | None]]:

@@ -15,7 +15,6 @@ from pandatx.services.facts import Facts, Known
 from pandatx.services.killing import Killing
 from pandatx.services.statistics import Statistics
 from pandatx.services.sweep_rebrokerage import RebrokerageSweep
-from pandatx.services.sweeper import Pages
 
 DEFINED, ACTIVE = "jobsdefined4", "jobsactive4"
 JEDI = {"lockedby": "jedi", "gshare": "User", "workqueue_id": 9, "jeditaskid": 5, "jobdefinitionid": 6, "jobsetid": 4}
@@ -57,7 +56,7 @@ def silence() -> Silence:
 @pytest.fixture
 def sweep(database, now, facts, silence) -> RebrokerageSweep:
     killing = Killing(database, now, Closer(database, now, Told().activate), lambda jobs: None)
-    return RebrokerageSweep(database, Pages(database), now, facts, silence, killing)
+    return RebrokerageSweep(database, now, facts, silence, killing)
 
 
 def tunables(facts, queues=(), **rows):

@@ -1,6 +1,5 @@
 """What copyArchive ends is told to the tasks of the jobs, as any other end (promise 8, lifecycle.md 1.6)."""
 
-
 import pytest
 from endings import Told, job, run, seed_file, seed_job
 from tasks_by_hand import counters, files, make_job, make_task, n_ready, recount
@@ -100,7 +99,7 @@ async def test_rebrokerage_ends_the_run_jobs_before_their_build(database, now, t
         t=now.now(),
     )
     time.advance(3 * 3600)
-    sweep = RebrokerageSweep(database, Pages(database), now, facts, Loud(), killing)
+    sweep = RebrokerageSweep(database, now, facts, Loud(), killing)
     assert await sweep.end_groups(no_pause) == 3
     assert {(await job(database, each))["jobsubstatus"] for each in (build, *runners)} == {"toreassign"}
     assert await n_ready(database, made) == 2
