@@ -6,11 +6,14 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from load import Connection
 from server import Home, Tables, until
+
+from pandatx.store.cluster import Cluster
 
 HANDLERS = '''
 import os, time
@@ -33,11 +36,15 @@ WORKFLOW = json.dumps({"taskParams": {"a": {}}})
 @pytest.fixture
 def hanging(home: Home) -> Home:
     """A server whose workflows hang."""
+    return with_engine(home, "engine:hang")
+
+
+def with_engine(home: Home, target: str) -> Home:
     folder = home.path / "handlers"
     folder.mkdir()
     (folder / "engine.py").write_text(HANDLERS)
     home.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
-    home.set("pandatx", request_handlers=json.dumps({"workflow": "engine:hang"}))
+    home.set("pandatx", request_handlers=json.dumps({"workflow": target}))
     return home
 
 
@@ -90,6 +97,32 @@ def test_a_request_survives_sigkill_of_the_server_with_its_attempt_counted(hangi
         (hanging.path / "handlers" / "go").touch()
         until(lambda: row(hanging, request_id)["status"] == "done", lambda: str(row(hanging, request_id)))
         assert json.loads(row(hanging, request_id)["result"]) == {"request_id": 42, "log": "fine"}
+
+
+@pytest.mark.long
+def test_another_server_goes_on_with_what_a_dead_machine_had_in_hand(
+    home_with: Callable[..., Home], cluster: Cluster, database_name: str
+) -> None:
+    """Its lease of 60 s has to end, since nobody can tell that the machine is gone."""
+    one, two = (with_engine(home_with((cluster, database_name)), "engine:hang") for _ in range(2))
+    with one.server() as dying, two.server():
+        request_id = submit(one)
+        until(lambda: notes(one) or notes(two), "the first attempt")
+        if notes(two):
+            one, two = two, one
+            dying = one.processes[0]
+        dying.kill()
+        until(lambda: len(notes(two)) == 1, "the second attempt", 90)
+        (two.path / "handlers" / "go").touch()
+        until(lambda: row(two, request_id)["status"] == "done", lambda: str(row(two, request_id)))
+        assert row(two, request_id)["attempts"] == 2
+
+
+def test_a_handler_that_does_not_exist_is_one_line_at_the_start_and_exit_3(home: Home) -> None:
+    process = with_engine(home, "engine:nothing").server()
+    assert process.launch().wait(60) == 3
+    (line,) = process.stderr.splitlines()
+    assert "[pandatx] request_handlers: workflow: engine:nothing: AttributeError" in line
 
 
 def test_a_stop_ends_what_runs_in_time_and_does_not_count_it(hanging: Home) -> None:
