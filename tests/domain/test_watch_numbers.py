@@ -9,6 +9,8 @@ from pandatx.domain.watch import JobFacts, Limits, verdict
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+LABELS = ("user", "panda", "managed", "test")
+WORKING = ("running", "starting", "stagein", "stageout")
 
 
 def fails(limits: Limits, silent: timedelta, **facts: object) -> bool:
@@ -20,9 +22,9 @@ def fails(limits: Limits, silent: timedelta, **facts: object) -> bool:
     ("hours", "facts"),
     [
         *((2, {"job_status": status, "prod_source_label": label})
-          for status in ("running", "starting", "stagein", "stageout") for label in ("user", "panda", "managed", "test")),
+          for status in WORKING for label in LABELS),
         *((2, {"job_status": "transferring", "prod_source_label": label}) for label in ("user", "panda")),
-        *((0.5, {"job_status": "sent", "prod_source_label": label}) for label in ("user", "panda", "managed", "test")),
+        *((0.5, {"job_status": "sent", "prod_source_label": label}) for label in LABELS),
         *((3, {"job_status": "holding", "prod_source_label": label}) for label in ("user", "panda")),
         (3, {"job_status": "holding", "prod_source_label": "managed", "current_priority": 801}),
         (48, {"job_status": "holding", "prod_source_label": "managed", "current_priority": 800}),
@@ -57,7 +59,7 @@ def test_the_hours_of_holding_are_a_tunable_too():
     assert fails(limits, timedelta(hours=30), **facts)
 
 
-@pytest.mark.parametrize("status", ["running", "starting", "stagein", "stageout"])
+@pytest.mark.parametrize("status", WORKING)
 def test_a_paused_queue_is_spared_but_not_for_ever(status):
     facts = {"job_status": status, "prod_source_label": "managed", "queue_paused": True}
     assert not fails(Limits(), timedelta(days=300), **facts)
