@@ -74,13 +74,13 @@ UPDATE {panda}.datasets SET modificationdate = %(now)s WHERE vuid = ANY (%(vuids
 -- The statuses that the files of each block have.
 SELECT b.name, f.status FROM unnest(%(names)s) b(name)
  CROSS JOIN LATERAL (SELECT DISTINCT status FROM {panda}.filestable4 f
-                      WHERE lower(f.destinationdblock) = lower(b.name) AND f.destinationdblock = b.name) f
+                      WHERE f.destinationdblock COLLATE "C" = b.name AND f.destinationdblock = b.name) f
 
 -- name: unmerged_job
 -- prepare: name text
 -- An active job with a file of a block that is to be merged.
 SELECT f.pandaid FROM {panda}.filestable4 f JOIN {panda}.jobsactive4 j ON j.pandaid = f.pandaid
- WHERE lower(f.destinationdblock) = lower(%(name)s) AND f.destinationdblock = %(name)s
+ WHERE f.destinationdblock COLLATE "C" = %(name)s AND f.destinationdblock = %(name)s
    AND f.status IN ('merging', 'failed')
  ORDER BY f.pandaid LIMIT 1
 
@@ -89,7 +89,7 @@ SELECT f.pandaid FROM {panda}.filestable4 f JOIN {panda}.jobsactive4 j ON j.pand
 -- VO and destination of a job that writes each block.
 SELECT b.name, j.vo, j.destinationse FROM unnest(%(names)s) b(name)
  CROSS JOIN LATERAL (SELECT pandaid FROM {panda}.filestable4 f
-                      WHERE lower(f.destinationdblock) = lower(b.name) AND f.destinationdblock = b.name LIMIT 1) f
+                      WHERE f.destinationdblock COLLATE "C" = b.name AND f.destinationdblock = b.name LIMIT 1) f
  CROSS JOIN LATERAL (SELECT vo, destinationse FROM {panda}.jobsarchived4 WHERE pandaid = f.pandaid
                      UNION ALL SELECT vo, destinationse FROM {panda}.jobsactive4 WHERE pandaid = f.pandaid
                      UNION ALL SELECT vo, destinationse FROM {panda}.jobsdefined4 WHERE pandaid = f.pandaid LIMIT 1) j
@@ -108,7 +108,7 @@ SELECT b.name, j.vo, j.destinationse FROM unnest(%(names)s) b(name)
 -- Dispatch blocks of the jobs of closed sub blocks, less those that some job has yet to read.
 SELECT DISTINCT d.vuid, d.name, coalesce(d.currentfiles, 0) AS n_failed
   FROM unnest(%(names)s) b(name)
-  JOIN {panda}.filestable4 o ON lower(o.destinationdblock) = lower(b.name) AND o.destinationdblock = b.name
+  JOIN {panda}.filestable4 o ON o.destinationdblock COLLATE "C" = b.name AND o.destinationdblock = b.name
   JOIN {panda}.filestable4 i ON i.pandaid = o.pandaid AND i.type = 'input'
   JOIN {panda}.datasets d ON d.name = i.dispatchdblock AND d.type = 'dispatch'
  WHERE d.status NOT IN ('deleting', 'shortening', 'tobedeleted', 'deleted')
@@ -122,7 +122,7 @@ SELECT DISTINCT d.vuid, d.name, coalesce(d.currentfiles, 0) AS n_failed
 -- Those of the blocks that have a job which has not ended, or is nowhere.
 SELECT DISTINCT b.name FROM unnest(%(names)s) b(name)
  CROSS JOIN LATERAL (SELECT DISTINCT pandaid FROM {panda}.filestable4 f
-                      WHERE lower(f.destinationdblock) = lower(b.name) AND f.destinationdblock = b.name) f
+                      WHERE f.destinationdblock COLLATE "C" = b.name AND f.destinationdblock = b.name) f
  WHERE NOT EXISTS (SELECT 1 FROM {panda}.jobsarchived4 a
                     WHERE a.pandaid = f.pandaid AND a.jobstatus IN ('finished', 'failed', 'cancelled', 'closed'))
    AND NOT EXISTS (SELECT 1 FROM {arch}.jobsarchived a
@@ -141,7 +141,7 @@ SELECT d.name, e.pandaid
                       WHERE f.destinationdblock = d.name AND f.status = 'unknown' LIMIT 1) w ON true
   LEFT JOIN LATERAL (SELECT a.pandaid FROM {panda}.filestable4 f
                        JOIN {panda}.jobsarchived4 a ON a.pandaid = f.pandaid
-                      WHERE w.found IS NULL AND lower(f.destinationdblock) = lower(d.name)
+                      WHERE w.found IS NULL AND f.destinationdblock COLLATE "C" = d.name
                         AND f.destinationdblock = d.name AND f.type IN ('output', 'log')
                       ORDER BY a.jobstatus <> 'finished', a.pandaid LIMIT 1) e ON true
  ORDER BY d.name
@@ -189,7 +189,7 @@ RETURNING {columns}
 SELECT i.row_id, o.status = 'ready' AS made
   FROM {panda}.filestable4 i
  CROSS JOIN LATERAL (SELECT f.status FROM {panda}.filestable4 f
-                      WHERE lower(f.destinationdblock) = lower(i.dispatchdblock)
+                      WHERE f.destinationdblock COLLATE "C" = i.dispatchdblock
                         AND f.destinationdblock = i.dispatchdblock AND f.lfn = i.lfn AND f.type = 'output'
                       ORDER BY f.status <> 'ready' LIMIT 1) o
  WHERE i.pandaid = ANY (%(ids)s) AND i.type = 'input' AND i.dispatchdblock IS NOT NULL
