@@ -13,7 +13,7 @@ from pandatx.clients.cric import Source
 from pandatx.clients.web import Web
 from pandatx.clock import Clock
 from pandatx.config import OutsideSettings
-from pandatx.domain import cric
+from pandatx.domain import cric, cric_dumps
 from pandatx.domain.cric import Endpoint, Exclusions, QueueStorages, Site, Space, Tables
 from pandatx.domain.dumps import Caution, names
 from pandatx.services.complaints import Complaints
@@ -44,13 +44,13 @@ class Sources:
         exclusions, usage = settings.cric_url_exclusions, settings.rse_usage_url
         sites, endpoints = settings.cric_url_sites, settings.cric_url_endpoints
         return cls(
-            sites=Source(sites, cric.read_sites, web) if sites else None,
-            endpoints=Source(endpoints, cric.read_endpoints, web) if endpoints else None,
-            queues=Source(url_queues, cric.read_queue_storages, web) if url_queues else None,
+            sites=Source(sites, cric_dumps.read_sites, web) if sites else None,
+            endpoints=Source(endpoints, cric_dumps.read_endpoints, web) if endpoints else None,
+            queues=Source(url_queues, cric_dumps.read_queue_storages, web) if url_queues else None,
             no_write=Source(no_write, _names, web) if no_write else None,
             no_read=Source(no_read, _names, web) if no_read else None,
-            exclusions=Source(exclusions, cric.read_exclusions, web) if exclusions else None,
-            usage=Source(usage, cric.read_usage, web) if usage else None,
+            exclusions=Source(exclusions, cric_dumps.read_exclusions, web) if exclusions else None,
+            usage=Source(usage, cric_dumps.read_usage, web) if usage else None,
         )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandatx.domain import cric
+from pandatx.domain import cric_dumps
 from pandatx.domain.cric import (
     Endpoint,
     Exclusions,
@@ -37,21 +37,21 @@ def site(**changes) -> dict:
 
 
 def test_only_active_sites_endpoints_and_queues_are_read():
-    found = cric.read_sites(dumped({"S": site(), "GONE": site(state="DISABLED")}))
+    found = cric_dumps.read_sites(dumped({"S": site(), "GONE": site(state="DISABLED")}))
     assert found == {"S": Site(name="S", role="satellite", tier_level=2, endpoints=("D",), queues=("Q",))}
 
 
 @pytest.mark.parametrize(("policies", "role"), [(["Nucleus"], "nucleus"), ([], "satellite"), (None, "satellite")])
 def test_a_nucleus_is_told_by_its_data_policies(policies, role):
-    assert cric.read_sites(dumped({"S": site(datapolicies=policies)}))["S"].role == role
+    assert cric_dumps.read_sites(dumped({"S": site(datapolicies=policies)}))["S"].role == role
 
 
 @pytest.mark.parametrize("tier", ["2", None, 70000, True])
 def test_a_tier_that_the_column_does_not_take_is_none(tier):
-    assert cric.read_sites(dumped({"S": site(tier_level=tier)}))["S"].tier_level is None
+    assert cric_dumps.read_sites(dumped({"S": site(tier_level=tier)}))["S"].tier_level is None
 
 
-@pytest.mark.parametrize("reader", [cric.read_sites, cric.read_endpoints, cric.read_queue_storages])
+@pytest.mark.parametrize("reader", [cric_dumps.read_sites, cric_dumps.read_endpoints, cric_dumps.read_queue_storages])
 @pytest.mark.parametrize("content", [b"{}", b'{"A": 1}', b"[]", b"<html>", b""])
 def test_a_dump_without_anything_usable_is_unreadable(reader, content):
     with pytest.raises(UnreadableDump):
@@ -59,19 +59,21 @@ def test_a_dump_without_anything_usable_is_unreadable(reader, content):
 
 
 def test_a_name_that_the_tables_cannot_hold_is_left_out():
-    assert set(cric.read_sites(dumped({"S" * 52: site(), "S" * 53: site()}))) == {"S" * 52}
+    assert set(cric_dumps.read_sites(dumped({"S" * 52: site(), "S" * 53: site()}))) == {"S" * 52}
 
 
 def test_endpoints_are_read():
     entry = {"state": "ACTIVE", "site": "S", "token": "ATLASDATADISK", "type": "DATADISK", "is_tape": False}
-    found = cric.read_endpoints(dumped({"D": entry, "T": {**entry, "is_tape": True}, "OFF": {**entry, "state": "X"}}))
+    found = cric_dumps.read_endpoints(
+        dumped({"D": entry, "T": {**entry, "is_tape": True}, "OFF": {**entry, "state": "X"}})
+    )
     assert found["D"] == Endpoint(name="D", site="S", token="ATLASDATADISK", type="DATADISK", is_tape=False)
     assert found["T"].is_tape and set(found) == {"D", "T"}
 
 
 def test_usage_is_read_in_gb_and_only_where_it_is_whole():
     gb = 1024**3
-    found = cric.read_usage(
+    found = cric_dumps.read_usage(
         dumped(
             {
                 "D": {
@@ -92,7 +94,7 @@ def test_usage_is_read_in_gb_and_only_where_it_is_whole():
 
 def test_exclusions_are_statuses_by_activity():
     dump = {"D": {"read_wan": {"status": {"value": "OFF"}}, "write_wan": {"status": None}, "x": 1}}
-    assert cric.read_exclusions(dumped(dump)) == {"D": {"read_wan": "OFF"}}
+    assert cric_dumps.read_exclusions(dumped(dump)) == {"D": {"read_wan": "OFF"}}
 
 
 @pytest.mark.parametrize(
@@ -180,10 +182,10 @@ def test_no_dump_breaks_a_reader(dump):
     for entry in dump.values():
         entry["state"] = "ACTIVE"
     found = []
-    for reader in (cric.read_sites, cric.read_endpoints, cric.read_queue_storages):
+    for reader in (cric_dumps.read_sites, cric_dumps.read_endpoints, cric_dumps.read_queue_storages):
         try:
             found.append(reader(dumped(dump)))
         except UnreadableDump:
             found.append({})
-    usage = cric.read_usage(dumped(dump))
-    tables_of(*found, Exclusions(activities=cric.read_exclusions(dumped(dump))), usage)
+    usage = cric_dumps.read_usage(dumped(dump))
+    tables_of(*found, Exclusions(activities=cric_dumps.read_exclusions(dumped(dump))), usage)
