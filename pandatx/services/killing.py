@@ -86,13 +86,30 @@ class Killing:
         """End jobs for the server itself; how many have ended.
 
         Judged again by ``still`` once they are locked; those that others hold are left for the next time. The highest
-        PandaIDs come first, since a build is the first of its jobs. ``name`` is the text of codes 50 and 52.
+        PandaIDs come first, since a build is the first of its jobs. ``name`` is the text of codes 50 and 52. A job that
+        the database refuses to end stops no other; its fault is raised at the end.
         """
         order = KillOrder.of(evolve(SERVER, name=name), code, options)
-        ended = 0
+        ended, fault = 0, None
         for some in reversed(in_batches(sorted(set(ids)), TOGETHER)):
-            ended += len((await self._some(some, order, waiting=False, still=still)).ended)
+            try:
+                ended += len((await self._some(some, order, waiting=False, still=still)).ended)
+            except psycopg2.Error as error:
+                if len(some) > 1:
+                    ended += sum([await self._refused_alone(panda_id, order, still) for panda_id in reversed(some)])
+                fault = error
+        if fault is not None:
+            log.error("of {n} jobs to be ended {ended} are: {fault}", n=len(ids), ended=ended, fault=fault)
+            raise fault
         return ended
+
+    async def _refused_alone(self, panda_id: int, order: KillOrder, still: Callable[[Job], bool]) -> int:
+        """A job of a group that the database refused: it, or another."""
+        try:
+            return len((await self._some([panda_id], order, waiting=False, still=still)).ended)
+        except psycopg2.Error as error:
+            log.error("job {id}: cannot be ended: {error}", id=panda_id, error=error)
+            return 0
 
     async def command(self, caller: Caller, job_id: int, text: str) -> str:
         """Leave a text for a job's pilot; what became of it, in the words that clients know."""

@@ -26,6 +26,8 @@ log = Logger()
 
 TOGETHER: Final = 1000
 """Jobs that are read at a time, of one share at one queue."""
+AT_ONCE: Final = 500
+"""Jobs that are ended between two pauses."""
 GROUPS: Final = 100
 """Groups of jobs that are asked for together."""
 _REBROKER: Final = "rebroker"
@@ -52,6 +54,21 @@ class RebrokerageSweep:
     def user_tasks(self) -> tuple[Step, ...]:
         """Step 14."""
         return (Step("re-brokerage of user tasks", self.end_groups),)
+
+    async def _end(
+        self,
+        ids: Sequence[int],
+        code: int,
+        still: Callable[[Job], bool],
+        pause: Pause,
+        options: tuple[str, ...] = KEEP_UNMERGED,
+    ) -> int:
+        """End jobs, some at a time, the highest PandaIDs first."""
+        ended = 0
+        for some in reversed(in_batches(sorted(ids), AT_ONCE)):
+            ended += await self._killing.expire(some, code, still, options)
+            await pause()
+        return ended
 
     # Overloaded queues
 
@@ -83,7 +100,7 @@ class RebrokerageSweep:
         while more and ended < excess:
             asked = min(TOGETHER, excess - ended)
             ids = await self._database.transaction("sweep.queued", store.queued, load, last, asked)
-            ended += await self._killing.expire(ids, FAST, load.still_has, KEEP_UNMERGED)
+            ended += await self._end(ids, FAST, load.still_has, pause)
             last, more = max(ids, default=0), len(ids) == asked
             await pause()
         return ended
@@ -117,7 +134,7 @@ class RebrokerageSweep:
         log.info("urgent jobs wait where no job starts: {queues}", queues=", ".join(inactive))
 
         async def end(page: KeptWaiting) -> int:
-            return await self._killing.expire(page.ids, REASSIGNED, self._is_kept_waiting, KEEP_UNMERGED)
+            return await self._end(page.ids, REASSIGNED, self._is_kept_waiting, pause)
 
         return await self._each_kept_waiting(inactive, pause, end)
 
@@ -161,7 +178,7 @@ class RebrokerageSweep:
             wait = self._wait(group)
             if rules.goes_elsewhere(queue, waits_since, group in lively, wait, now):
                 ids = await self._database.transaction("sweep.waiting", store.waiting, group)
-                ended += await self._killing.expire(ids, REASSIGNED, group.has, name="JEDI")
+                ended += await self._end(ids, REASSIGNED, group.has, pause, ())
             await pause()
         return ended
 

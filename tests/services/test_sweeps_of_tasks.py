@@ -1,5 +1,6 @@
 """What copyArchive ends is told to the tasks of the jobs, as any other end (promise 8, lifecycle.md 1.6)."""
 
+import psycopg2
 import pytest
 from endings import Told, job, run, seed_file, seed_job
 from tasks_by_hand import counters, files, make_job, make_task, n_ready, recount
@@ -164,3 +165,17 @@ async def test_kills_go_in_groups_of_a_hundred_the_highest_first(database, killi
 
     assert await killing.expire(range(1, 206), 2, still) == 205
     assert seen == [*range(201, 206), *range(101, 201), *range(1, 101)]
+
+
+async def test_a_job_that_the_database_refuses_to_end_stops_no_other_and_is_told_of(database, killing):
+    for n in (1, 2, 3):
+        await seed_job(database, n, jobstatus="activated")
+    await run(
+        database,
+        "INSERT INTO {panda}.jobsarchived4 (pandaid, jobstatus, creationtime, modificationtime, statechangetime)"
+        " VALUES (2, 'closed', %(t)s, %(t)s, %(t)s) RETURNING 1",
+        t=killing._clock.now(),
+    )
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        await killing.expire([1, 2, 3], 2, lambda job: True)
+    assert await run(database, "SELECT pandaid FROM {panda}.jobsactive4") == [(2,)]
