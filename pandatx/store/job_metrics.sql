@@ -1,4 +1,5 @@
 -- name: queuing_times
+-- prepare: rows json, now timestamp
 -- How long tasks had waited for jobs to run, among what else is noted of the jobs.
 WITH v AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s) v(pandaid bigint, jeditaskid bigint, data text)),
  u AS (UPDATE {panda}.job_metrics m SET modificationtime = %(now)s,

@@ -8,16 +8,19 @@ SELECT e.retryerror_id, e.errorsource, e.errorcode, e.errordiag, e.parameters, e
 SELECT id, error_source, error_code, error_diag, error_class, active FROM {panda}.error_classification
 
 -- name: lock_tasks
+-- prepare: tasks bigint[]
 -- Tasks in the order of their ids, before their datasets and files (rule R1).
 SELECT jeditaskid, ramcount, ramunit, baseramcount, corecount, splitrule, cputime, cputimeunit, basewalltime, cpuefficiency
-  FROM {panda}.jedi_tasks WHERE jeditaskid = ANY (%(tasks)s::bigint[]) ORDER BY jeditaskid FOR UPDATE
+  FROM {panda}.jedi_tasks WHERE jeditaskid = ANY (%(tasks)s) ORDER BY jeditaskid FOR UPDATE
 
 -- name: lock_datasets
-SELECT datasetid FROM {panda}.jedi_datasets d
- WHERE (jeditaskid, datasetid) IN (SELECT * FROM unnest(%(tasks)s::bigint[], %(datasets)s::bigint[]))
- ORDER BY jeditaskid, datasetid FOR UPDATE
+-- prepare: tasks bigint[], datasets bigint[]
+SELECT d.datasetid FROM unnest(%(tasks)s, %(datasets)s) v(task, dataset)
+  JOIN {panda}.jedi_datasets d ON d.jeditaskid = v.task AND d.datasetid = v.dataset
+ ORDER BY d.jeditaskid, d.datasetid FOR UPDATE OF d
 
 -- name: limit_attempts
+-- prepare: rows json
 -- Other limits for the files of jobs that have ended. One that is ready and has now used up its attempts counts as used and
 -- failed, as at the end of a job, and of a merge job is never merged; one that has got another attempt counts no more.
 WITH v AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s)
@@ -47,6 +50,7 @@ UPDATE {panda}.jedi_datasets d
  WHERE d.jeditaskid = s.jeditaskid AND d.datasetid = s.datasetid AND s.n <> 0
 
 -- name: memory_of_files
+-- prepare: task bigint
 -- How many files of a task's master inputs have asked for which memory.
 SELECT coalesce(c.ramcount, 0) AS ram, count(*) AS n
   FROM {panda}.jedi_datasets d
@@ -56,6 +60,7 @@ SELECT coalesce(c.ramcount, 0) AS ram, count(*) AS n
  GROUP BY 1
 
 -- name: raise_memory
+-- prepare: rows json
 -- More memory for the files of jobs.
 UPDATE {panda}.jedi_dataset_contents c SET ramcount = v.ram
   FROM json_to_recordset(%(rows)s) v(pandaid bigint, jeditaskid bigint, datasetid bigint, fileid bigint, ram bigint)
@@ -70,11 +75,13 @@ UPDATE {panda}.jedi_tasks SET ramcount = coalesce(%(ram)s, ramcount), resource_t
  WHERE jeditaskid = %(task)s
 
 -- name: recalculate
+-- prepare: task bigint, now timestamp, before timestamp
 -- Have JEDI work the needs of a task out again, at most every half hour.
 UPDATE {panda}.jedi_tasks SET walltimeunit = NULL, modificationtime = %(now)s
  WHERE jeditaskid = %(task)s AND modificationtime < %(before)s
 
 -- name: has_finished
+-- prepare: task bigint
 -- Whether a job of the task that was no build has ever finished.
 SELECT EXISTS (SELECT 1 FROM {panda}.jobsarchived4
                 WHERE jeditaskid = %(task)s AND jobstatus = 'finished' AND coalesce(transformation, '') NOT LIKE '%%build%%')
@@ -82,13 +89,15 @@ SELECT EXISTS (SELECT 1 FROM {panda}.jobsarchived4
                 WHERE jeditaskid = %(task)s AND jobstatus = 'finished' AND coalesce(transformation, '') NOT LIKE '%%build%%')
 
 -- name: events
+-- prepare: task bigint, datasets bigint[], files bigint[]
 -- Events of the files of a job in its task's master inputs.
 SELECT coalesce(sum(CASE WHEN c.startevent <> 0 AND c.endevent <> 0 THEN c.endevent - c.startevent ELSE c.nevents END), 0)::bigint
-  FROM unnest(%(datasets)s::bigint[], %(files)s::bigint[]) v(datasetid, fileid)
+  FROM unnest(%(datasets)s, %(files)s) v(datasetid, fileid)
   JOIN {panda}.jedi_dataset_contents c ON c.jeditaskid = %(task)s AND c.datasetid = v.datasetid AND c.fileid = v.fileid
   JOIN {panda}.jedi_datasets d ON d.jeditaskid = c.jeditaskid AND d.datasetid = c.datasetid AND d.masterid IS NULL
 
 -- name: master_inputs
+-- prepare: task bigint
 -- Which of the datasets are master inputs of the task.
 SELECT datasetid FROM {panda}.jedi_datasets
  WHERE jeditaskid = %(task)s AND type IN ('input', 'pseudo_input') AND masterid IS NULL
