@@ -36,7 +36,7 @@ RETURNING d.vuid, d.name, d.status
 UPDATE {panda}.datasets d SET modificationdate = %(ahead)s, transferstatus = mod(d.transferstatus + 1, 10)
   FROM (SELECT vuid, modificationdate, transferstatus FROM {panda}.datasets
          WHERE type = 'output' AND status IN ('completed', 'cleanup') AND subtype = 'sub'
-           AND modificationdate BETWEEN %(since)s AND %(until)s AND creationdate BETWEEN %(since)s AND %(until)s
+           AND modificationdate BETWEEN %(since)s AND %(until)s AND creationdate <= %(until)s
          ORDER BY modificationdate, vuid LIMIT %(most)s FOR UPDATE SKIP LOCKED) v
  WHERE d.vuid = v.vuid AND d.modificationdate = v.modificationdate AND d.transferstatus = v.transferstatus
 RETURNING d.vuid, d.name, d.status
@@ -139,11 +139,18 @@ SELECT d.name, e.pandaid
          ORDER BY name LIMIT %(most)s) d
   LEFT JOIN LATERAL (SELECT 1 AS found FROM {panda}.filestable4 f
                       WHERE f.destinationdblock = d.name AND f.status = 'unknown' LIMIT 1) w ON true
-  LEFT JOIN LATERAL (SELECT a.pandaid FROM {panda}.filestable4 f
-                       JOIN {panda}.jobsarchived4 a ON a.pandaid = f.pandaid
-                      WHERE w.found IS NULL AND f.destinationdblock COLLATE "C" = d.name
-                        AND f.destinationdblock = d.name AND f.type IN ('output', 'log')
-                      ORDER BY a.jobstatus <> 'finished', a.pandaid LIMIT 1) e ON true
+  LEFT JOIN LATERAL ((SELECT a.pandaid FROM {panda}.filestable4 f
+                        JOIN {panda}.jobsarchived4 a ON a.pandaid = f.pandaid
+                       WHERE w.found IS NULL AND f.destinationdblock COLLATE "C" = d.name
+                         AND f.destinationdblock = d.name AND f.type IN ('output', 'log') AND a.jobstatus = 'finished'
+                       LIMIT 1)
+                     UNION ALL
+                     (SELECT a.pandaid FROM {panda}.filestable4 f
+                        JOIN {panda}.jobsarchived4 a ON a.pandaid = f.pandaid
+                       WHERE w.found IS NULL AND f.destinationdblock COLLATE "C" = d.name
+                         AND f.destinationdblock = d.name AND f.type IN ('output', 'log')
+                       LIMIT 1)
+                     LIMIT 1) e ON true
  ORDER BY d.name
 
 -- name: claim_transferring

@@ -282,6 +282,11 @@ async def test_sub_blocks_go_half_an_hour_after_they_were_closed(manager, databa
     assert manager.pool.questions("delete_datasets") == (["mc.x_sub01"] if acts else [])
 
 
+async def test_a_sub_block_of_a_long_task_goes_too(manager, database):
+    await seed_sub(database, "mc.x_sub01", "completed", ago(hours=1), creationdate=ago(days=40))
+    assert await manager.datasets.delete_subs(pause) == 1
+
+
 @pytest.mark.parametrize(
     ("table", "jobstatus", "acts"),
     [
