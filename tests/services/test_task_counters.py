@@ -202,6 +202,9 @@ class Servers(RuleBasedStateMachine):
         status=st.sampled_from(("running", "starting", "transferring", "holding", "finished", "failed")),
         complete=st.booleans(),
     )
+    def report_any(self, data, status, complete) -> None:
+        self.report(data, status, complete)
+
     def report(self, data, status, complete) -> None:
         job = data.draw(st.sampled_from(self.jobs))
         row = wait(run(self.database, "SELECT attemptnr FROM {panda}.jobsactive4 WHERE pandaid = %(i)s", i=job))
@@ -222,6 +225,13 @@ class Servers(RuleBasedStateMachine):
         )
         self.reports.append(beat)
         self._try(self.heartbeats.report(PILOT, beat))
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), status=st.sampled_from(("finished", "failed")), mode=st.sampled_from(("ok", "transfers")))
+    def end(self, data, status, mode) -> None:
+        """A pilot is done, and the Adder soon after."""
+        self.report(data, status, True)
+        self.add(mode)
 
     @precondition(lambda self: self.reports)
     @rule(data=st.data())
@@ -306,7 +316,7 @@ def _drive(database, commits, examples: int, steps: int) -> None:
 
 async def test_the_counters_of_a_task_equal_its_rows_after_each_step(database, commits):
     await run(database, RULES)
-    await deferToThread(_drive, database, commits, examples=12, steps=25)
+    await deferToThread(_drive, database, commits, examples=8, steps=25)
 
 
 @pytest.mark.long
