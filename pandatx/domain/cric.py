@@ -116,6 +116,50 @@ class Tables:
     faults: tuple[str, ...]
 
 
+RelationKey = tuple[str, str, str]
+
+
+@frozen(kw_only=True)
+class Stored:
+    """What is there: sites; queues and endpoints, each with its site; and the keys of relations."""
+
+    sites: frozenset[str]
+    queues: Mapping[str, str | None]
+    endpoints: Mapping[str, str | None]
+    relations: frozenset[RelationKey]
+
+
+@frozen(kw_only=True)
+class Leftovers:
+    """What is stored and belongs there no more, by its keys."""
+
+    sites: frozenset[str]
+    queues: frozenset[str]
+    endpoints: frozenset[str]
+    relations: frozenset[RelationKey]
+
+
+def leftovers(stored: Stored, tables: Tables) -> Leftovers:
+    """What the dumps no longer have, and what is of a site that is not active any more."""
+    active = {one.name for one in tables.sites}
+    written = {one.name for one in tables.endpoints}
+    keys = {(one.queue, one.endpoint, one.scope) for one in tables.relations}
+    return Leftovers(
+        sites=stored.sites - active,
+        queues=frozenset(
+            name
+            for name, site in stored.queues.items()
+            if name not in tables.known_queues or (name not in tables.queues and site not in active)
+        ),
+        endpoints=frozenset(
+            name
+            for name, site in stored.endpoints.items()
+            if name not in tables.known_endpoints or (name not in written and site not in active)
+        ),
+        relations=stored.relations - keys,
+    )
+
+
 def tables_of(
     sites: Mapping[str, Site],
     endpoints: Mapping[str, Endpoint],

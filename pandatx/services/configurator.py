@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final, TypeVar
+from typing import Final
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, asdict, define, field, fields, frozen
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -14,16 +13,16 @@ from pandatx.clients.web import Web
 from pandatx.clock import Clock
 from pandatx.config import OutsideSettings
 from pandatx.domain import cric, cric_dumps
-from pandatx.domain.cric import Endpoint, Exclusions, QueueStorages, Site, Space, Tables
+from pandatx.domain.cric import Endpoint, Exclusions, Leftovers, QueueStorages, Site, Space, Tables
 from pandatx.domain.dumps import Caution, names
 from pandatx.services.complaints import Complaints
 from pandatx.store import configurator as store
 from pandatx.store.database import Database, Transaction
 
 log = Logger()
-Name = TypeVar("Name", str, tuple[str, str, str])
 
-_KINDS: Final = ("sites", "queues", "endpoints", "relations")
+_KINDS: Final = tuple(each.name for each in fields(Leftovers))
+_DOUBT: Final = "the dumps lack {gone} {kind} that are stored: none is removed until they have said so for a day"
 
 
 @frozen(kw_only=True)
@@ -60,10 +59,11 @@ def _names(content: bytes) -> frozenset[str]:
 
 @frozen(kw_only=True)
 class Changes:
-    """How many rows were new or changed, and how many are gone."""
+    """How many rows were new or changed, how many are gone, and a line for each kind that should be and was kept."""
 
     changed: int
     gone: int
+    doubts: tuple[str, ...] = ()
 
 
 @define(eq=False)
@@ -74,6 +74,7 @@ class Configurator:
     _clock: Clock
     _sources: Sources
     _complaints: Complaints = field(factory=Complaints)
+    _doubts: Complaints = field(factory=Complaints)
     _caution: dict[str, Caution] = Factory(lambda: {kind: Caution() for kind in _KINDS})
 
     @property
@@ -95,6 +96,7 @@ class Configurator:
         tables = await self._tables()
         self._complaints.about(tables.faults)
         changes = await self._database.transaction("configurator.store", self._store, tables)
+        self._doubts.about(changes.doubts)
         if changes.changed or changes.gone:
             log.info("sites: {changed} rows changed, {gone} gone", changed=changes.changed, gone=changes.gone)
         return changes
@@ -118,36 +120,11 @@ class Configurator:
         changed += await store.put_queues(tx, tables.queues)
         changed += await store.put_endpoints(tx, tables.endpoints)
         changed += await store.put_relations(tx, tables.relations)
-        active = {one.name for one in tables.sites}
-        written = {one.name for one in tables.endpoints}
-        gone_sites = self._believed("sites", stored.sites, stored.sites - active)
-        gone_queues = self._believed(
-            "queues",
-            stored.queues,
-            {
-                name
-                for name, site in stored.queues.items()
-                if name not in tables.known_queues or (name not in tables.queues and site not in active)
-            },
-        )
-        gone_endpoints = self._believed(
-            "endpoints",
-            stored.endpoints,
-            {
-                name
-                for name, site in stored.endpoints.items()
-                if name not in tables.known_endpoints or (name not in written and site not in active)
-            },
-        )
-        keys = {(one.queue, one.endpoint, one.scope) for one in tables.relations}
-        gone_relations = self._believed("relations", stored.relations, stored.relations - keys)
-        await store.remove(tx, sites=gone_sites, queues=gone_queues, endpoints=gone_endpoints, relations=gone_relations)
-        gone = sum(map(len, (gone_sites, gone_queues, gone_endpoints, gone_relations)))
-        return Changes(changed=changed, gone=gone)
-
-    def _believed(self, kind: str, stored: Collection[Name], gone: Collection[Name]) -> Collection[Name]:
-        if self._caution[kind].believes(len(stored), len(gone), self._clock.now()):
-            return gone
-        text = "the dumps lack {gone} of {stored} {kind}: none is removed until they have said so for a day"
-        log.warn(text, gone=len(gone), stored=len(stored), kind=kind)
-        return ()
+        there, gone = asdict(stored, recurse=False), asdict(cric.leftovers(stored, tables), recurse=False)
+        doubts = []
+        for kind, caution in self._caution.items():
+            if not caution.believes(len(there[kind]), len(gone[kind]), self._clock.now()):
+                doubts.append(_DOUBT.format(gone=len(gone[kind]), kind=kind))
+                gone[kind] = frozenset()
+        await store.remove(tx, Leftovers(**gone))
+        return Changes(changed=changed, gone=sum(map(len, gone.values())), doubts=tuple(doubts))

@@ -54,7 +54,7 @@ class Network:
         stored = 0
         for measures in (self._measured, self._close):
             try:
-                found = await measures(sites)
+                found, tag = await measures(sites)
             except (DumpAway, UnreadableDump) as fault:
                 log.warn("the network matrix lacks news: {fault}", fault=fault)
                 continue
@@ -62,26 +62,25 @@ class Network:
                 await self._database.transaction("network.store", store.put_measures, batch)
                 await breathe()
             stored += len(found)
+            self._seen = tag or self._seen
         if stored:
             before = self._clock.now() - KEPT
             while await self._database.transaction("network.clean", store.remove_measures, before, AT_ONCE) == AT_ONCE:
                 await breathe()
         return stored
 
-    async def _measured(self, sites: frozenset[str]) -> list[Measure]:
-        if self._weather is None:
-            return []
-        found = await cric.fetch(self._weather, self._web, self._seen)
+    async def _measured(self, sites: frozenset[str]) -> tuple[list[Measure], Tag | None]:
+        """What is new, and the tag of the dump, which has been seen once that is stored."""
+        found = await cric.fetch(self._weather, self._web, self._seen) if self._weather else None
         if found is None:
-            return []
+            return [], None
         now, content = self._clock.now(), found.content
         measures = await deferToThread(lambda: network.worth_storing(network.weather(content), sites, now))
-        self._seen = found.tag
-        return measures
+        return measures, found.tag
 
-    async def _close(self, sites: frozenset[str]) -> list[Measure]:
+    async def _close(self, sites: frozenset[str]) -> tuple[list[Measure], None]:
         """Renewed every time: a row is kept only while it is."""
         if self._pairs is None:
-            return []
+            return [], None
         pairs = await self._pairs.latest()
-        return await deferToThread(network.of_closeness, pairs, sites, self._clock.now())
+        return await deferToThread(network.of_closeness, pairs, sites, self._clock.now()), None

@@ -23,6 +23,7 @@ from pandatx.store.database import Database, Transaction, in_batches
 log = Logger()
 
 _TOLD: Final = 20
+_DOUBT: Final = "the queue dump lacks {gone} queues that are stored: none is removed until it has said so for a day"
 _AT_ONCE: Final = 50
 """Documents in one statement: whoever puts it together has the reactor."""
 
@@ -47,6 +48,7 @@ class Queues:
     _web: Web
     _stored: _Reading | None = None
     _complaints: Complaints = field(factory=Complaints)
+    _doubts: Complaints = field(factory=Complaints)
     _caution: Caution = field(factory=Caution)
     _source: Source[_Reading] | None = field(init=False)
 
@@ -93,6 +95,7 @@ class Queues:
         queues = {one.name: one for queue in reading.dump.queues for one in with_children(queue, types)}
         self._facts.with_queues({**self._facts.known.queues, **queues} if kept else queues)
         self._stored = None if kept else reading
+        self._doubts.about([_DOUBT.format(gone=kept)] if kept else [])
         if changed or gone:
             names = ", ".join([*changed[:_TOLD], *(f"-{name}" for name in gone[:_TOLD])])
             log.info("{n} queues, changed or gone (-): {names}", n=len(reading.documents), names=names)
@@ -106,8 +109,6 @@ class Queues:
             changed += await store.put(tx, {name: reading.documents[name] for name in names}, now)
         stored, gone = await store.lacking(tx, reading.documents)
         if not self._caution.believes(stored, gone, now):
-            text = "the queue dump lacks {gone} of {stored} queues: none is removed until it has said so for a day"
-            log.warn(text, gone=gone, stored=stored)
             return changed, [], gone
         return changed, await store.remove(tx, reading.documents) if gone else [], 0
 

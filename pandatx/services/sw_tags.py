@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 from attrs import define, field
-from twisted.logger import Logger
 
 from pandatx.clients.cric import Source
 from pandatx.clients.web import Web
 from pandatx.clock import Clock
 from pandatx.domain.dumps import Caution, UnreadableDump, entries
 from pandatx.domain.queues import NAME_WIDTH
+from pandatx.services.complaints import Complaints
 from pandatx.store import configurator as store
 from pandatx.store.database import Database, Transaction
 
-log = Logger()
+_DOUBT: Final = "the dump of tags lacks {gone} queues that are stored: none is removed until it has said so for a day"
 
 
 @define(eq=False)
@@ -27,6 +28,7 @@ class SoftwareTags:
     _url: str | None
     _web: Web
     _caution: Caution = field(factory=Caution)
+    _doubts: Complaints = field(factory=Complaints)
     _source: Source[dict[str, str]] | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -44,16 +46,19 @@ class SoftwareTags:
         """
         if self._source is None:
             return 0
-        return await self._database.transaction("sw_tags.store", self._store, await self._source.latest())
+        documents = await self._source.latest()
+        changed, kept = await self._database.transaction("sw_tags.store", self._store, documents)
+        self._doubts.about([_DOUBT.format(gone=kept)] if kept else [])
+        return changed
 
-    async def _store(self, tx: Transaction, documents: dict[str, str]) -> int:
+    async def _store(self, tx: Transaction, documents: dict[str, str]) -> tuple[int, int]:
+        """How many queues changed or are gone, and how many should be gone and were kept."""
         now = self._clock.now()
         rows = await store.tags(tx)
         gone = [place for name, _, place in rows if name not in documents]
+        kept = 0
         if not self._caution.believes(len(rows), len(gone), now):
-            text = "the dump of tags lacks {gone} of {stored} queues: none is removed until it has said so for a day"
-            log.warn(text, gone=len(gone), stored=len(rows))
-            gone = []
+            kept, gone = len(gone), []
         same: set[str] = set()
         changed = []
         for name, data, place in rows:
@@ -63,7 +68,7 @@ class SoftwareTags:
                 changed.append(place)
         new = {name: data for name, data in documents.items() if name not in same}
         await store.exchange_tags(tx, [*gone, *changed], new, now)
-        return len(gone) + len(new)
+        return len(gone) + len(new), kept
 
 
 def _read(content: bytes) -> dict[str, str]:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import orjson
-from attrs import asdict, frozen
+from attrs import asdict
 
-from pandatx.domain.cric import EndpointRow, Relation, Site
+from pandatx.domain.cric import EndpointRow, Leftovers, Relation, Site, Stored
 from pandatx.domain.network import Measure
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
 
 SQL = load(__file__)
-RelationKey = tuple[str, str, str]
-
-
-@frozen(kw_only=True)
-class Stored:
-    """What is there: sites; queues and endpoints, each with its site; and the keys of relations."""
-
-    sites: frozenset[str]
-    queues: Mapping[str, str | None]
-    endpoints: Mapping[str, str | None]
-    relations: frozenset[RelationKey]
 
 
 async def stored(tx: Transaction) -> Stored:
@@ -64,22 +53,15 @@ async def put_relations(tx: Transaction, relations: Iterable[Relation]) -> int:
     return len((await tx.run(SQL.put_relations, rows=_json(rows))).rows)
 
 
-async def remove(
-    tx: Transaction,
-    *,
-    sites: Collection[str],
-    queues: Collection[str],
-    endpoints: Collection[str],
-    relations: Collection[RelationKey],
-) -> None:
-    """Delete by name, what depends on others first."""
-    if relations:
-        columns = [list(column) for column in zip(*sorted(relations), strict=True)]
+async def remove(tx: Transaction, gone: Leftovers) -> None:
+    """Delete what is left over, what depends on others first."""
+    if gone.relations:
+        columns = [list(column) for column in zip(*sorted(gone.relations), strict=True)]
         await tx.run(SQL.remove_relations, queues=columns[0], endpoints=columns[1], scopes=columns[2])
     for query, names in (
-        (SQL.remove_endpoints, endpoints),
-        (SQL.remove_queues, queues),
-        (SQL.remove_sites, sites),
+        (SQL.remove_endpoints, gone.endpoints),
+        (SQL.remove_queues, gone.queues),
+        (SQL.remove_sites, gone.sites),
     ):
         if names:
             await tx.run(query, names=sorted(names))

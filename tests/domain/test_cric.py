@@ -11,6 +11,18 @@ from pandatx.domain import cric_dumps
 from pandatx.domain.cric import (
     Endpoint,
     Exclusions,
+    Leftovers,
+    QueueStorages,
+    Site,
+    Space,
+    Stored,
+    leftovers,
+    relations_of,
+    role_and_scope,
+    tables_of,
+)
+    Endpoint,
+    Exclusions,
     QueueStorages,
     Site,
     Space,
@@ -189,3 +201,20 @@ def test_no_dump_breaks_a_reader(dump):
             found.append({})
     usage = cric_dumps.read_usage(dumped(dump))
     tables_of(*found, Exclusions(activities=cric_dumps.read_exclusions(dumped(dump))), usage)
+
+
+def test_what_is_left_over_is_what_no_dump_has_and_what_is_of_a_site_that_is_gone():
+    sites = {"S": Site(name="S", role="satellite", tier_level=1, endpoints=("A",), queues=("Q",))}
+    queues = {name: QueueStorages(name=name, site="S", storages={"read_lan": ("A",)}) for name in ("Q", "MOVED", "STAYS")}
+    stored = Stored(
+        sites=frozenset(("S", "T")),
+        queues={"Q": "T", "GONE": "S", "MOVED": "T", "STAYS": "S"},
+        endpoints={"A": "T", "B": "S", "C": None},
+        relations=frozenset({("Q", "A", "default"), ("Q", "A", "special"), ("GONE", "A", "default")}),
+    )
+    assert leftovers(stored, tables_of(sites, ENDPOINTS, queues, Exclusions(), {})) == Leftovers(
+        sites=frozenset({"T"}),
+        queues=frozenset({"GONE", "MOVED"}),
+        endpoints=frozenset({"B", "C"}),
+        relations=frozenset({("Q", "A", "special"), ("GONE", "A", "default")}),
+    )
