@@ -21,15 +21,6 @@ from pandatx.domain.cric import (
     role_and_scope,
     tables_of,
 )
-    Endpoint,
-    Exclusions,
-    QueueStorages,
-    Site,
-    Space,
-    relations_of,
-    role_and_scope,
-    tables_of,
-)
 from pandatx.domain.dumps import UnreadableDump
 
 
@@ -205,7 +196,8 @@ def test_no_dump_breaks_a_reader(dump):
 
 def test_what_is_left_over_is_what_no_dump_has_and_what_is_of_a_site_that_is_gone():
     sites = {"S": Site(name="S", role="satellite", tier_level=1, endpoints=("A",), queues=("Q",))}
-    queues = {name: QueueStorages(name=name, site="S", storages={"read_lan": ("A",)}) for name in ("Q", "MOVED", "STAYS")}
+    storages = {"read_lan": ("A",)}
+    queues = {name: QueueStorages(name=name, site="S", storages=storages) for name in ("Q", "MOVED", "STAYS")}
     stored = Stored(
         sites=frozenset(("S", "T")),
         queues={"Q": "T", "GONE": "S", "MOVED": "T", "STAYS": "S"},
