@@ -144,3 +144,11 @@ def test_keys_that_nothing_uses_are_not_declared_but_named_as_the_older_servers(
 def test_tokens_that_are_asked_for_and_not_taken_are_warned_of(loaded):
     (warning,) = loaded("[server]\ntoken_authType = oidc\n").warnings
     assert "bearer tokens are not taken" in warning
+
+
+def test_a_broker_without_a_destination_is_warned_of_and_its_password_is_never_shown(loaded):
+    text = "[pandatx]\nmessages_host = broker\nmessages_password = very-secret\n"
+    config = loaded(text)
+    assert "messages_destination is not" in "".join(config.warnings)
+    assert "very-secret" not in repr(config) and config.messaging.password == "very-secret"
+    assert config.origins["[pandatx] messages_password"].value == "********"
