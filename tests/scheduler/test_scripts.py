@@ -16,7 +16,8 @@ from pandatx.scheduler.scripts import Script
 from pandatx.workers.pool import PoolSettings, ProcessPool
 
 SCRIPTS = {
-    "well": "def main(argv=(), tbuf=None, **kwargs):\n    open(argv[1], 'a').write(repr((argv, type(tbuf).__name__, kwargs)))\n",
+    "well": "def main(argv=(), tbuf=None, **kwargs):\n"
+    "    open(argv[1], 'a').write(repr((argv, type(tbuf).__name__, kwargs)))\n",
     "exits": "import sys\ndef main(argv=(), tbuf=None, **kwargs):\n    sys.exit(4)\n",
     "sleeps": "import time\ndef main(argv=(), tbuf=None, **kwargs):\n    time.sleep(600)\n",
     "broken": "import nothing_of_that_name\n",
