@@ -51,7 +51,7 @@ def resume(home: Path | None, name: str) -> None:
     _client(home).post("pandatx/resume_daemon", name=name)
 
 
-@daemon.command(context_settings={"ignore_unknown_options": True})
+@daemon.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option(
     "--config", "path", type=click.Path(path_type=Path), help="panda_server.cfg; else --home's, else as usual."
 )
@@ -60,6 +60,8 @@ def resume(home: Path | None, name: str) -> None:
 @click.pass_obj
 def run(home: Path | None, path: Path | None, name: str, arguments: tuple[str, ...]) -> None:
     """Run the daemon NAME once, now, in the foreground, with ARGUMENTS in place of those of its entry.
+
+    All that stands behind NAME is the daemon's: --config goes before it.
 
     Works with and without a running server. Refused while the daemon runs on this machine, and for a sync daemon while
     another server has its lock. Exit 1 when the run fails.
