@@ -96,6 +96,31 @@ class TaskJob:
         return self.after.job_status in TERMINAL
 
 
+@frozen(kw_only=True)
+class Copy:
+    """A file that a job has made beside an output: its row begins as a copy of that output's."""
+
+    panda_id: int
+    key: Key
+    original: int
+    lfn: str
+
+
+def copies_of(jobs: Iterable[TaskJob]) -> list[Copy]:
+    """The rows that are to be made for the files which jobs have made beside their outputs."""
+    found = []
+    for job in jobs:
+        known = {each.file_id for each in job.before.files}
+        originals = {each.dataset_id: each.file_id for each in job.before.files if each.type in _OUTPUTS}
+        for each in job.after.files:
+            original = originals.get(each.dataset_id)
+            if each.file_id is None or each.file_id in known or not each.dataset_id or not original:
+                continue
+            key = (job.after.jedi_task_id or 0, each.dataset_id, each.file_id)
+            found.append(Copy(panda_id=job.after.panda_id, key=key, original=original, lfn=each.lfn))
+    return found
+
+
 @define
 class Settlement:
     """What is to be written: rows as they are now, and what is added to counters.

@@ -137,6 +137,7 @@ async def archive(tx: Transaction, ended: Sequence[Change], now: datetime) -> No
     """
     if not ended:
         return
+    ended = await _numbered(tx, ended)
     files = [_file_row(each, change.file_changes.get(each.row_id, {})) for change in ended for each in change.job.files]
     result = await tx.run(SQL.archive, **_rows(ended), files=json_rows(sorted(files, key=_row_id)), now=now)
     tx.xid = result.rows[0][1] if result.rows else tx.xid
@@ -150,6 +151,7 @@ async def keep(tx: Transaction, changed: Sequence[Change], now: datetime) -> Non
     """Change active jobs that go on; their reports go. Of those of tasks the tasks hear before the commit."""
     if not changed:
         return
+    changed = await _numbered(tx, changed)
     files = [{"row_id": row_id, **values} for change in changed for row_id, values in change.file_changes.items()]
     result = await tx.run(SQL.keep, **_rows(changed), files=json_rows(sorted(files, key=_row_id)))
     tx.xid = result.rows[0][1] if result.rows else tx.xid
@@ -200,6 +202,27 @@ def _queued(change: Change) -> Queued | None:
 
 def _of_task(change: Change) -> TaskJob:
     return TaskJob(before=change.job, after=change.after, n_events=change.n_events, last_attempt=change.last_attempt)
+
+
+async def _numbered(tx: Transaction, changes: Sequence[Change]) -> Sequence[Change]:
+    """The changes; what jobs of tasks have made beside what they were to make has ids among the files of its task."""
+    n = sum(1 for change in changes for each in change.new_files if _is_of_task(change, each))
+    if not n:
+        return changes
+    ids = iter(await jedi.file_ids(tx, n))
+    return [
+        evolve(
+            change,
+            new_files=tuple(
+                evolve(each, file_id=next(ids)) if _is_of_task(change, each) else each for each in change.new_files
+            ),
+        )
+        for change in changes
+    ]
+
+
+def _is_of_task(change: Change, each: JobFile) -> bool:
+    return change.job.jedi_task_id is not None and each.dataset_id is not None
 
 
 async def _add_files(tx: Transaction, changes: Sequence[Change], now: datetime) -> None:

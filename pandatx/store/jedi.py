@@ -9,7 +9,18 @@ from typing import Final
 
 from attrs import frozen
 
-from pandatx.domain.task_files import PROC_STATUS, TASK_OVER, Key, Settlement, TaskFile, TaskJob, keys_of, settle
+from pandatx.domain.task_files import (
+    PROC_STATUS,
+    TASK_OVER,
+    Copy,
+    Key,
+    Settlement,
+    TaskFile,
+    TaskJob,
+    copies_of,
+    keys_of,
+    settle,
+)
 from pandatx.store.columns import json_rows
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
@@ -84,6 +95,7 @@ async def report(tx: Transaction, jobs: Sequence[TaskJob], now: datetime) -> Non
     keys = keys_of(jobs)
     if not keys:
         return
+    await _copy(tx, copies_of(jobs), now)
     tasks, datasets, files = (list(column) for column in zip(*(key for key, _ in keys), strict=True))
     blocks = [block for _, block in keys]
     rows = await tx.run(SQL.lock_files, tasks=tasks, datasets=datasets, files=files, blocks=blocks)
@@ -98,6 +110,25 @@ async def report(tx: Transaction, jobs: Sequence[TaskJob], now: datetime) -> Non
             tasks=ids,
             jobs=[found.done[task_id]["jobs"] for task_id in ids],
             events=[found.done[task_id]["events"] for task_id in ids],
+            now=now,
+        )
+
+
+async def file_ids(tx: Transaction, n: int) -> list[int]:
+    """Ids for new files of tasks."""
+    return (await tx.run(SQL.file_ids, n=n)).column("id")
+
+
+async def _copy(tx: Transaction, copies: Sequence[Copy], now: datetime) -> None:
+    if copies:
+        await tx.run(
+            SQL.copy_files,
+            jobs=[one.panda_id for one in copies],
+            tasks=[one.key[0] for one in copies],
+            datasets=[one.key[1] for one in copies],
+            files=[one.key[2] for one in copies],
+            originals=[one.original for one in copies],
+            lfns=[one.lfn for one in copies],
             now=now,
         )
 

@@ -1,3 +1,18 @@
+-- name: file_ids
+SELECT nextval('{panda}.jedi_dataset_cont_fileid_seq') AS id FROM generate_series(1, %(n)s)
+
+-- name: copy_files
+-- Rows for what jobs have made beside an output that is still theirs.
+INSERT INTO {panda}.jedi_dataset_contents (jeditaskid, datasetid, fileid, creationdate, lfn, type, status, scope, attemptnr,
+   maxattempt, keeptrack, boundaryid, pandaid, failedattempt, outpandaid, maxfailure, ramcount, jobsetid)
+SELECT c.jeditaskid, c.datasetid, v.file, %(now)s, v.lfn, c.type, c.status, c.scope, c.attemptnr,
+   c.maxattempt, c.keeptrack, c.boundaryid, c.pandaid, c.failedattempt, c.outpandaid, c.maxfailure, c.ramcount, c.jobsetid
+  FROM unnest(%(jobs)s::bigint[], %(tasks)s::bigint[], %(datasets)s::bigint[], %(files)s::bigint[], %(originals)s::bigint[],
+              %(lfns)s::text[]) v(job, task, dataset, file, original, lfn)
+  JOIN {panda}.jedi_tasks t ON t.jeditaskid = v.task AND t.status NOT IN ({over})
+  JOIN {panda}.jedi_dataset_contents c ON c.jeditaskid = v.task AND c.datasetid = v.dataset AND c.fileid = v.original
+ WHERE c.pandaid = v.job AND c.keeptrack = 1
+
 -- name: lock_files
 -- prepare: tasks bigint[], datasets bigint[], files bigint[], blocks text[]
 -- Rows of files, locked in the order of rule R1; those of tasks that are over are left out (reference/lifecycle.md 7.12).

@@ -7,6 +7,7 @@ import pytest
 from endings import DirectPool, Told, make_adder, report_of, run, seed_block, seed_report
 from tasks_by_hand import counters, files, make_job, make_task, n_ready, recount, task_row
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
@@ -371,3 +372,56 @@ async def test_a_merge_job_that_is_killed_is_not_tried_again_unless_that_is_aske
     found = next(r for r in (await files(database, task, "output")).values() if r["outpandaid"] == maker)
     assert (found["status"], found["maxattempt"], found["keeptrack"]) == row
     assert (await counters(database, task))["output"]["nfilesfailed"] == (2 if row[0] == "notmerged" else 1)
+
+
+class Transferring(DirectPool):
+    """A plugin that has all outputs transferred."""
+
+    async def call(self, name, *args, **about):
+        found = await super().call(name, *args, **about)
+        for answer, item in zip(found, args[1], strict=True):
+            answer["transferring"] = [file["lfn"] for file in item["job"]["files"] if file["type"] == "output"]
+        return found
+
+
+@pytest.mark.parametrize("mode", ["at once", "after a transfer"])
+async def test_what_a_job_makes_beside_its_outputs_is_counted_too(database, mode):
+    task = await make_task(database, n_files=1)
+    job = await make_job(database, task, status="holding", attemptnr=1)
+    pool = Transferring() if mode == "after a transfer" else DirectPool()
+    data = report_of(f"log.{job}", *(f"output.{job}_{n}" for n in (1, 2, 3)))
+    await seed_report(database, job, data=data)
+    await make_adder(database, pool).run_once()
+    if mode == "after a transfer":
+        assert (await fits(database, task))["input"]["nfilesonhold"] == 1
+        await ends(database, job)
+    rows = (await files(database, task, "output")).values()
+    assert sorted((row["lfn"], row["status"], row["keeptrack"]) for row in rows) == [
+        (f"output.{job}_{n}", "finished", None) for n in (1, 2, 3)
+    ]
+    assert (await fits(database, task))["output"]["nfilesfinished"] == 3
+    linked = await run(
+        database, "SELECT lfn, fileid IS NOT NULL FROM {panda}.filestable4 WHERE type = 'output' ORDER BY 1"
+    )
+    assert linked == [(f"output.{job}_{n}", True) for n in (1, 2, 3)]
+
+
+async def test_jobs_of_one_task_end_on_several_servers_at_once(database):
+    """The rows of datasets are what they all want: in one order, and not for long."""
+    task = await make_task(database, n_files=60, max_attempt=1, secondary=True)
+    jobs = [await make_job(database, task) for _ in range(60)]
+
+    async def end(some, status) -> None:
+        async def work(tx) -> None:
+            await archive.guard(tx)
+            found = await archive.lock(tx, some)
+            about = [Change(job=job, changes={"job_status": status}, file_changes={}) for job in found.values()]
+            await archive.archive(tx, about, NOW)
+
+        await database.transaction("end", work)
+
+    ending = [end(jobs[n::12], "finished" if n % 2 else "failed") for n in range(12)]
+    await gatherResults([Deferred.fromCoroutine(one) for one in ending])
+    found = await fits(database, task)
+    assert (found["input"]["nfilesfinished"], found["input"]["nfilesfailed"]) == (30, 30)
+    assert (await task_row(database, task))["total_done_jobs"] == 30
