@@ -32,7 +32,12 @@ _SERVICES = {
     "panda-Watcher.log": "watcher",
     "panda-datasetManager.log": "dataset_manager transfers arrivals left_open storages",
     "panda-ddm_handler.log": "messages",
-    "panda-configurator.log": "queues",
+    "panda-configurator.log": "queues configurator network sw_tags",
+    "panda-cache_schedconfig.log": "schedconfig_cache",
+    "panda-token_cache.log": "token_cache",
+    "panda-ProxyCache.log": "user_proxies",
+    "panda-carbon.log": "carbon",
+    "panda-hs_scrapers.log": "benchmarks",
     "panda-async_request_processor.log": "async_work request_files",
     "panda-recover_lost_files.log": "recovery",
 }

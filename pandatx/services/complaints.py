@@ -7,18 +7,17 @@ from collections.abc import Iterable
 from attrs import define
 from twisted.logger import Logger
 
-log = Logger()
-
 
 @define
 class Complaints:
-    """The faults of the last time."""
+    """The faults of the last time; told by the logger of the part that they are of."""
 
+    _log: Logger
     _last: frozenset[str] = frozenset()
 
     def about(self, faults: Iterable[str]) -> None:
         """One warning for each fault that the last time did not have."""
         now = frozenset(faults)
         for fault in sorted(now - self._last):
-            log.warn("{fault}", fault=fault)
+            self._log.warn("{fault}", fault=fault)
         self._last = now

@@ -73,8 +73,8 @@ class Configurator:
     _database: Database
     _clock: Clock
     _sources: Sources
-    _complaints: Complaints = field(factory=Complaints)
-    _doubts: Complaints = field(factory=Complaints)
+    _complaints: Complaints = field(factory=lambda: Complaints(log))
+    _doubts: Complaints = field(factory=lambda: Complaints(log))
     _caution: dict[str, Caution] = Factory(lambda: {kind: Caution() for kind in _KINDS})
 
     @property

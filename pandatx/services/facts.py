@@ -51,7 +51,7 @@ class Facts:
     _secrets_owner: str = "pilot secrets"
     known: Known = field(factory=Known)
     _read_before: _Read = field(factory=dict)
-    _complaints: Complaints = field(factory=Complaints)
+    _complaints: Complaints = field(factory=lambda: Complaints(log))
 
     async def refresh(self) -> None:
         """Read everything again, in one transaction; of the queues' descriptions only those that have changed."""

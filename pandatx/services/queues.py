@@ -47,8 +47,8 @@ class Queues:
     _url: str | None
     _web: Web
     _stored: _Reading | None = None
-    _complaints: Complaints = field(factory=Complaints)
-    _doubts: Complaints = field(factory=Complaints)
+    _complaints: Complaints = field(factory=lambda: Complaints(log))
+    _doubts: Complaints = field(factory=lambda: Complaints(log))
     _caution: Caution = field(factory=Caution)
     _source: Source[_Reading] | None = field(init=False)
 

@@ -50,7 +50,7 @@ class SchedconfigCache:
 
     _database: Database
     _directory: Path
-    _complaints: Complaints = Factory(Complaints)
+    _complaints: Complaints = Factory(lambda: Complaints(log))
 
     async def refresh(self, breathe: Callable[[], Awaitable[None]], directory: Path | None = None) -> Refreshed:
         """Bring the files up to the stored descriptions; those that are as they should be are left alone.

@@ -6,6 +6,7 @@ import json
 from typing import Final
 
 from attrs import define, field
+from twisted.logger import Logger
 
 from pandatx.clients.cric import Source
 from pandatx.clients.web import Web
@@ -15,6 +16,8 @@ from pandatx.domain.queues import NAME_WIDTH
 from pandatx.services.complaints import Complaints
 from pandatx.store import configurator as store
 from pandatx.store.database import Database, Transaction
+
+log = Logger()
 
 _DOUBT: Final = "the dump of tags lacks {gone} queues that are stored: none is removed until it has said so for a day"
 
@@ -28,7 +31,7 @@ class SoftwareTags:
     _url: str | None
     _web: Web
     _caution: Caution = field(factory=Caution)
-    _doubts: Complaints = field(factory=Complaints)
+    _doubts: Complaints = field(factory=lambda: Complaints(log))
     _source: Source[dict[str, str]] | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -44,7 +44,7 @@ class TokenCache:
     _web: Web
     config: Path
     _directory: Path
-    _complaints: Complaints = Factory(Complaints)
+    _complaints: Complaints = Factory(lambda: Complaints(log))
     _lifetimes: dict[Path, timedelta] = Factory(dict)
 
     async def refresh(self) -> Renewed | None:
