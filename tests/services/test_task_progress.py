@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from endings import run
+from endings import DirectPool, make_adder, report_of, run
 from tasks_by_hand import counters, files, make_job, make_task, recount
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -184,3 +184,42 @@ async def test_jobs_without_a_task_cost_no_statement(database, dispatch, heartbe
         await heartbeats.report(PILOT, beat(job.panda_id, "running"))
         seen[expected] = [name for name in statements if name.startswith("jedi_")]
     assert seen == {without: [], of_task: ["jedi_follow_free", "jedi_limit_lock_wait", "jedi_follow"]}
+
+
+async def test_scenario_6_whole(database, dispatch, heartbeats):
+    """A pilotErrorCode: holding, the Adder fails the job, the file has another attempt, until none is left."""
+    task = await make_task(database, n_files=1, max_attempt=2)
+    seen = []
+    for attempt in (0, 1):
+        alike = {"minramcount": 0, "maxdiskcount": 0, "maxwalltime": 0}
+        job = await make_job(database, task, status="defined", attemptnr=attempt, **alike)
+        await database.transaction("activate", setup_store.activate, [job], Clock(reactor).now())
+        acquired = await dispatch.acquire(PILOT, JobRequest(site_name="Q", prod_source_label="user"))
+        assert [each.panda_id for each in acquired.jobs] == [job]
+        await heartbeats.report(PILOT, Heartbeat(job_id=job, job_status="running", attempt_nr=attempt))
+        final = Heartbeat(
+            job_id=job,
+            job_status="failed",
+            attempt_nr=attempt,
+            pilot_error_code=1305,
+            pilot_error_diag="the payload failed",
+            job_output_report=report_of(f"log.{job}"),
+        )
+        await heartbeats.report(PILOT, final)
+        assert await run(database, "SELECT jobstatus FROM {panda}.jobsactive4") == [("holding",)]
+        assert (await heartbeats.report(PILOT, final)).command == "alreadydone"
+        await make_adder(database, DirectPool()).run_once()
+        assert await run(database, "SELECT count(*) FROM {panda}.job_output_report") == [(0,)]
+        assert (await heartbeats.report(PILOT, final)).command == "tobekilled"
+        rows = await run(
+            database,
+            "SELECT jobstatus, piloterrorcode FROM {panda}.jobsarchived4 WHERE pandaid = %(job)s",
+            job=job,
+        )
+        assert rows == [("failed", 1305)]
+        (row,) = (await files(database, task)).values()
+        seen.append((row["status"], row["attemptnr"], row["failedattempt"], row["proc_status"]))
+        assert await counters(database, task) == await recount(database, task)
+    assert seen == [("ready", 1, 1, "ready"), ("ready", 2, 2, "failed")]
+    found = await counters(database, task)
+    assert (found["input"]["nfilesused"], found["input"]["nfilesfailed"], found["log"]["nfilesfailed"]) == (1, 1, 2)
