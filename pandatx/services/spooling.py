@@ -65,9 +65,7 @@ class Spooler:
 
     def open(self) -> None:
         """Hold our directory; called once at start, before requests are taken. Raises OSError."""
-        self._ours = store.claim(self._root / self._instance)
-        if self._ours is None:
-            raise OSError(f"{self._root / self._instance} is held by another process")
+        self._ours = store.new(self._root / self._instance)
         self.pending = sum(1 for segment in self._ours.segments() for _ in store.read(segment))
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ blocks and runs off the reactor thread.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -101,7 +102,7 @@ class SpoolDirectory:
         self.end_segment()
         if not any(self.path.glob(_SEGMENT)):
             (self.path / "lock").unlink(missing_ok=True)
-            self.path.rmdir()
+            _remove(self.path)
         os.close(self._lock)
 
     def _begin_segment(self) -> None:
@@ -115,25 +116,51 @@ class SpoolDirectory:
         return self.path / f"{number:08d}.reports"
 
 
+def new(path: Path) -> SpoolDirectory:
+    """Make a spool directory that is ours from the moment others can see it. Raises OSError where there is one."""
+    hidden = path.with_name(f".{path.name}")
+    hidden.mkdir(mode=0o700, parents=True)
+    lock = os.open(hidden / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        hidden.rename(path)
+    except OSError:
+        os.close(lock)
+        (hidden / "lock").unlink()
+        hidden.rmdir()
+        raise
+    return SpoolDirectory(path, lock)
+
+
 def claim(path: Path) -> SpoolDirectory | None:
-    """Hold a spool directory, made if it is not there; None while another process holds it."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    """Hold a spool directory that is there; None while another process holds it, or has just removed it."""
+    try:
+        lock = os.open(path / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        _remove(path)
+        return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         held = os.fstat(lock).st_ino == (path / "lock").stat().st_ino
     except (BlockingIOError, FileNotFoundError):
         held = False
-    if not held:  # another process has it, or has just removed it
+    if not held:
         os.close(lock)
         return None
     return SpoolDirectory(path, lock, size=sum(segment.stat().st_size for segment in path.glob(_SEGMENT)))
 
 
+def _remove(path: Path) -> None:
+    """Remove an empty directory that has no lock any more, unless somebody else just does."""
+    with contextlib.suppress(OSError):
+        path.rmdir()
+
+
 def abandoned(root: Path, ours: Path) -> Iterator[SpoolDirectory]:
     """The directories beside ours that nobody holds any more, held by us from now on."""
     for path in sorted(root.iterdir()) if root.is_dir() else ():
-        if path.is_dir() and path != ours and (found := claim(path)) is not None:
+        hidden = path.name.startswith(".")  # somebody is about to make it
+        if not hidden and path.is_dir() and path != ours and (found := claim(path)) is not None:
             yield found
 
 
