@@ -8,6 +8,7 @@ from pandatx.store import (
     counters,
     dataset_manager,
     instances,
+    jedi,
     job_metrics,
     jobs,
     killing,
@@ -25,6 +26,7 @@ MODULES = (
 )
 PREPARED = [query for module in MODULES for query in module.SQL if query.parameters]
 OF_TASKS = [
+    *(query for query in jedi.SQL if query.parameters),
     reports.SQL.mismatches,
     merges.SQL.makers,
     merges.SQL.outcomes,
@@ -70,6 +72,7 @@ async def test_an_end_reads_no_table_as_a_whole(database, query):
         "jedi_dataset_contents",
         "jobsarchived4",
         "jobsarchived",
+        "t_task",
     )
     assert not [line for line in plan if "Seq Scan" in line and any(table in line for table in tables)]
 
