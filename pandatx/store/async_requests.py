@@ -44,7 +44,7 @@ SQL = load(
     free="""
        (a.request_id IS NULL OR a.status = 'pending'
         OR (a.status = 'running' AND coalesce(a.started_at, '-infinity') <
-            CASE WHEN w.attempt = a.attempts THEN %(now)s ELSE %(others)s END))
+            CASE WHEN w.attempt = a.attempts THEN %(now)s::timestamp ELSE %(others)s::timestamp END))
        AND (w.until IS NULL OR w.until <= %(now)s OR w.attempt <> a.attempts)""",
 )
 
