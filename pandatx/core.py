@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from attrs import frozen
 
@@ -91,6 +92,10 @@ class Core:
     pool: ProcessPool
 
 
+def _adder_of(plugins: Plugins, vo: str | None, cloud: str | None) -> str:
+    return plugins.adders.for_vo(vo, cloud or None)
+
+
 def make_core(
     config: Config,
     clock: Clock,
@@ -106,39 +111,20 @@ def make_core(
     """
     host = socket.getfqdn()
     settings = {"storage": dict(config.jobs.storage)}
-    hot = config.database.hot_statement_timeout
     web = Web(clock.reactor, config.http.ca_dir, config.outside.client_certificate)
     facts = Facts(background, clock)
-    dispatch = Dispatch(database, clock, facts, hot)
+    dispatch = Dispatch(database, clock, facts, config.database.hot_statement_timeout)
     activator = Activator(background, clock, dispatch.activated)
     closer = Closer(background, clock, activator.release)
     news = PilotNews(database, clock)
     counters = Counters(background, clock, state.instance)
-
-    def adder_plugin(vo: str | None, cloud: str | None) -> str:
-        return plugins.adders.for_vo(vo, cloud or None)
-
-    adder = Adder(
-        background,
-        clock,
-        facts,
-        pool,
-        adder_plugin,
-        settings,
-        closer,
-        state.instance,
-        news.of_report,
-    )
+    adders = partial(_adder_of, plugins)
+    adder = Adder(background, clock, facts, pool, adders, settings, closer, state.instance, news.of_report)
     finisher = Finisher(background, clock, adder.wake)
     setup = Setup(database, clock, plugins.setuppers, pool, dispatch.activated, settings)
     requests = make_requests(config, clock, database, background, request_pool, plugins.handlers, host, state.instance)
-
-    async def gone(owners: Sequence[str]) -> None:
-        await adder.adopt(owners)
-        await requests.work.adopt(owners)
-
     spooler, heartbeats = _reports(
-        config, clock, state, database, facts, adder.wake, gone, lambda: instances.note_outage_end(), counters.started
+        config, clock, state, database, facts, adder, requests, lambda: instances.note_outage_end(), counters.started
     )
     instances = Instances(background, clock, state.instance, host, lambda: spooler.unplayed, (database, background))
     return Core(
@@ -161,7 +147,7 @@ def make_core(
         activator=activator,
         finisher=finisher,
         closer=closer,
-        storages=Storages(pool, clock, plugins.setuppers.for_vo, adder_plugin, settings),
+        storages=Storages(pool, clock, plugins.setuppers.for_vo, adders, settings),
         board=DaemonBoard(background, clock, state.instance),
         requests=requests,
         web=web,
@@ -175,12 +161,17 @@ def _reports(
     state: StateDirectory,
     database: Database,
     facts: Facts,
-    stored: Callable[[], None],
-    gone: Callable[[Sequence[str]], Awaitable[None]],
+    adder: Adder,
+    requests: Requests,
     outage_over: Callable[[], None],
     started: Callable[[str], None],
 ) -> tuple[Spooler, Heartbeats]:
     """The spool and the service that it plays its reports to, which in turn spools."""
+
+    async def gone(owners: Sequence[str]) -> None:
+        await adder.adopt(owners)
+        await requests.work.adopt(owners)
+
     spooler = Spooler(
         state.path / "spool",
         state.instance,
@@ -190,5 +181,5 @@ def _reports(
         gone,
     )
     hot = config.database.hot_statement_timeout
-    heartbeats = Heartbeats(database, clock, facts, spooler, stored, hot, outage_over, started)
+    heartbeats = Heartbeats(database, clock, facts, spooler, adder.wake, hot, outage_over, started)
     return spooler, heartbeats
