@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+import orjson
 from attrs import evolve, field, frozen
 
 from pandatx.domain import dumps
@@ -118,6 +119,15 @@ def queue_of(key: str, document: Mapping[str, Any]) -> Queue:
         endpoint_out=writes[0] if writes else "",
         document=document,
     )
+
+
+def read_queue(name: str, text: str) -> Queue | None:
+    """A queue as it is stored; None for a description that cannot be read."""
+    try:
+        document = orjson.loads(text)
+    except ValueError:
+        return None
+    return queue_of(name, document) if isinstance(document, dict) else None
 
 
 def with_children(queue: Queue, resource_types: Iterable[str]) -> tuple[Queue, ...]:

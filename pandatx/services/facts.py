@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
 import orjson
 from attrs import Factory, define, evolve, field, frozen
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.domain.parameters import Parameters, parameters_of
-from pandatx.domain.queues import Queue, with_children
+from pandatx.domain.queues import Queue, read_queue, with_children
 from pandatx.domain.shares import ResourceTypeRow, ShareTree, tree_of
 from pandatx.services.complaints import Complaints
 from pandatx.store import facts as store
@@ -21,10 +22,19 @@ from pandatx.store.database import Database, Transaction, in_batches
 log = Logger()
 
 
-_Read = dict[str, tuple[str, Queue | None]]
-"""Queues by the names they are stored under, each with its version; None for one that cannot be read."""
-_NONE: Final = ("", None)
 _AT_ONCE: Final = 20
+"""Descriptions in one statement: a site's are tens of MB."""
+
+
+@frozen
+class _Read:
+    """Queues with their children for ``types``, by the names they are stored under, each with its version; None for
+    one that cannot be read. ``queues`` are all of them by their own names.
+    """
+
+    types: tuple[str, ...] = ()
+    stored: Mapping[str, tuple[str, tuple[Queue, ...] | None]] = Factory(dict)
+    queues: Mapping[str, Queue] = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -50,14 +60,14 @@ class Facts:
     _clock: Clock
     _secrets_owner: str = "pilot secrets"
     known: Known = field(factory=Known)
-    _read_before: _Read = field(factory=dict)
+    _read_before: _Read = field(factory=_Read)
     _complaints: Complaints = field(factory=lambda: Complaints(log))
 
     async def refresh(self) -> None:
         """Read everything again, in one transaction; of the queues' descriptions only those that have changed."""
         before = self.known
         self.known, self._read_before = await self._database.transaction("facts.refresh", self._read)
-        unreadable = (name for name, (_, queue) in self._read_before.items() if queue is None)
+        unreadable = (name for name, (_, queues) in self._read_before.stored.items() if queues is None)
         self._complaints.about(
             f"queue {name} is not known: its stored description cannot be read" for name in unreadable
         )
@@ -66,12 +76,10 @@ class Facts:
 
     async def _read(self, tx: Transaction) -> tuple[Known, _Read]:
         rows = await store.resource_types(tx)
-        names = [row.name for row in rows]
-        read = await self._read_queues(tx)
-        found = [child for _, queue in read.values() if queue is not None for child in with_children(queue, names)]
+        read = await self._read_queues(tx, tuple(row.name for row in rows))
         tree = tree_of(await store.shares(tx))
         known = Known(
-            queues={queue.name: queue for queue in found},
+            queues=read.queues,
             shares=tree,
             ranks=tree.ranks(await store.share_use(tx)),
             memory_per_core=await store.memory_per_core(tx),
@@ -83,16 +91,19 @@ class Facts:
         )
         return known, read
 
-    async def _read_queues(self, tx: Transaction) -> _Read:
-        """Few at a time: a site's descriptions are tens of MB, and nobody else has the reactor while one is parsed."""
+    async def _read_queues(self, tx: Transaction, types: tuple[str, ...]) -> _Read:
+        """What has not changed is taken over. What has is read in a thread, so that the reactor goes on meanwhile."""
         versions = await store.queue_versions(tx)
-        read = {
-            name: old for name, version in versions.items() if (old := self._read_before.get(name, _NONE))[0] == version
-        }
-        for batch in in_batches([name for name in versions if name not in read], _AT_ONCE):
-            for name, queue in (await store.queues(tx, batch)).items():
-                read[name] = versions[name], queue
-        return read
+        before = self._read_before if self._read_before.types == types else _Read(types)
+        kept = {name: old for name, old in before.stored.items() if versions.get(name) == old[0]}
+        new = [name for name in versions if name not in kept]
+        if not new and len(kept) == len(before.stored):
+            return before
+        for batch in in_batches(new, _AT_ONCE):
+            texts = await store.queues(tx, batch)
+            found = await deferToThread(_queues, texts, types)
+            kept.update((name, (versions[name], queues)) for name, queues in found.items())
+        return _Read(types, kept, await deferToThread(_by_name, [queues for _, queues in kept.values()]))
 
     def queue(self, name: str) -> Queue | None:
         """A queue by its nickname."""
@@ -106,3 +117,12 @@ class Facts:
     def with_queues(self, queues: Mapping[str, Queue]) -> None:
         """Know these queues at once: the loader has just stored them."""
         self.known = evolve(self.known, queues=queues)
+
+
+def _queues(texts: Mapping[str, str], types: tuple[str, ...]) -> dict[str, tuple[Queue, ...] | None]:
+    found = {name: read_queue(name, text) for name, text in texts.items()}
+    return {name: None if queue is None else with_children(queue, types) for name, queue in found.items()}
+
+
+def _by_name(families: Iterable[tuple[Queue, ...] | None]) -> dict[str, Queue]:
+    return {queue.name: queue for queues in families for queue in queues or ()}

@@ -8,6 +8,7 @@ from typing import Final
 
 import orjson
 from attrs import define, evolve, field, frozen
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from pandatx.clients.cric import DumpAway, Source
@@ -92,7 +93,7 @@ class Queues:
             raise UnreadableDump("the queue dump has no usable queue")
         changed, gone, kept = await self._database.transaction("queues.load", self._store, reading)
         types = [row.name for row in self._facts.known.resource_types]
-        queues = {one.name: one for queue in reading.dump.queues for one in with_children(queue, types)}
+        queues = await deferToThread(_by_name, reading.dump, types)
         self._facts.with_queues({**self._facts.known.queues, **queues} if kept else queues)
         self._stored = None if kept else reading
         self._doubts.about([_DOUBT.format(gone=kept)] if kept else [])
@@ -111,6 +112,10 @@ class Queues:
         if not self._caution.believes(stored, gone, now):
             return changed, [], gone
         return changed, await store.remove(tx, reading.documents) if gone else [], 0
+
+
+def _by_name(dump: Dump, types: list[str]) -> dict[str, Queue]:
+    return {one.name: one for queue in dump.queues for one in with_children(queue, types)}
 
 
 def _read(content: bytes) -> _Reading:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
-from pandatx.domain.queues import Queue, queue_of
 from pandatx.domain.shares import ResourceTypeRow, ShareRow
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
@@ -20,17 +17,9 @@ async def queue_versions(tx: Transaction) -> dict[str, str]:
     return dict((await tx.run(SQL.queue_versions)).rows)
 
 
-async def queues(tx: Transaction, names: Sequence[str]) -> dict[str, Queue | None]:
-    """Some queues by the names they are stored under; None for a description that cannot be read."""
-    return {name: _queue(name, data) for name, data in (await tx.run(SQL.queues, names=list(names))).rows}
-
-
-def _queue(name: str, data: str) -> Queue | None:
-    try:
-        document = orjson.loads(data)
-    except ValueError:
-        return None
-    return queue_of(name, document) if isinstance(document, dict) else None
+async def queues(tx: Transaction, names: Sequence[str]) -> dict[str, str]:
+    """Some queues' descriptions by the names they are stored under."""
+    return dict((await tx.run(SQL.queues, names=list(names))).rows)
 
 
 async def shares(tx: Transaction) -> list[ShareRow]:

@@ -1,6 +1,7 @@
 """The loader of queue descriptions, and the statistics that use them."""
 
 import json
+import threading
 
 import pytest
 from test_setup import Made
@@ -11,6 +12,7 @@ from pandatx.clients.cric import DumpAway
 from pandatx.clients.web import Web
 from pandatx.clock import Clock
 from pandatx.domain.dumps import UnreadableDump
+from pandatx.domain.queues import with_children
 from pandatx.scheduler.context import Context
 from pandatx.scheduler.daemons.load_queues import LoadQueues
 from pandatx.scheduler.daemons.setup_rescue import SetupRescue
@@ -201,6 +203,34 @@ async def test_only_descriptions_that_have_changed_are_read_again(database, fact
     await facts.refresh()
     changed = [name for name in facts.known.queues if facts.known.queues[name] is not before[name]]
     assert changed == ["Q07"] and facts.queue("Q07").status == "test" and facts.queue("Q44") is None
+
+
+async def test_descriptions_are_read_beside_the_reactor_and_not_twice(database, facts, dump, monkeypatch):
+    threads = []
+
+    def noting(function):
+        return lambda *arguments: threads.append(threading.current_thread()) or function(*arguments)
+
+    for module in ("facts", "queues"):
+        name = f"pandatx.services.{module}.with_children"
+        monkeypatch.setattr(name, noting(with_children))
+    await Queues(database, Clock(reactor), facts, dump([queue("A", capability="ucore"), queue("B")]), WEB).load()
+    await facts.refresh()
+    assert len(threads) == 4 and threading.current_thread() not in threads
+    await facts.refresh()
+    assert len(threads) == 4
+
+
+async def test_a_new_resource_type_gives_every_queue_a_child(database, facts, dump):
+    await Queues(database, Clock(reactor), facts, dump([queue("A", capability="ucore")]), WEB).load()
+    await facts.refresh()
+    await execute(
+        database,
+        "INSERT INTO {panda}.resource_types (resource_name, mincore, maxcore, minrampercore, maxrampercore) "
+        "VALUES ('HUGE', 99, 99, 0, 1)",
+    )
+    await facts.refresh()
+    assert facts.queue("A/HUGE").capability == "huge"
 
 
 async def test_a_stored_description_that_cannot_be_read_costs_only_its_queue(database, facts):
