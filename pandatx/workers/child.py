@@ -39,7 +39,7 @@ def main() -> None:
     collect(parent, level)
     for message in parent.calls():
         answer = _answer(message, parent)
-        parent.call = None
+        parent.end_call()
         _flush()
         for stream in streams:
             write_all(stream, mark(message["call"]))

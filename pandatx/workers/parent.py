@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from attrs import define, field
@@ -29,22 +29,33 @@ class NotNow(RuntimeError):
 
 @define(eq=False)
 class Parent:
-    """The two pipes. Threads of a script may use it together; processes that a script forks off may not."""
+    """The two pipes. Threads of a script may use it together; processes that a script forks off may not.
+
+    One thread at a time reads, for all: a thread that outlives its script may not take the next call for its answer.
+    """
 
     call: dict[str, Any] | None = field(init=False, default=None)
     forked: bool = field(init=False, default=False)
     _asked: int = field(init=False, default=0)
     _frames: Frames = field(init=False, factory=Frames)
     _arrived: deque[dict[str, Any]] = field(init=False, factory=deque)
+    _closed: bool = field(init=False, default=False)
+    _reads: bool = field(init=False, default=False)
     _asking: Any = field(init=False, factory=threading.Lock)
+    _turn: Any = field(init=False, factory=threading.Condition)
     _writing: Any = field(init=False, factory=threading.Lock)
 
     def calls(self) -> Iterator[dict[str, Any]]:
         """One call after the other, until the parent closes the pipe."""
-        while (message := self._next()) is not None:
-            if "name" in message:  # not the answer to what a call has asked and did not wait for
-                self.call = message
-                yield message
+        while (message := self._await(lambda message: "name" in message, lambda: False)) is not None:
+            self.call = message
+            yield message
+
+    def end_call(self) -> None:
+        """The call is over; threads that still wait for an answer go on without one."""
+        with self._turn:
+            self.call = None
+            self._turn.notify_all()
 
     def write(self, content: bytes) -> None:
         """Send a whole frame."""
@@ -62,15 +73,15 @@ class Parent:
         if self.forked:
             raise NotNow("the server can be asked by the script's own process only, not by one that it has forked off")
         with self._asking:
-            if self.call is None:
+            if (call := self.call) is None:
                 raise NotNow("the script has ended")
             self._asked += 1
             number = self._asked
             self.say({"ask": number, "operation": operation, "args": args, "kwargs": kwargs})
-            while (message := self._next()) is not None:
-                if message.get("answer") == number:
-                    return _result(message)
-        raise NotNow("the server has ended")
+            message = self._await(lambda message: message.get("answer") == number, lambda: self.call is not call)
+        if message is None:
+            raise NotNow("the script or the server has ended")
+        return _result(message)
 
     def abandon(self) -> None:
         """In a process that a script has forked off: it must not write where its parent does."""
@@ -78,13 +89,35 @@ class Parent:
         for descriptor in (CALLS_FD, ANSWERS_FD):
             os.close(descriptor)
 
-    def _next(self) -> dict[str, Any] | None:
-        while not self._arrived:
+    def _await(self, wanted: Callable[[dict[str, Any]], bool], over: Callable[[], bool]) -> dict[str, Any] | None:
+        """The first message that is wanted; None when the wait is ``over`` or the parent has closed the pipe."""
+        with self._turn:
+            while not over():
+                for message in self._arrived:
+                    if wanted(message):
+                        self._arrived.remove(message)
+                        return message
+                if self._closed:
+                    return None
+                if self._reads:
+                    self._turn.wait()
+                else:
+                    self._read()
+        return None
+
+    def _read(self) -> None:
+        """Take what comes next, for all threads; the turn is others' meanwhile."""
+        self._reads = True
+        self._turn.release()
+        try:
             piece = os.read(CALLS_FD, _PIECE)
-            if not piece:
-                return None
-            self._arrived += self._frames.feed(piece)
-        return self._arrived.popleft()
+        finally:
+            self._turn.acquire()
+            self._reads = False
+            self._turn.notify_all()
+        self._closed = not piece
+        # An answer to what an earlier thread has asked and does not wait for any more is nobody's.
+        self._arrived += [each for each in self._frames.feed(piece) if each.get("answer", self._asked) == self._asked]
 
 
 def _result(message: dict[str, Any]) -> Any:

@@ -154,3 +154,25 @@ async def test_a_child_killed_from_outside_drops_what_it_asked_and_its_caller_is
     with pytest.raises(CallDied, match="killed by signal 9"):
         await call
     assert desk.dropped == ["never"]
+
+
+async def test_a_thread_that_waits_beyond_its_script_neither_takes_nor_holds_up_the_next_call(scripts, pool, desk):
+    body = """
+    import threading
+    def asks():
+        try:
+            tbuf.never()
+        except RuntimeError as fault:
+            open(argv[1] + ".told", "w").write(str(fault))
+    threading.Thread(target=asks, daemon=True).start()
+    import time
+    time.sleep(0.3)
+    result = argv[1] + ".told"
+    """
+    told = Path(await result_of(scripts, pool, body))
+    assert desk.asked == ["never"]
+    [before] = {child.pid for child in pool._children}
+    for number in range(3):
+        asked = f"result = [tbuf.call('jobs.statuses', [{number}])[0][0], __import__('os').getpid()]"
+        assert await result_of(scripts, pool, asked) == [number, before]
+    await until(lambda: told.exists() and "the script" in told.read_text())
