@@ -8,18 +8,22 @@ SELECT t.jeditaskid, t.username, t.status FROM {panda}.jedi_datasets d
  WHERE d.datasetname = ANY (%(names)s) AND d.type IN ('output', 'log')
  ORDER BY d.jeditaskid DESC, d.datasetid DESC LIMIT 1
 
+-- name: output_datasets
+-- The output datasets of a task, or the one that is named.
+SELECT datasetid, datasetname FROM {panda}.jedi_datasets
+ WHERE jeditaskid = %(task)s AND type = 'output'
+   AND (%(names)s::text[] IS NULL OR datasetname = ANY (%(names)s)) ORDER BY datasetname, datasetid
+
 -- name: outputs
--- Finished outputs of a task, of one of its datasets where that is named, and where their jobs wrote them to.
-SELECT d.datasetname AS dataset, c.lfn, c.scope,
+-- Finished outputs in a dataset of a task after one of them, and where their jobs wrote them to.
+SELECT c.fileid, c.lfn, c.scope,
        coalesce((SELECT f.destinationse FROM {panda}.filestable4 f
                   WHERE f.pandaid = c.pandaid AND f.lfn = c.lfn AND f.type = 'output' LIMIT 1),
                 (SELECT f.destinationse FROM {arch}.filestable_arch f
                   WHERE f.pandaid = c.pandaid AND f.lfn = c.lfn AND f.type = 'output' LIMIT 1)) AS rse
-  FROM {panda}.jedi_datasets d
-  JOIN {panda}.jedi_dataset_contents c ON c.jeditaskid = d.jeditaskid AND c.datasetid = d.datasetid
- WHERE d.jeditaskid = %(task)s AND d.type = 'output' AND c.status = 'finished'
-   AND (%(names)s::text[] IS NULL OR d.datasetname = ANY (%(names)s))
- ORDER BY d.datasetname, c.lfn
+  FROM {panda}.jedi_dataset_contents c
+ WHERE c.jeditaskid = %(task)s AND c.datasetid = %(dataset)s AND c.fileid > %(after)s AND c.status = 'finished'
+ ORDER BY c.fileid LIMIT %(limit)s
 
 -- name: jobs
 -- The jobs that made some finished files of a task.
