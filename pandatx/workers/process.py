@@ -130,6 +130,8 @@ class Child(ProcessProtocol):
     def kill(self, verdict: CallError | None = None) -> None:
         """SIGKILL the child and all that it has started; ``verdict`` is what its caller gets."""
         self._verdict = self._verdict or verdict
+        if self.pid and self.transport.pid is None:
+            return  # it has ended and its number may be another's; the call is over once its pipes are closed
         self.leaving = True
         self._stop_clock()
         self._requests.drop()

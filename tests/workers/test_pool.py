@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def behind(path):
     young = subprocess.Popen(["sleep", "600"])
     with open(path, "w") as out:
         out.write(f"{young.pid}")
+    os._exit(3)
+
+def escape(path):
+    young = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    with open(path + ".new", "w") as out:
+        out.write(f"{young.pid}")
+    os.rename(path + ".new", path)
     os._exit(3)
 """
 
@@ -373,3 +381,19 @@ async def test_a_reload_gives_new_children_of_another_number_and_lets_running_ca
     pool.reload(1, 600.0, 1)
     await until(lambda: pool.status.size == 1 and len(pool._children) == 1)
     assert await pool.call("acts:echo", 1, timeout=10) == 1
+
+
+async def test_a_call_whose_child_has_ended_is_over_also_when_it_is_killed_and_others_hold_its_pipes(pools, tmp_path):
+    pool = await pools.start()
+    path = tmp_path / "young"
+    begun = ensureDeferred(pool.call("acts:escape", str(path), timeout=600, context="it"))
+    await until(path.exists)
+    [child] = pool._children
+    await until(lambda: child.transport.pid is None)
+    pool.kill("it", "no more")
+    begun.addTimeout(5, reactor)
+    try:
+        with pytest.raises(CallDied):
+            await begun
+    finally:
+        os.kill(int(path.read_text()), signal.SIGKILL)
