@@ -14,7 +14,7 @@ from pandatx.clients.messages import Broker, BrokerAway, Listening
 from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.core import Core
-from pandatx.metrics import MESSAGES_UP
+from pandatx.metrics import MESSAGES, MESSAGES_UP
 from pandatx.services.messages import Messages
 from pandatx.store.database import Database
 
@@ -95,15 +95,24 @@ class Messaging:
 
         self._listening = broker.new()
         try:
-            await broker.listen(self._listening, self._messages.take, up)
+            await broker.listen(self._listening, self._take, up)
         except BrokerAway as fault:
             self._away(broker, str(fault))
         except Exception as fault:  # the edge of a loop that must go on
-            log.failure("a message ended the connection to {broker}", broker=broker.name)
+            log.failure("the connection to {broker} has failed", broker=broker.name)
             self._away(broker, f"{type(fault).__name__}: {fault}")
         finally:
             self._listening, self._up = None, False
         return was_up
+
+    async def _take(self, message_id: str, body: bytes, wanted: Callable[[], bool]) -> bool:
+        """A bug of ours over a message counts as done too: else the same message would come again for ever."""
+        try:
+            return await self._messages.take(message_id, body, wanted)
+        except Exception:  # the edge of a loop that must go on
+            log.failure("message {id}: a bug of ours", id=message_id)
+            MESSAGES.labels("refused").inc()
+            return True
 
     def _away(self, broker: Broker, why: str) -> None:
         if not self._why and not self._stopping:

@@ -61,6 +61,27 @@ class Limits:
                 found[name] = workflows[name]
         return cls(workflows=workflows, **found)
 
+    @property
+    def shortest(self) -> timedelta:
+        """The shortest silence that can matter, in any status but sent."""
+        holding = (self.holding, self.holding_user, self.holding_urgent)
+        return min(self.analysis, self.production, *holding, *self.workflows.values())
+
+
+@frozen
+class LimitsByVO:
+    """The limits of each VO that has its own rows in CONFIG, and of all ``others`` (lifecycle.md 9, trap 51)."""
+
+    others: Limits
+    own: Mapping[str, Limits] = field(factory=dict)
+
+    def of(self, vo: str | None) -> Limits:
+        return self.own.get(vo or "", self.others)
+
+    @property
+    def shortest(self) -> timedelta:
+        return min(each.shortest for each in (self.others, *self.own.values()))
+
 
 @frozen(kw_only=True)
 class JobFacts:

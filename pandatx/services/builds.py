@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.domain.job import Job
+from pandatx.services.groups import Groups
 from pandatx.store import archive as store
 from pandatx.store import sweeps
 from pandatx.store.archive import Change
@@ -42,9 +43,13 @@ class Builds:
         if not builds:
             return 0
         waiting = await self._database.transaction("builds.behind", store.behind_builds, builds)
-        n = 0
+        groups = Groups()
         for ids in in_batches(waiting, _TOGETHER):
-            n += await self._database.transaction("builds.cancel", self._cancel, ids)
+            await groups.apart(ids, self._cancel_some)
+        return groups.end()
+
+    async def _cancel_some(self, ids: Sequence[int]) -> int:
+        n = await self._database.transaction("builds.cancel", self._cancel, ids)
         if n:
             log.info("cancelled {n} jobs behind a failed build", n=n)
         return n
@@ -73,12 +78,13 @@ class BuildSweep:
         """Cancel the jobs behind builds that ended since the last run; how many."""
         now = self._clock.now()
         since = now - _WINDOW if self._looked_at is None else self._looked_at - _OVERLAP
-        cancelled, after, more = 0, (since, 0), True
+        groups, after, more = Groups(), (since, 0), True
         while more:
             page = await self._database.transaction("builds.ended", sweeps.ended_builds, after, now)
-            cancelled += await self._builds.failed(page.builds)
+            await groups.take(self._builds.failed, page.builds)
             after, more = page.until, page.more
             await pause()
+        cancelled = groups.end()
         self._looked_at = now
         return cancelled
 

@@ -53,8 +53,9 @@ class DatasetManager:
         async for claimed in self._claims(Chore.FREEZE, rules.FREEZE, pause):
             names = [each.name for each in claimed]
             statuses = await self._database.transaction("datasets.files", store.file_statuses, names)
-            frozen_ones = [each for each in claimed if rules.is_frozen(statuses[each.name])]
-            waiting = [each.vuid for each in claimed if each not in frozen_ones]
+            settled = {name for name, found in statuses.items() if rules.is_frozen(found)}
+            frozen_ones = [each for each in claimed if each.name in settled]
+            waiting = [each.vuid for each in claimed if each.name not in settled]
             await self._database.transaction("datasets.touch", store.touch, waiting, self._clock.now())
             n += await self._complete([each for each in frozen_ones if not await self._merges(each.name)], _OPEN)
         return n

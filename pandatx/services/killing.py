@@ -17,6 +17,7 @@ from pandatx.domain.job import Job
 from pandatx.domain.kill import KillAction, KillOrder, KillRow, KillVerdict
 from pandatx.errors import NotPermitted, PandaError
 from pandatx.services.closer import Closer
+from pandatx.services.groups import Groups
 from pandatx.store import archive as jobs_store
 from pandatx.store import killing as store
 from pandatx.store.archive import Change
@@ -90,26 +91,14 @@ class Killing:
         the database refuses to end stops no other; its fault is raised at the end.
         """
         order = KillOrder.of(evolve(SERVER, name=name), code, options)
-        ended, fault = 0, None
-        for some in reversed(in_batches(sorted(set(ids)), TOGETHER)):
-            try:
-                ended += len((await self._some(some, order, waiting=False, still=still)).ended)
-            except psycopg2.Error as error:
-                if len(some) > 1:
-                    ended += sum([await self._refused_alone(panda_id, order, still) for panda_id in reversed(some)])
-                fault = error
-        if fault is not None:
-            log.error("of {n} jobs to be ended {ended} are: {fault}", n=len(ids), ended=ended, fault=fault)
-            raise fault
-        return ended
+        groups = Groups()
 
-    async def _refused_alone(self, panda_id: int, order: KillOrder, still: Callable[[Job], bool]) -> int:
-        """A job of a group that the database refused: it, or another."""
-        try:
-            return len((await self._some([panda_id], order, waiting=False, still=still)).ended)
-        except psycopg2.Error as error:
-            log.error("job {id}: cannot be ended: {error}", id=panda_id, error=error)
-            return 0
+        async def end(some: Sequence[int]) -> int:
+            return len((await self._some(some, order, waiting=False, still=still)).ended)
+
+        for some in reversed(in_batches(sorted(set(ids)), TOGETHER)):
+            await groups.apart(some, end)
+        return groups.end()
 
     async def command(self, caller: Caller, job_id: int, text: str) -> str:
         """Leave a text for a job's pilot; what became of it, in the words that clients know."""

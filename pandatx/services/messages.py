@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.domain.messages import Event, Meaning, UnreadableMessage, meaning, read
-from pandatx.errors import Busy
+from pandatx.errors import Busy, DatabaseAway
 from pandatx.metrics import MESSAGES
 from pandatx.services.activator import Activator
 from pandatx.services.finisher import Finisher
@@ -47,9 +47,9 @@ class Messages:
         while wanted():
             try:
                 outcome: str | None = await self._take(body)
-            except Busy:
+            except DatabaseAway:
                 outcome = None
-            except psycopg2.OperationalError as fault:
+            except (Busy, psycopg2.OperationalError) as fault:
                 refused += 1
                 outcome = None if refused < TRIES else _refused(message_id, fault)
             except psycopg2.Error as fault:
@@ -81,6 +81,6 @@ class Messages:
         return self._activator.release(event.name, enforce=meant is Meaning.ACTIVATE_AGAIN)
 
 
-def _refused(message_id: str, fault: psycopg2.Error) -> str:
+def _refused(message_id: str, fault: psycopg2.Error | Busy) -> str:
     log.error("message {id}: the database refused what it says: {fault}", id=message_id, fault=fault)
     return "refused"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from attrs import frozen
@@ -15,6 +16,7 @@ from pandatx.domain.job import Job
 from pandatx.domain.sweep_ages import REASSIGNED, no_reassign
 from pandatx.domain.sweep_rebrokerage import FAST, FastLimits, Group, Load
 from pandatx.services.facts import Facts
+from pandatx.services.groups import Groups
 from pandatx.services.instances import Instances
 from pandatx.services.killing import Killing
 from pandatx.services.sweeper import KEEP_UNMERGED, Pause, Step
@@ -64,17 +66,17 @@ class RebrokerageSweep:
         options: tuple[str, ...] = KEEP_UNMERGED,
     ) -> int:
         """End jobs, some at a time, the highest PandaIDs first."""
-        ended = 0
+        groups = Groups()
         for some in reversed(in_batches(sorted(ids), AT_ONCE)):
-            ended += await self._killing.expire(some, code, still, options)
+            await groups.take(self._killing.expire, some, code, still, options)
             await pause()
-        return ended
+        return groups.end()
 
     # Overloaded queues
 
     async def end_overload(self, pause: Pause) -> int:
         """End what waits beyond the limits of a share at a queue, the oldest first."""
-        ended = 0
+        groups = Groups()
         since = self._clock.now() - rules.STALE
         for load in await self._database.transaction("sweep.loads", store.loads, since):
             limits = self._fast_limits(load)
@@ -91,9 +93,9 @@ class RebrokerageSweep:
                 dry=" (dry run: the share has no threshold)" if over.dry_run else "",
             )
             if not over.dry_run:
-                ended += await self._end_excess(load, over.excess, pause)
+                await groups.take(self._end_excess, load, over.excess, pause)
             await pause()
-        return ended
+        return groups.end()
 
     async def _end_excess(self, load: Load, excess: int, pause: Pause) -> int:
         ended, last, more = 0, 0, True
@@ -141,14 +143,14 @@ class RebrokerageSweep:
     async def _each_kept_waiting(
         self, queues: Sequence[str], pause: Pause, work: Callable[[KeptWaiting], Awaitable[int]]
     ) -> int:
-        done, last, more = 0, 0, True
+        groups, last, more = Groups(), 0, True
         before = self._clock.now() - rules.INACTIVE_JOB
         while more:
             page = await self._database.transaction("sweep.kept", store.kept_waiting, last, before, queues)
-            done += await work(page)
+            await groups.take(work, page)
             last, more = page.last, page.more
             await pause()
-        return done
+        return groups.end()
 
     async def _inactive(self, queues: Collection[str]) -> list[str]:
         now = self._clock.now()
@@ -165,28 +167,36 @@ class RebrokerageSweep:
         """End the waiting jobs of groups that have waited for too long; not while pilots could not ask for jobs."""
         if not await self._instances.silence_counts():
             return 0
-        ended = 0
-        for some in in_batches(list((await self._waiting_groups(pause)).items()), GROUPS):
-            ended += await self._end_some(dict(some), pause)
-        return ended
+        groups = Groups()
+        first, made = await self._waiting_groups(pause)
+        waiting = iter(first.items())
+        while some := dict(islice(waiting, GROUPS)):
+            times = await self._database.transaction("sweep.activated", store.activated_at, list(some.values()))
+            since = {group: times[panda_id] for group, panda_id in some.items() if panda_id in times}
+            await groups.take(self._end_some, since, pause)
+        young = iter(made.items())
+        while found := dict(islice(young, GROUPS)):
+            since = {group: at for group, at in found.items() if group not in first}
+            await groups.take(self._end_some, since, pause)
+        return groups.end()
 
     async def _end_some(self, since: dict[Group, datetime], pause: Pause) -> int:
-        now, ended = self._clock.now(), 0
+        now, groups = self._clock.now(), Groups()
         lively = await self._database.transaction("sweep.lively", store.lively, list(since), now - rules.RECENT)
         for group, waits_since in since.items():
             queue = self._facts.queue(group.queue)
             wait = self._wait(group)
             if rules.goes_elsewhere(queue, waits_since, group in lively, wait, now):
                 ids = await self._database.transaction("sweep.waiting", store.waiting, group)
-                ended += await self._end(ids, REASSIGNED, group.has, pause, ())
+                await groups.take(self._end, ids, REASSIGNED, group.has, pause, ())
             await pause()
-        return ended
+        return groups.end()
 
     def _wait(self, group: Group) -> timedelta:
         return rules.analysis_wait(group, {key: self._tunable(key, group.vo) for key in rules.wait_keys(group)})
 
-    async def _waiting_groups(self, pause: Pause) -> dict[Group, datetime]:
-        """The groups that have waited since a time: since their first job was activated, else since it was made."""
+    async def _waiting_groups(self, pause: Pause) -> tuple[dict[Group, int], dict[Group, datetime]]:
+        """The groups with active jobs, each with its first one; those with others, and when their last was made."""
         before = self._clock.now() - rules.FIRST_LOOK
         first: dict[Group, int] = {}
         made: dict[Group, datetime] = {}
@@ -201,9 +211,4 @@ class RebrokerageSweep:
                         made[group] = max(at, made.get(group, at))
                 last, more = page.last, page.more
                 await pause()
-        times: dict[int, datetime] = {}
-        for ids in in_batches(sorted(first.values()), TOGETHER):
-            times |= await self._database.transaction("sweep.activated", store.activated_at, ids)
-            await pause()
-        known = {group: times[panda_id] for group, panda_id in first.items() if panda_id in times}
-        return {group: at for group, at in made.items() if group not in first} | known
+        return first, made

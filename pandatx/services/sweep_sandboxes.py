@@ -96,7 +96,7 @@ class SandboxSweep:
 
     async def _touch_one(self, sandbox: Sandbox) -> bool:
         if sandbox.host in self._own_hosts:
-            return await deferToThread(_touch_file, self._cache_dir, sandbox)
+            return await self._here(_touch_file, sandbox, False)
         try:
             return await self._asked(sandbox, self._client.touch)
         except HostAway:
@@ -104,12 +104,22 @@ class SandboxSweep:
 
     async def _look(self, sandbox: Sandbox) -> Found:
         if sandbox.host in self._own_hosts:
-            return await deferToThread(_look_for_file, self._cache_dir, sandbox)
+            return await self._here(_look_for_file, sandbox, Found.THERE)
         try:
             there = await self._asked(sandbox, self._client.exists)
         except HostAway:
             return Found.AWAY
         return Found.THERE if there else Found.GONE
+
+    async def _here(self, work: Callable[[Path, Sandbox], T], sandbox: Sandbox, unknown: T) -> T:
+        """Of a cache of our own that cannot be read nothing is known; the other hosts are asked all the same."""
+        try:
+            return await deferToThread(work, self._cache_dir, sandbox)
+        except OSError as fault:
+            if sandbox.host not in self._away:
+                log.warn("sandboxes of this host cannot be looked at: {fault}", fault=fault)
+            self._away.add(sandbox.host)
+            return unknown
 
     async def _asked(self, sandbox: Sandbox, ask: Callable[[str, str], Awaitable[bool]]) -> bool:
         if not sandbox.proper or sandbox.host in self._away:

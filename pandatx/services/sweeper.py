@@ -24,6 +24,7 @@ from pandatx.domain.sweep_ages import (
     shortest,
 )
 from pandatx.services.facts import Facts
+from pandatx.services.groups import Groups
 from pandatx.services.killing import Killing
 from pandatx.services.watcher import Watcher
 from pandatx.store import sweeps as store
@@ -53,16 +54,19 @@ class Pages:
     _database: Database
 
     async def each(self, search: Search, pause: Pause, work: Callable[[Sequence[Job]], Awaitable[int]]) -> int:
-        """Give ``work`` what is found, some at a time with a ``pause`` between; the sum of what it gives."""
-        done, last, more = 0, 0, True
+        """Give ``work`` what is found, some at a time with a ``pause`` between; the sum of what it gives.
+
+        What the database refuses of some stops no others; it is raised at the end.
+        """
+        groups, last, more = Groups(), 0, True
         while more:
             page = await self._database.transaction("sweep.page", store.page, search, last)
             for jobs in page.batches(TOGETHER):
-                done += await work(jobs)
+                await groups.take(work, jobs)
                 await pause()
             last, more = page.last, page.more
             await pause()
-        return done
+        return groups.end()
 
 
 @frozen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
 from typing import Final
 
 import psycopg2
@@ -15,11 +14,12 @@ from pandatx.clock import Clock
 from pandatx.domain.effort import hs06_seconds
 from pandatx.domain.job import Job
 from pandatx.domain.retry_rules import errors_of_server, errors_of_silence
-from pandatx.domain.watch import Failure, JobFacts, Limits, verdict
+from pandatx.domain.watch import Failure, JobFacts, Limits, LimitsByVO, verdict
 from pandatx.errors import PandaError
 from pandatx.services.builds import BUILD, Builds
 from pandatx.services.closer import Closer
 from pandatx.services.facts import Facts
+from pandatx.services.groups import Groups
 from pandatx.services.instances import Instances
 from pandatx.services.retry_rules import Failed, RetryRules
 from pandatx.store import archive as jobs_store
@@ -61,37 +61,51 @@ class Watcher:
     async def run_once(self, pause: Callable[[], Awaitable[None]] = _no_pause) -> int:
         """Look at every active job once, page by page with a ``pause`` between two; how many were failed.
 
-        Nothing is failed while silence may be the servers' own.
+        Nothing is failed while silence may be the servers' own. A job that the database refuses to end stops no other.
         """
         if not await self._instances.silence_counts():
             log.info("no job is failed for its silence: pilots could not report for some time")
             return 0
-        limits, last, failed, more = self.limits(), 0, 0, True
+        limits, last, groups, more = self.limits(), 0, Groups(), True
+
+        async def fail(ids: Sequence[int]) -> int:
+            return await self._fail(ids, limits)
+
+        async def end(ids: Sequence[int]) -> int:
+            await self._closer.end_merged(ids)
+            return 0
+
         while more:
             now = self._clock.now()
             page = await self._database.transaction(
-                "watcher.page", store.page, last, now - limits.sent, now - _shortest(limits)
+                "watcher.page", store.page, last, now - limits.others.sent, now - limits.shortest
             )
             for some in in_batches(page.silent, TOGETHER):
-                failed += await self._fail(some, limits)
+                await groups.apart(some, fail)
                 await pause()
-            await self._closer.end_merged(page.merging)
+            for some in in_batches(page.merging, TOGETHER):
+                await groups.apart(some, end)
+                await pause()
             last, more = page.last, page.more
             await pause()
-        return failed
+        return groups.end()
 
     async def fail(self, ids: Sequence[int], limits: Limits) -> int:
         """Fail those of the jobs that were silent for longer than ``limits``, with the same reserve; how many."""
-        return await self._fail(ids, limits) if await self._instances.silence_counts() else 0
+        return await self._fail(ids, LimitsByVO(limits)) if await self._instances.silence_counts() else 0
 
-    def limits(self) -> Limits:
+    def limits(self) -> LimitsByVO:
         """The limits in force, by CONFIG."""
         known = self._facts.known
         workflows = {"analysis", "production", *(queue.workflow for queue in known.queues.values() if queue.workflow)}
         keys = [("watcher", f"HEARTBEAT_TIMEOUT_{name}") for name in workflows] + [("job_timeout", "TIMEOUT_holding")]
-        return Limits.of_tunables({key: known.parameters.get(*key, 0.0) for key in keys})
+        hours: dict[str, dict[tuple[str, str], float]] = {}
+        for key in keys:
+            for vo, number in known.parameters.by_vo(*key).items():
+                hours.setdefault(vo, {})[key] = number
+        return LimitsByVO(Limits(), {vo: Limits.of_tunables(found) for vo, found in hours.items()})
 
-    async def _fail(self, ids: Sequence[int], limits: Limits) -> int:
+    async def _fail(self, ids: Sequence[int], limits: LimitsByVO) -> int:
         ended = await self._database.transaction("watcher.fail", self._fail_silent, ids, limits)
         if ended:
             metrics.JOBS_ENDED.labels("failed").inc(len(ended))
@@ -102,7 +116,7 @@ class Watcher:
                 log.warn("the blocks of silent jobs are not closed: {error}", error=error)
         return len(ended)
 
-    async def _fail_silent(self, tx: Transaction, ids: Sequence[int], limits: Limits) -> list[Job]:
+    async def _fail_silent(self, tx: Transaction, ids: Sequence[int], limits: LimitsByVO) -> list[Job]:
         """Judge the jobs as they are by now, locked; a report may just have come."""
         await jobs_store.guard(tx)
         now = self._clock.now()
@@ -112,7 +126,8 @@ class Watcher:
         reported, workers = await store.reported(tx, list(jobs)), await store.workers(tx, list(jobs))
         changes = []
         for job in jobs.values():
-            failure = verdict(self._facts_of(job, job.panda_id in reported), workers.get(job.panda_id), now, limits)
+            facts = self._facts_of(job, job.panda_id in reported)
+            failure = verdict(facts, workers.get(job.panda_id), now, limits.of(job.vo))
             if failure is not None:
                 log.info(
                     "job {id}: failed after {time} of silence in {status}",
@@ -146,9 +161,3 @@ class Watcher:
             queue_paused=queue is not None and queue.status == "paused",
             **{name: getattr(job, name) for name in _OF_JOB},
         )
-
-
-def _shortest(limits: Limits) -> timedelta:
-    """The shortest silence that can matter, in any status but sent."""
-    holding = (limits.holding, limits.holding_user, limits.holding_urgent)
-    return min(limits.analysis, limits.production, *holding, *limits.workflows.values())

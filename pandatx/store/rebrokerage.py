@@ -21,6 +21,8 @@ SQL = load(
               GROUP BY 1, 2, 3, 4, 5, 6""",
 )
 PAGE: Final = 5000
+GROUPS_PAGE: Final = 1000
+"""Jobs of users in one page: each may be a group of its own."""
 
 
 @frozen(kw_only=True)
@@ -77,7 +79,7 @@ async def waiting_groups(tx: Transaction, active: bool, last: int, before: datet
         (Group(task=task, definition=definition, queue=queue, owner=owner, working_group=group, vo=vo), first, made)
         for task, definition, queue, owner, group, vo, first, made in (row[2:] for row in rows if row[2] is not None)
     )
-    return Groups(last=end or last, more=n == PAGE, groups=groups)
+    return Groups(last=end or last, more=n == GROUPS_PAGE, groups=groups)
 
 
 async def last_starts(tx: Transaction, queues: Sequence[str], since: datetime) -> dict[str, datetime]:

@@ -68,11 +68,11 @@ SELECT queue, max(started) AS started FROM (
 
 -- name: groups_active
 -- prepare: last bigint, before timestamp
--- Of the next 5,000 active jobs those of users' tasks that wait, by their groups; the first two columns tell where the page
+-- Of the next 1,000 active jobs those of users' tasks that wait, by their groups; the first two columns tell where the page
 -- ends, and there is always a row.
 WITH p AS MATERIALIZED (
   SELECT pandaid, jobstatus, creationtime, jeditaskid, jobdefinitionid, jobsetid, computingsite, produsername, workinggroup,
-         vo, prodsourcelabel, lockedby FROM {panda}.jobsactive4 WHERE pandaid > %(last)s ORDER BY pandaid LIMIT 5000)
+         vo, prodsourcelabel, lockedby FROM {panda}.jobsactive4 WHERE pandaid > %(last)s ORDER BY pandaid LIMIT 1000)
 SELECT e.last, e.n, g.* FROM (SELECT max(pandaid) AS last, count(*) AS n FROM p) e
   LEFT JOIN (SELECT jeditaskid, jobdefinitionid, computingsite, coalesce(produsername, ''), coalesce(workinggroup, ''),
                     coalesce(vo, ''), min(pandaid) AS first, max(creationtime) AS made FROM p
@@ -83,7 +83,7 @@ SELECT e.last, e.n, g.* FROM (SELECT max(pandaid) AS last, count(*) AS n FROM p)
 -- The same of jobs that are not activated yet.
 WITH p AS MATERIALIZED (
   SELECT pandaid, jobstatus, creationtime, jeditaskid, jobdefinitionid, jobsetid, computingsite, produsername, workinggroup,
-         vo, prodsourcelabel, lockedby FROM {panda}.jobsdefined4 WHERE pandaid > %(last)s ORDER BY pandaid LIMIT 5000)
+         vo, prodsourcelabel, lockedby FROM {panda}.jobsdefined4 WHERE pandaid > %(last)s ORDER BY pandaid LIMIT 1000)
 SELECT e.last, e.n, g.* FROM (SELECT max(pandaid) AS last, count(*) AS n FROM p) e
   LEFT JOIN (SELECT jeditaskid, jobdefinitionid, computingsite, coalesce(produsername, ''), coalesce(workinggroup, ''),
                     coalesce(vo, ''), min(pandaid) AS first, max(creationtime) AS made FROM p

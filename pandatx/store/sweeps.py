@@ -18,6 +18,8 @@ from pandatx.store.queries import load
 
 PAGE: Final = 5000
 """Jobs that are looked at in one page."""
+FOUND: Final = 1000
+"""Jobs that one page gives at most: their values become Python objects all at once."""
 BUILDS: Final = 1000
 """Builds in one page."""
 ALIVE: Final = frozenset(("sent", "starting", "running", "holding", "transferring", "merging"))
@@ -38,7 +40,7 @@ SQL = load(
    AND (%(events)s IS NULL OR p.eventservice = %(events)s)
    AND CASE %(since)s WHEN 'creation_time' THEN p.creationtime WHEN 'modification_time' THEN p.modificationtime
             ELSE p.statechangetime END <= %(before)s
- ORDER BY p.pandaid""",
+ ORDER BY p.pandaid LIMIT %(most)s""",
 )
 
 
@@ -88,9 +90,12 @@ async def page(tx: Transaction, search: Search, last: int) -> Page:
         events=search.events,
         since=search.since,
         before=search.before,
+        most=FOUND,
     )
     end, n = result.rows[0][:2]
     found = [row[2:] for row in result.rows if row[2] is not None]
+    if len(found) == FOUND:
+        return Page(last=found[-1][0], more=True, columns=result.columns[2:], found=found)
     return Page(last=end or last, more=n == PAGE, columns=result.columns[2:], found=found)
 
 

@@ -1,18 +1,18 @@
 -- name: page_defined
--- prepare: last bigint, statuses text[], labels text[], processing text, events int, since text, before timestamp
--- The next 5,000 jobs that are not activated yet, of them those of some kind that are older than a time; the first two
+-- prepare: last bigint, statuses text[], labels text[], processing text, events int, since text, before timestamp, most int
+-- The next 5,000 jobs that are not activated yet, of them the first ones of some kind that are older than a time; the first two
 -- columns tell where the page ends, and there is always a row.
 WITH p AS MATERIALIZED (SELECT {columns} FROM {panda}.jobsdefined4 WHERE pandaid > %(last)s ORDER BY pandaid LIMIT 5000)
 SELECT e.last, e.n, p.* FROM (SELECT max(pandaid) AS last, count(*) AS n FROM p) e LEFT JOIN p ON {wanted}
 
 -- name: page_active
--- prepare: last bigint, statuses text[], labels text[], processing text, events int, since text, before timestamp
+-- prepare: last bigint, statuses text[], labels text[], processing text, events int, since text, before timestamp, most int
 -- The same of all jobs in jobsactive4.
 WITH p AS MATERIALIZED (SELECT {columns} FROM {panda}.jobsactive4 WHERE pandaid > %(last)s ORDER BY pandaid LIMIT 5000)
 SELECT e.last, e.n, p.* FROM (SELECT max(pandaid) AS last, count(*) AS n FROM p) e LEFT JOIN p ON {wanted}
 
 -- name: page_alive
--- prepare: last bigint, statuses text[], labels text[], processing text, events int, since text, before timestamp
+-- prepare: last bigint, statuses text[], labels text[], processing text, events int, since text, before timestamp, most int
 -- The same of those that a pilot has had; the list is the index's own, word for word (reference/database.md 6).
 WITH p AS MATERIALIZED (SELECT {columns} FROM {panda}.jobsactive4
    WHERE jobstatus IN ('sent', 'starting', 'running', 'holding', 'transferring', 'merging') AND pandaid > %(last)s

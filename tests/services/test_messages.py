@@ -24,7 +24,7 @@ from pandatx.clients import messages as clients
 from pandatx.clients.messages import Listening
 from pandatx.clock import Clock
 from pandatx.config import MessagingSettings
-from pandatx.errors import DatabaseAway
+from pandatx.errors import Busy, DatabaseAway
 from pandatx.identity.authority import make_authority, make_host
 from pandatx.messaging import Messaging
 from pandatx.services.messages import Messages
@@ -192,21 +192,24 @@ async def test_without_the_library_that_is_said_once(broker, monkeypatch):
     await listening.stop()
 
 
-async def test_a_bug_of_ours_over_a_message_does_not_end_the_listening(broker):
+async def test_a_message_over_which_we_have_a_bug_comes_once_and_holds_up_no_other(broker):
     class Buggy(Taken):
         async def take(self, message_id, body, wanted):
             await super().take(message_id, body, wanted)
-            if len(self.bodies) == 1:
+            if message_id == "m1":
                 raise RuntimeError("a bug")
             return True
 
     taken = Buggy()
     listening = listener(broker, taken)
-    with capturedLogs():
+    with capturedLogs() as events:
         await listening.start()
         broker.send("m1", b"one")
-        await until(lambda: broker.acknowledged == ["m1"])
+        broker.send("m2", b"two")
+        await until(lambda: broker.acknowledged == ["m1", "m2"])
     assert len(taken.bodies) == 2
+    assert listening.state[0]
+    assert [line for line in lines(events) if "m1" in line]
     await listening.stop()
 
 
@@ -386,7 +389,7 @@ async def test_a_message_that_waits_ends_with_its_connection():
 
 
 @pytest.mark.parametrize(
-    ("fault", "tries"), [(psycopg2.DataError("no"), 1), (psycopg2.errors.QueryCanceled("too long"), 5)]
+    ("fault", "tries"), [(psycopg2.DataError("no"), 1), (Busy("messages.look: the database takes too long"), 5)]
 )
 async def test_what_the_database_refuses_holds_up_no_other_message(fault, tries):
     clock = Clock.manual(task.Clock())

@@ -14,7 +14,8 @@ from pandatx.services.closer import Closer
 from pandatx.services.facts import Facts, Known
 from pandatx.services.killing import Killing
 from pandatx.services.statistics import Statistics
-from pandatx.services.sweep_rebrokerage import RebrokerageSweep
+from pandatx.services.sweep_rebrokerage import GROUPS, RebrokerageSweep
+from pandatx.store import rebrokerage as store
 
 DEFINED, ACTIVE = "jobsdefined4", "jobsactive4"
 JEDI = {"lockedby": "jedi", "gshare": "User", "workqueue_id": 9, "jeditaskid": 5, "jobdefinitionid": 6, "jobsetid": 4}
@@ -367,3 +368,44 @@ async def test_jobs_without_a_task_at_unknown_queues_or_after_an_outage_stay(
     assert await sweep.end_groups(no_pause) == 0
     silence.counts = True
     assert await sweep.end_groups(no_pause) == 1
+
+
+async def test_many_groups_are_read_and_asked_for_some_at_a_time(database, now, time, facts, sweep, monkeypatch):
+    tunables(facts, [Queue(name="Q")])
+    n = store.GROUPS_PAGE + 150
+    for table, low, statuses in ((ACTIVE, 1, "activated"), (DEFINED, 10_001, "assigned")):
+        await run(
+            database,
+            f"INSERT INTO {{panda}}.{table} (pandaid, jobstatus, prodsourcelabel, lockedby, jeditaskid,"
+            " jobdefinitionid, jobsetid, computingsite, produsername, creationtime, modificationtime, statechangetime)"
+            " SELECT n, %(s)s, 'user', 'jedi', 5, n, 4, 'Q', 'alice', %(t)s, %(t)s, %(t)s"
+            " FROM generate_series(%(low)s, %(high)s) n RETURNING 1",
+            s=statuses,
+            low=low,
+            high=low + n - 1,
+            t=now.now(),
+        )
+    await run(
+        database,
+        "INSERT INTO {panda}.jobs_statuslog (pandaid, modificationtime, jobstatus, prodsourcelabel)"
+        " SELECT pandaid, modificationtime, 'activated', 'user' FROM {panda}.jobsactive4 RETURNING 1",
+    )
+    time.advance(12 * 3600 - 60)  # nothing is to be ended yet
+    asked: list[tuple[str, int]] = []
+
+    def watch(name):
+        work = getattr(store, name)
+
+        async def watched(tx, *args):
+            answer = await work(tx, *args)
+            asked.append((name, len(answer.groups) if name == "waiting_groups" else len(args[0])))
+            return answer
+
+        monkeypatch.setattr(store, name, watched)
+
+    for name in ("waiting_groups", "activated_at", "lively"):
+        watch(name)
+    assert await sweep.end_groups(no_pause) == 0
+    assert max(found for name, found in asked if name == "waiting_groups") == store.GROUPS_PAGE
+    assert max(found for name, found in asked if name != "waiting_groups") == GROUPS
+    assert sum(found for name, found in asked if name == "lively") == 2 * n

@@ -165,12 +165,31 @@ async def test_names_that_are_no_files_and_no_hosts_are_never_asked_for(database
     assert hosts.asked == []
 
 
-async def test_without_the_cache_nothing_is_known_of_its_files(database, now, sweep, tmp_path):
+async def test_without_the_cache_nothing_is_known_of_its_files_and_other_hosts_are_asked(
+    database, now, hosts, sweep, tmp_path
+):
     (tmp_path / "cache").rmdir()
-    await seed(database, "sources.x", "here", now.now() - 2 * DAY)
-    with pytest.raises(FileNotFoundError):
-        await sweep.check(no_pause)
-    assert set(await rows(database)) == {"sources.x"}
+    await seed(database, "sources.x", "here", now.now() - 32 * DAY)
+    await seed(database, "sources.y", "far", now.now() - 31 * DAY)
+    await sweep.check(no_pause)
+    assert "sources.x" in await rows(database)
+    assert hosts.asked
+
+
+async def test_a_file_of_ours_that_cannot_be_touched_stops_no_other(database, now, hosts, sweep, tmp_path, monkeypatch):
+    utime = os.utime
+
+    def touch(path, **options):
+        if path.name == "sources.x":
+            raise PermissionError(path)
+        utime(path, **options)
+
+    monkeypatch.setattr(os, "utime", touch)
+    for n, name in enumerate(("sources.x", "sources.y")):
+        (tmp_path / "cache" / name).write_bytes(b"")
+        await seed(database, name, "here", now.now() - timedelta(hours=2 - n))
+    assert await sweep.touch(no_pause) == 1
+    assert (await rows(database))["sources.x"] is None
 
 
 async def test_rounds_go_on_until_one_is_not_full(database, now, hosts, sweep, monkeypatch):

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import psycopg2
 import pytest
 from endings import Told, held, job, logged, run, seed_file, seed_job, statuses
 from twisted.internet import reactor, task
@@ -11,6 +12,7 @@ from pandatx.clock import Clock
 from pandatx.domain.parameters import Parameters
 from pandatx.domain.queues import Queue
 from pandatx.domain.sweep_ages import OLD, OLDEST, THROTTLED, WAITING
+from pandatx.errors import Busy
 from pandatx.services.builds import Builds, BuildSweep
 from pandatx.services.closer import Closer
 from pandatx.services.facts import Facts, Known
@@ -249,6 +251,44 @@ async def test_all_pages_are_looked_at_and_others_have_their_turn_between_them(d
 
     assert await sweep.end(RULES["long pending"], pause) == n // 50
     assert len(pauses) == 3 + 2  # three pages, and what was found on two of them
+
+
+async def test_a_page_gives_only_so_many_jobs_however_many_are_found(database, now, sweep):
+    n = 2 * sweeps.FOUND + 7
+    await run(
+        database,
+        "INSERT INTO {panda}.jobsdefined4 (pandaid, jobstatus, creationtime, modificationtime, statechangetime)"
+        " SELECT n, 'pending', %(t)s, %(t)s, %(t)s FROM generate_series(1, %(n)s) n RETURNING 1",
+        t=now.now() - timedelta(hours=2),
+        n=n,
+    )
+    search, last, seen = sweeps.Search(active=False, before=now.now()), 0, []
+    while True:
+        page = await database.transaction("page", sweeps.page, search, last)
+        ids = [job.panda_id for jobs in page.batches(250) for job in jobs]
+        assert len(ids) <= sweeps.FOUND
+        seen += ids
+        last = page.last
+        if not page.more:
+            break
+    assert seen == list(range(1, n + 1))
+
+
+@pytest.mark.parametrize("fault", [psycopg2.DataError("refused"), Busy("it takes too long")])
+async def test_jobs_that_cannot_be_ended_do_not_hide_those_behind_them(database, now, sweep, fault):
+    for n in range(1, 600):
+        await seed_job(database, n, DEFINED, jobstatus="pending")
+    seen = []
+
+    async def work(jobs) -> int:
+        seen.extend(job.panda_id for job in jobs)
+        if len(seen) == 250:
+            raise fault
+        return len(jobs)
+
+    with pytest.raises(type(fault)):
+        await sweep._pages.each(sweeps.Search(active=False, before=now.now() + timedelta(days=1)), no_pause, work)
+    assert seen == list(range(1, 600))
 
 
 async def test_a_job_that_runs_for_21_days_is_told_to_end_and_fails_once_it_is_silent_for_as_long(

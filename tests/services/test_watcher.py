@@ -1,12 +1,13 @@
 """Failing silent jobs, and not failing them for our own silence; on a real database, with a clock moved by hand."""
 
+import psycopg2
 import pytest
 from attrs import define
 from endings import Told, job, logged, run, seed_block, seed_file, seed_job, seed_report, statuses
 from twisted.internet import reactor, task
 
 from pandatx.clock import Clock
-from pandatx.domain.parameters import Parameters
+from pandatx.domain.parameters import Parameters, parameters_of
 from pandatx.domain.queues import Queue
 from pandatx.scheduler.context import Context
 from pandatx.scheduler.daemons.copy_archive import CopyArchive
@@ -98,13 +99,13 @@ async def test_the_limits_are_those_of_the_configuration_and_of_the_queue(databa
         queues={"P": Queue(name="P", status="paused"), "S": Queue(name="S", workflow="push")},
         parameters=Parameters(
             {
-                ("pandaserver", "watcher", "HEARTBEAT_TIMEOUT_push", None): 1,
-                ("pandaserver", "watcher", "HEARTBEAT_TIMEOUT_production", None): 5,
+                ("pandaserver", "watcher", "HEARTBEAT_TIMEOUT_push", "wlcg"): 1,
+                ("pandaserver", "watcher", "HEARTBEAT_TIMEOUT_production", "wlcg"): 5,
             }
         ),
     )
     for n, queue in ((1, "P"), (2, "S"), (3, "Q")):
-        await seed_job(database, n, jobstatus="running", prodsourcelabel="managed", computingsite=queue)
+        await seed_job(database, n, jobstatus="running", prodsourcelabel="managed", computingsite=queue, vo="wlcg")
     time.advance(3600 + 1)
     assert await watcher.run_once() == 1
     assert (await job(database, 2))["jobstatus"] == "failed"
@@ -112,6 +113,53 @@ async def test_the_limits_are_those_of_the_configuration_and_of_the_queue(databa
     assert await watcher.run_once() == 1
     assert (await job(database, 3))["jobstatus"] == "failed"
     assert (await job(database, 1, "jobsactive4"))["jobstatus"] == "running"
+
+
+async def test_the_limits_of_a_vo_are_those_of_its_jobs_alone(database, watcher, facts, time):
+    rows = [
+        ("watcher", "HEARTBEAT_TIMEOUT_production", 1),
+        ("job_timeout", "TIMEOUT_holding", 1),
+    ]
+    facts.known = Known(
+        parameters=parameters_of(
+            {
+                "app": "pandaserver",
+                "component": c,
+                "key": k,
+                "vo": "wlcg",
+                "value": v,
+                "type": "int",
+                "value_json": None,
+            }
+            for c, k, v in rows
+        )
+    )
+    for n, vo in enumerate(("wlcg", "atlas", None)):
+        for job_id, status in ((10 + n, "running"), (20 + n, "holding")):
+            await seed_job(database, job_id, jobstatus=status, prodsourcelabel="managed", vo=vo)
+    time.advance(3601)
+    assert await watcher.run_once() == 2
+    assert await run(database, "SELECT pandaid FROM {panda}.jobsarchived4 ORDER BY 1") == [(10,), (20,)]
+    time.advance(3600)
+    assert await watcher.run_once() == 2
+    time.advance(46 * 3600)
+    assert await watcher.run_once() == 2
+
+
+async def test_a_silent_job_that_the_database_refuses_to_fail_stops_no_other(database, watcher, now, time, monkeypatch):
+    monkeypatch.setattr("pandatx.services.watcher.TOGETHER", 3)
+    for n in range(1, 10):
+        await seed_job(database, n, jobstatus="running")
+    time.advance(7201)
+    await run(
+        database,
+        "INSERT INTO {panda}.jobsarchived4 (pandaid, jobstatus, creationtime, modificationtime, statechangetime)"
+        " VALUES (2, 'closed', %(t)s, %(t)s, %(t)s) RETURNING 1",
+        t=now.now(),
+    )
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        await watcher.run_once()
+    assert await run(database, "SELECT pandaid FROM {panda}.jobsactive4") == [(2,)]
 
 
 async def test_a_worker_that_has_ended_is_named(database, watcher, time):
