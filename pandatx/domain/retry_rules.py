@@ -5,13 +5,13 @@ The rules of RETRYERRORS and RETRYACTIONS, and the classes of ERROR_CLASSIFICATI
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from attrs import Factory, field, frozen
+import regex
+from attrs import Factory, define, field, frozen
 
 from pandatx.domain.job import Job
 
@@ -37,8 +37,30 @@ _FIRST_OF_KIND: Final = (
 SYSTEM: Final = "system"
 """The class of errors that are not the payload's fault."""
 _YES: Final = "Y"
-_ENDLESS: Final = re.compile(r"\((?:[^()\\]|\\.)*[*+}](?:[^()\\]|\\.)*\)[*+{]")
 _LONGEST_ATTEMPT: Final = 2**15 - 1
+LONGEST_MATCH: Final = 0.01
+"""Seconds of CPU that an expression may take for one text: payloads write them, and all requests wait meanwhile."""
+
+
+@define(eq=False)
+class Diag:
+    """A regular expression on texts of errors. Once it takes too long for one it is void, and named in ``slow``."""
+
+    name: str
+    _expression: regex.Pattern[str]
+    _slow: list[str]
+    _void: bool = False
+
+    def matches(self, text: str) -> bool:
+        """Whether it fits from the text's begin."""
+        if self._void:
+            return False
+        try:
+            return self._expression.match(text, timeout=LONGEST_MATCH) is not None
+        except TimeoutError:
+            self._void = True
+            self._slow.append(self.name)
+            return False
 
 
 @frozen(kw_only=True)
@@ -80,7 +102,7 @@ class Rule:
     code: int
     action: Action
     parameters: Mapping[str, str] = Factory(dict)
-    diag: re.Pattern[str] | None = None
+    diag: Diag | None = None
     architecture: str | None = None
     release: str | None = None
     work_queue: int | None = None
@@ -105,7 +127,7 @@ class Classification:
     id: int
     source: str
     code: int
-    diag: re.Pattern[str]
+    diag: Diag
     name: str
     active: bool
 
@@ -121,11 +143,13 @@ class JobError:
 
 @frozen(kw_only=True)
 class Rules:
-    """One reading of the tables; ``faults`` are the rules that are void, each with the reason."""
+    """One reading of the tables; ``faults`` are the rules that are void, each with the reason, ``slow`` the names
+    of those that have become so while they were in use."""
 
     by_error: Mapping[tuple[str, int], tuple[Rule, ...]] = Factory(dict)
     classes: Mapping[tuple[str, int], tuple[Classification, ...]] = Factory(dict)
     faults: tuple[str, ...] = ()
+    slow: list[str] = Factory(list)
 
 
 @frozen(kw_only=True)
@@ -153,14 +177,15 @@ class RetryPlan:
 def rules_of(rows: Iterable[RuleRow], classes: Iterable[ClassRow]) -> Rules:
     """The rules by error, in the order of their ids; one with a fault is void, the others stand."""
     faults: list[str] = []
+    slow: list[str] = []
     by_error: dict[tuple[str, int], list[Rule]] = {}
     for row in sorted(rows, key=lambda each: each.retryerror_id):
-        rule = _rule_of(row, faults)
+        rule = _rule_of(row, faults, slow)
         if rule is not None:
             by_error.setdefault((rule.source, rule.code), []).append(rule)
     classified: dict[tuple[str, int], list[Classification]] = {}
     for each in sorted(classes, key=lambda each: each.id):
-        pattern = _pattern(f"error class {each.id}", each.error_diag, faults)
+        pattern = _diag(f"error class {each.id}", each.error_diag, faults, slow)
         if pattern is not None:
             found = Classification(
                 id=each.id,
@@ -175,17 +200,18 @@ def rules_of(rows: Iterable[RuleRow], classes: Iterable[ClassRow]) -> Rules:
         by_error={error: tuple(found) for error, found in by_error.items()},
         classes={error: tuple(found) for error, found in classified.items()},
         faults=tuple(faults),
+        slow=slow,
     )
 
 
-def _rule_of(row: RuleRow, faults: list[str]) -> Rule | None:
+def _rule_of(row: RuleRow, faults: list[str], slow: list[str]) -> Rule | None:
     name = f"retry rule {row.retryerror_id}"
     try:
         action = Action(row.retry_action)
     except ValueError:
         faults.append(f"{name}: no action is called {row.retry_action!r}")
         return None
-    pattern = _pattern(name, row.errordiag, faults) if row.errordiag else None
+    pattern = _diag(name, row.errordiag, faults, slow) if row.errordiag else None
     if row.errordiag and pattern is None:
         return None
     parameters = parameters_of(row.parameters)
@@ -224,13 +250,10 @@ def _are_steps(text: str | None) -> bool:
     return not text or (len(text.split(",")) == 3 and all(_is_attempt(each) for each in text.split(",")))
 
 
-def _pattern(name: str, text: str, faults: list[str]) -> re.Pattern[str] | None:
-    if _ENDLESS.search(text):
-        faults.append(f"{name}: {text!r} repeats what repeats itself, which could keep the server busy for ever")
-        return None
+def _diag(name: str, text: str, faults: list[str], slow: list[str]) -> Diag | None:
     try:
-        return re.compile(text, re.DOTALL)
-    except (re.error, RecursionError, OverflowError) as error:
+        return Diag(name, regex.compile(text, regex.DOTALL), slow)
+    except (regex.error, RecursionError, OverflowError) as error:
         faults.append(f"{name}: {text!r} is no regular expression: {error}")
         return None
 
@@ -319,7 +342,7 @@ def meets(job: Job, error: JobError, rule: Rule, now: datetime) -> bool:
         and (not rule.architecture or rule.architecture == job.cmt_config)
         and (not rule.release or rule.release == job.atlas_release)
         and (not rule.work_queue or rule.work_queue == job.work_queue_id)
-        and (rule.diag is None or rule.diag.match(error.diag) is not None)
+        and (rule.diag is None or rule.diag.matches(error.diag))
     )
 
 
@@ -327,6 +350,6 @@ def classify(job: Job, rules: Rules) -> Classification | None:
     """The class of the job's first error that has one."""
     for error in _errors(job, _ALL):
         for each in rules.classes.get((error.source, error.code), ()):
-            if error.diag and each.diag.match(error.diag):
+            if error.diag and each.diag.matches(error.diag):
                 return each
     return None

@@ -55,6 +55,8 @@ class RetryRules:
         rules = await self._current(tx, now)
         planned = [(one.job, plan(one.job, one.rounds, rules, now)) for one in of_tasks]
         planned = [(job, found) for job, found in planned if found]
+        while rules.slow:
+            log.error("{rule}: its expression takes too long for a text of a job: it is void", rule=rules.slow.pop())
         for job, found in planned:
             _tell(job, found)
         resized = [(job, each) for job, found in planned for each in found.applications if _resizes(each)]

@@ -1,8 +1,10 @@
 """Which rules of operators apply to a failed job (reference/lifecycle.md 1.8)."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,20 +125,23 @@ def test_a_rule_that_was_set_down_badly_is_void_and_named_and_the_others_stand()
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "stands"),
-    [
-        ("(a+)+b", False),
-        ("(.*x)*y", False),
-        ("(a{2,}){3}", False),
-        ("(abc)+", True),
-        (r"(a\+)+", True),
-        ("(a|b).*(c|d)", True),
-        (".*one.*two.*", True),
-    ],
-)
-def test_an_expression_that_could_run_for_ever_is_void(text, stands):
-    assert bool(rules_of([row(errordiag=text)], []).by_error) is stands
+@pytest.mark.parametrize("text", ["(.*?,){11}P[0-9]", r".*([a-z0-9,]+)\1.*([a-z0-9,]+)\2.*([a-z0-9,]+)\3Q"])
+def test_an_expression_that_takes_too_long_for_a_text_is_void_from_then_on_and_named(text):
+    rules = rules_of([row(1, errordiag=text), row(2, errordiag="P")], [kind(diag=text)])
+    job = evolve(JOB, pilot_error_diag=("PQ" + "1,ab" * 125)[:500])
+    began = time.process_time()
+    found = [plan(job, [errors_of_report(job)], rules, NOW) for _ in range(50)]
+    assert time.process_time() - began < 1
+    assert [[each.rule.id for each in one.applications] for one in found] == [[2]] * 50
+    assert {one.classified for one in found} == {None}
+    assert rules.slow == ["retry rule 1", "error class 1"]
+
+
+@pytest.mark.parametrize("text", ["(the )+pay", "(.*n)*", r"(?=the).*\n(ran)", ".*out.*of.*"])
+def test_an_expression_may_repeat_what_repeats_itself(text):
+    rules = rules_of([row(errordiag=text)], [])
+    assert plan(JOB, [errors_of_report(JOB)], rules, NOW).applications
+    assert rules.slow == []
 
 
 def test_both_the_rule_and_its_action_have_to_be_active():

@@ -203,3 +203,28 @@ async def test_the_watcher_ends_jobs_that_nobody_told_of_their_merging(database,
     await run(database, "UPDATE {panda}.jobsactive4 SET modificationtime = '2199-01-01' RETURNING 1")
     await Watcher(database, now, facts, Loud(), Closer(database, now, Told().activate)).run_once()
     assert (await job(database, maker))["jobstatus"] == "finished"
+
+
+async def test_a_job_shares_the_end_of_a_merge_job_that_is_archived_by_now(database, adder, closer):
+    await seed_block(database, SUB)
+    task = await make_task(database)
+    maker = await seed_maker(database, task)
+    await adder.run_once()
+    merge = await seed_merge(database, task, maker)
+    await run(
+        database,
+        "WITH j AS (DELETE FROM {panda}.jobsactive4 WHERE pandaid = %(i)s RETURNING pandaid)"
+        " INSERT INTO {arch}.jobsarchived (pandaid, jobstatus, attemptnr, creationtime, modificationtime,"
+        " statechangetime, prodsourcelabel, currentpriority)"
+        " SELECT pandaid, 'cancelled', 0, now(), now(), now(), 'user', 0 FROM j RETURNING 1",
+        i=merge,
+    )
+    await run(
+        database,
+        "UPDATE {panda}.jedi_dataset_contents SET status = 'notmerged', keeptrack = NULL"
+        " WHERE pandaid = %(i)s AND type = 'output' RETURNING 1",
+        i=merge,
+    )
+    await closer.end_merged([maker])
+    row = await job(database, maker)
+    assert (row["jobstatus"], row["jobsubstatus"]) == ("cancelled", "merge_cancelled")
