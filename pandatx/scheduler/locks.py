@@ -55,6 +55,12 @@ class SyncLock:
         self._start = start if due is None else None
         return due
 
+    async def give_up(self) -> None:
+        """The run does not begin after all: whoever is next may have the lock at once."""
+        if self._start is not None:
+            self._start -= self.period
+        await self.give_back()
+
     def keep(self, lost: Callable[[], None]) -> None:
         """Hold the lock while the run lasts; ``lost`` is called once when somebody else has it.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from attrs import define, field
-from twisted.internet.defer import DeferredList, ensureDeferred
+from twisted.internet.defer import DeferredList, DeferredLock, ensureDeferred
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
@@ -59,6 +59,7 @@ class Scheduler:
     _paused: frozenset[str] = frozenset()
     _timed: dict[str, TimedDaemon] = field(init=False, factory=dict)
     _started: bool = field(init=False, default=False)
+    _reloading: DeferredLock = field(init=False, factory=DeferredLock)
 
     def start(self) -> None:
         """Start all, a second apart (R35); a sync daemon that is not due waits for its time."""
@@ -74,6 +75,10 @@ class Scheduler:
 
     async def reload(self, daemons: tuple[Daemon, ...], faults: tuple[LeftOut, ...] = ()) -> None:
         """Take over a new configuration: what is gone or changed ends its run first, the rest goes on."""
+        async with self._reloading:
+            await self._reload(daemons, faults)
+
+    async def _reload(self, daemons: tuple[Daemon, ...], faults: tuple[LeftOut, ...]) -> None:
         self.faults = faults
         for fault in faults:
             log.error("{fault}", fault=fault)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field, frozen
@@ -32,10 +33,14 @@ class Outcome:
 
 @define(eq=False)
 class Run:
-    """A run under way. In loop mode the code is begun again until its period has passed or it returns false."""
+    """A run under way.
+
+    In loop mode the code is begun again until its period has passed, it returns false, or it is not ``wanted`` to.
+    """
 
     _daemon: Daemon
     _clock: Clock
+    _wanted: Callable[[], bool] = lambda: True
     context: Context = field(init=False)
     began: float = field(init=False)
     late: bool = field(init=False, default=False)
@@ -91,7 +96,9 @@ class Run:
         while True:
             begun = self._clock.seconds()
             again = bool(await self._daemon.code.run(self.context))
-            if not (again and self._daemon.loop) or self.context.stopping or self.lasted >= self._daemon.period:
+            if not (again and self._daemon.loop and self._wanted()):
+                return again
+            if self.context.stopping or self.lasted >= self._daemon.period:
                 return again
             if self._clock.seconds() - begun < SHORTEST_TURN:
                 # Code that has nothing to do and says "again" must not spin the reactor.

@@ -161,6 +161,10 @@ class TimedDaemon:
             lock = self._make_lock(self.daemon) if self.daemon.sync else None
             if lock is not None and (due := await lock.take(start, again=again)) is not None:
                 return due
+            if self._closed:  # stopped while the database was asked
+                if lock is not None:
+                    await lock.give_up()
+                return None
             self.last_start = start
             self._end_nap()
             outcome, lasted = await self._locked(lock)
@@ -170,7 +174,7 @@ class TimedDaemon:
                 return None
 
     async def _locked(self, lock: SyncLock | None) -> tuple[Outcome, float]:
-        self._run = run = Run(self.daemon, self._clock)
+        self._run = run = Run(self.daemon, self._clock, lambda: not self.paused)
         if lock is not None:
             lock.keep(lambda: run.stop("its lock was lost to another server"))
         outcome = await run.go()

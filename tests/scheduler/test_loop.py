@@ -43,12 +43,14 @@ class Code:
 
 
 class OneTable:
-    """Lock rows as the database keeps them, for the servers of one test."""
+    """Lock rows as the database keeps them, for the servers of one test. ``slow``: what answers wait for."""
 
     def __init__(self):
-        self.rows, self.moves, self.away = {}, [], False
+        self.rows, self.moves, self.away, self.slow = {}, [], False, None
 
     async def take(self, name, holder, start, period, *, again=False):
+        if self.slow is not None:
+            await self.slow
         if self.away:
             raise DatabaseAway()
         row = self.rows.get(name)
@@ -414,3 +416,47 @@ def test_reload_keeps_what_is_alike_and_changes_the_rest(world):
     assert comes.starts == [30]
     assert changes.starts == [1, 31, 51, 71]
     assert scheduler.summary == "3 ok, 1 failed"
+
+
+def test_two_reloads_one_in_the_other_leave_one_daemon_of_a_name(world):
+    old, middle, new = (world.code(lasting=lasting) for lasting in (20, 0, 0))
+    scheduler = world.server(daemon(old))
+    world.pass_seconds(1)
+    first = ensureDeferred(scheduler.reload((daemon(middle, period=10),)))
+    second = ensureDeferred(scheduler.reload((daemon(new, period=20),)))
+    world.pass_seconds(60)
+    ended(first)
+    ended(second)
+    world.time.advance(0)
+    seen = len(middle.starts)
+    world.pass_seconds(60)
+    assert len(middle.starts) == seen
+    assert len(new.starts) >= 4
+    ended(ensureDeferred(scheduler.stop()))
+    assert world.time.getDelayedCalls() == []
+
+
+def test_a_daemon_whose_lock_comes_after_the_stop_does_not_begin_and_is_due_at_once_elsewhere(world):
+    code, other = world.code(), world.code()
+    scheduler = world.server(daemon(code, sync=True))
+    world.table.slow = Deferred()
+    world.pass_seconds(1)
+    stopping = ensureDeferred(scheduler.stop())
+    slow, world.table.slow = world.table.slow, None
+    slow.callback(None)
+    world.pass_seconds(1)
+    ended(stopping)
+    assert code.starts == []
+    world.server(daemon(other, sync=True), holder="there-1")
+    world.pass_seconds(1)
+    assert len(other.starts) == 1
+
+
+def test_a_daemon_in_loop_mode_that_is_paused_ends_with_its_present_turn(world):
+    code = world.code(lasting=5, result=True)
+    scheduler = world.server(daemon(code, loop=True))
+    world.pass_seconds(12)
+    scheduler.pause(frozenset({"d"}))
+    world.pass_seconds(100)
+    assert len(code.starts) == 3
+    assert scheduler.states[0].condition is DaemonCondition.PAUSED
