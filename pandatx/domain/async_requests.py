@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+import orjson
 from attrs import frozen
 
 from pandatx.domain.requests import wire
@@ -15,6 +15,9 @@ MOST_SECONDS: Final = 60
 LONGEST_MESSAGE: Final = 100
 LONGEST_PATTERN: Final = 1000
 MOST_GENERATIONS: Final = 10
+LONGEST_DN: Final = 1024
+_GUID: Final = re.compile(r"\(\s*'([^'\\]*)'\s*,\s*'([^'\\]*)'\s*\)\s*:\s*\[\s*'([^'\\]*)'\s*\]")
+"""An entry of a runEvtGuidMap, a Python dict of (run, event) to [GUID]: read as a text, never as Python."""
 
 
 @frozen(kw_only=True)
@@ -128,11 +131,19 @@ class EventPicking:
 def workflow_of(text: str) -> dict[str, Any]:
     """The document of a workflow. Raises ValueError with what is wrong with it."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = orjson.loads(text)
+    except ValueError:
         raise ValueError("is not JSON") from None
+    return _workflow(found)
+
+
+def _workflow(found: Any) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("taskParams"), dict):
         raise ValueError("is not a workflow: it has no taskParams")
+    try:
+        orjson.dumps(found)
+    except TypeError as fault:
+        raise ValueError(f"cannot be stored: {fault}") from None
     return found
 
 
@@ -161,9 +172,7 @@ class FileRequest:
 def workflow_file(text: str) -> FileRequest:
     """The content of a file workflow.*. Raises ValueError."""
     document = _object(text)
-    return FileRequest(
-        dn=_dn(document), parameters={"data": workflow_of(json.dumps(document.get("data"))), "dry_run": False}
-    )
+    return FileRequest(dn=_dn(document), parameters={"data": _workflow(document.get("data")), "dry_run": False})
 
 
 def recovery_file(text: str) -> FileRequest:
@@ -193,11 +202,10 @@ def event_picking_file(text: str) -> FileRequest:
     events = [value.split(",")[:2] for name, value in pairs if name == "runEvent" and value.count(",") == 1]
     if not events:
         raise ValueError("it names no events")
-    try:
-        guids = ast.literal_eval(values.get("runEvtGuidMap") or "{}")
-        known = {",".join(event): str(found[0]) for event, found in guids.items()}
-    except (ValueError, SyntaxError, TypeError, AttributeError, IndexError, RecursionError, MemoryError):
-        raise ValueError("its runEvtGuidMap cannot be read") from None
+    guids = values.get("runEvtGuidMap", "")
+    if _GUID.sub("", guids).strip("{}, "):
+        raise ValueError("its runEvtGuidMap cannot be read")
+    known = {f"{run},{event}": guid for run, event, guid in _GUID.findall(guids)}
     asked = EventPicking(
         data_type=values.get("eventPickDataType", ""),
         stream_name=values.get("eventPickStreamName", ""),
@@ -217,8 +225,8 @@ def event_picking_file(text: str) -> FileRequest:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
+        document = orjson.loads(text)
+    except ValueError:
         raise ValueError("it is not JSON") from None
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")
@@ -229,4 +237,6 @@ def _dn(values: Mapping[str, Any]) -> str:
     dn = values.get("userName")
     if not isinstance(dn, str) or not dn:
         raise ValueError("it does not say whose it is")
+    if len(dn) > LONGEST_DN:
+        raise ValueError(f"the name of its writer has more than {LONGEST_DN} characters")
     return dn

@@ -137,7 +137,7 @@ def answered(claim: Claim, answer: Any, now: datetime) -> Ending:
     """
     if not isinstance(answer, dict) or answer.get("status") not in ("done", "failed", "later"):
         answer = {"status": "done", "result": answer}
-    error = None if answer.get("error") is None else str(answer["error"])
+    error = None if answer.get("error") is None else str(answer["error"])[:LONGEST_ERROR]
     if answer["status"] == "later":
         return _later(claim, error or "no reason given", now)
     result, stderr = _text(answer.get("result")), _text(answer.get("stderr"))

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import attrs
 from attrs import frozen
+from twisted.internet.threads import deferToThread
 
 from pandatx.domain.async_requests import (
     EventPicking,
@@ -83,7 +84,7 @@ class RequestsResource:
     async def upload_workflow_request(self, caller: Caller, request: WorkflowRequest, call: Call) -> Answer:
         """Store a workflow for the engine. With ``sync`` or ``dry_run`` the answer is what came of it."""
         try:
-            parameters = request.parameters
+            parameters = await deferToThread(lambda: request.parameters)  # megabytes of JSON, perhaps
         except ValueError as wrong:
             raise _fault(call, WorkflowRequest, "data", str(wrong)) from None
         stored = await self._requests.submit(caller, WORKFLOW, parameters)
@@ -106,7 +107,7 @@ class RequestsResource:
     async def upload_event_picking_request(self, caller: Caller, request: EventPicking, call: Call) -> Answer:
         """Have the files found that hold some events. ``data`` has the id; panda-client's answer is just True."""
         try:
-            parameters = request.picked
+            parameters = await deferToThread(lambda: request.picked)
         except ValueError as wrong:
             raise _fault(call, EventPicking, "run_event_list", str(wrong)) from None
         stored = await self._requests.submit(caller, EVENT_PICKING, parameters)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from attrs import fields, frozen
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from pandatx.domain.async_work import FILE_RECOVERY, Claim
@@ -14,12 +15,15 @@ from pandatx.domain.recovery import Output, Recovery, Reset, Task, may_retry, re
 from pandatx.errors import NotFound, NotPermitted, PandaError
 from pandatx.store import recovery as store
 from pandatx.store.database import Database, Transaction
+from pandatx.store.folders import replace
 from pandatx.workers.calls import CallFailed
 
 log = Logger()
 
 MISSING_FILES: Final = "pandatx.workers.requests:missing_files"
 LOG_FOLDER: Final = "jedilog"
+AT_ONCE: Final = 2000
+"""Rows of outputs that are read together."""
 _FIELDS: Final = frozenset(each.name for each in fields(Recovery)) - {"lines"}
 
 
@@ -60,7 +64,7 @@ class FileRecoveries:
             error = str(fault)
             asked.say(f"Error: {fault}")
         text = "".join(f"{line}\n" for line in asked.lines)
-        self._write_log(asked.log_file, text)
+        await deferToThread(self._write_log, asked.log_file, text)
         return {"status": "failed" if error else "done", "result": text, "error": error}
 
     async def _recover(self, asked: Recovery, claim: Claim) -> None:
@@ -79,9 +83,10 @@ class FileRecoveries:
         """Lost files by dataset: those that are named, else the outputs that are not where their jobs wrote them."""
         if asked.files and asked.dataset:
             return {asked.dataset: list(asked.files)}
-        outputs = await self._database.transaction("recovery.outputs", store.outputs, task.task_id, asked.dataset)
+        outputs = await self._outputs(task.task_id, asked.dataset)
         if asked.files:
-            return _by_dataset([each for each in outputs if each.lfn in asked.files])
+            named = frozenset(asked.files)
+            return _by_dataset([each for each in outputs if each.lfn in named])
         if not outputs:
             return {}
         if not self._storage:
@@ -100,6 +105,19 @@ class FileRecoveries:
             context=f"request {claim.request_id}",
         )
         return _by_dataset([visible[place] for place in places])
+
+    async def _outputs(self, task_id: int, dataset: str | None) -> list[Output]:
+        """Finished outputs of a task, or of one of its datasets, page by page: there may be a million."""
+        found: list[Output] = []
+        for one in await self._database.transaction("recovery.datasets", store.output_datasets, task_id, dataset):
+            after, more = 0, True
+            while more:
+                page, after = await self._database.transaction(
+                    "recovery.outputs", store.outputs, task_id, one, after, AT_ONCE
+                )
+                found += page
+                more = len(page) == AT_ONCE
+        return found
 
     async def _make_again(self, asked: Recovery, task: Task, lost: Mapping[str, list[str]], generations: int) -> None:
         """The parents first: after a crash in between, all is found again as it was."""
@@ -122,16 +140,14 @@ class FileRecoveries:
         )
 
     def _write_log(self, name: str | None, text: str) -> None:
-        """Where the requester was told to look. The name may come from a file that others have written."""
-        parts = (name or "").split("/")
+        """Where the requester was told to look. The name may come from a file that others have written. Blocks."""
+        parts = (name or "").replace("\0", "").split("/")
         if len(parts) != 2 or parts[0] != LOG_FOLDER or not parts[1].endswith(".log") or parts[1].startswith("."):
             return
         try:
             folder = self._logs / LOG_FOLDER
             folder.mkdir(parents=True, exist_ok=True)
-            made = folder / f".{parts[1]}.new"
-            made.write_text(f"{text}done\n", encoding="utf-8")
-            made.replace(folder / parts[1])
+            replace(folder / parts[1], (text.encode(), b"done\n"), 0o644)
         except OSError as fault:
             log.warn("{name} is not written: {fault}", name=name, fault=fault)
 

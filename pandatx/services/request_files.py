@@ -78,11 +78,10 @@ class RequestFiles:
         """A file that cannot be read may still be written; the last attempt deletes it in any case."""
         name = found.path.name
         try:
-            text = await self._in_thread(lambda: _read(found.path))
-            request = _READERS[kind.name](text)
+            request = await self._in_thread(lambda: _READERS[kind.name](_read(found.path)))
         except FileNotFoundError:
             return False  # an older server was quicker
-        except (OSError, ValueError, TypeError) as fault:
+        except (OSError, ValueError, TypeError, OverflowError) as fault:
             self._tell(name, f"{name} is no request: {fault}{', deleted' if last else ''}")
             if last:
                 await self._delete(found.path)

@@ -50,7 +50,8 @@ class TokenCache:
     async def refresh(self) -> Renewed | None:
         """Renew what is due; None where the file of clients does not exist.
 
-        A token that cannot be renewed stays, and is asked for again next time. Raises UnwritableFolder.
+        A token that cannot be renewed stays, and is asked for again next time. Raises UnwritableFolder at the end for
+        one that could not be written.
         """
         try:
             found = read_clients(await deferToThread(self.config.read_bytes))
@@ -61,12 +62,15 @@ class TokenCache:
             return Renewed()
         self._complaints.about(found.faults)
         tokens = failed = keys = 0
+        unwritable: UnwritableFolder | None = None
         for client in found.clients:
             try:
                 tokens += await self._renew(client)
             except NoToken as fault:
                 failed += 1
                 log.warn("no new token for client {client}: {fault}", client=client.name, fault=fault)
+            except UnwritableFolder as fault:
+                unwritable = fault
             if client.use_key:
                 keys += await self._database.transaction(
                     "tokens.key",
@@ -77,6 +81,8 @@ class TokenCache:
                     KEY_EVERY,
                     self._clock.now(),
                 )
+        if unwritable is not None:
+            raise unwritable
         return Renewed(tokens=tokens, failed=failed, keys=keys)
 
     async def _renew(self, client: TokenClient) -> bool:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 import orjson
 from attrs import asdict
 
 from pandatx.domain.cric import EndpointRow, Leftovers, Relation, Site, Stored
 from pandatx.domain.network import Measure
-from pandatx.store.database import Transaction
-from pandatx.store.queries import load
+from pandatx.store.database import Transaction, in_batches
+from pandatx.store.queries import Query, load
 
 SQL = load(__file__)
+_ROWS_AT_ONCE: Final = 1000
+_DOCUMENTS_AT_ONCE: Final = 50
 
 
 async def stored(tx: Transaction) -> Stored:
@@ -42,15 +45,19 @@ async def put_queues(tx: Transaction, at: Mapping[str, str]) -> int:
 
 
 async def put_endpoints(tx: Transaction, endpoints: Iterable[EndpointRow]) -> int:
-    rows = [{**asdict(one, recurse=False), **asdict(one.space)} for one in endpoints]
-    for row in rows:
-        del row["space"]
-    return len((await tx.run(SQL.put_endpoints, rows=_json(rows))).rows)
+    rows = (
+        {name: value for name, value in {**asdict(one, recurse=False), **asdict(one.space)}.items() if name != "space"}
+        for one in endpoints
+    )
+    return await _in_pieces(tx, SQL.put_endpoints, rows)
 
 
 async def put_relations(tx: Transaction, relations: Iterable[Relation]) -> int:
-    rows = [{**asdict(one), "default_read": one.default_read, "default_write": one.default_write} for one in relations]
-    return len((await tx.run(SQL.put_relations, rows=_json(rows))).rows)
+    rows = (
+        {**asdict(one, recurse=False), "default_read": one.default_read, "default_write": one.default_write}
+        for one in relations
+    )
+    return await _in_pieces(tx, SQL.put_relations, rows)
 
 
 async def remove(tx: Transaction, gone: Leftovers) -> None:
@@ -94,8 +101,16 @@ async def exchange_tags(tx: Transaction, places: Sequence[str], new: Mapping[str
     """Delete the rows at ``places`` and add ``new`` ones, documents by queue."""
     if places:
         await tx.run(SQL.remove_tags, places=list(places))
-    if new:
-        await tx.run(SQL.put_tags, names=list(new), documents=list(new.values()), now=now)
+    for names in in_batches(list(new), _DOCUMENTS_AT_ONCE):
+        await tx.run(SQL.put_tags, names=names, documents=[new[name] for name in names], now=now)
+
+
+async def _in_pieces(tx: Transaction, query: Query, rows: Iterator[dict[str, Any]]) -> int:
+    """Put tens of thousands of rows; whoever puts a statement together has the reactor. How many were touched."""
+    changed = 0
+    while piece := list(islice(rows, _ROWS_AT_ONCE)):
+        changed += len((await tx.run(query, rows=_json(piece))).rows)
+    return changed
 
 
 def _json(rows: list[dict[str, Any]]) -> str:

@@ -36,10 +36,19 @@ async def task_of_dataset(tx: Transaction, name: str) -> Task | None:
     return _task(await tx.run(SQL.task_of_dataset, names=spellings(name)))
 
 
-async def outputs(tx: Transaction, task_id: int, dataset: str | None) -> list[Output]:
-    """Finished outputs of a task, or of one of its datasets."""
+async def output_datasets(tx: Transaction, task_id: int, dataset: str | None) -> list[tuple[int, str]]:
+    """Id and name of the output datasets of a task, or of one of them."""
     names = None if dataset is None else spellings(dataset)
-    return [Output(**row) for row in (await tx.run(SQL.outputs, task=task_id, names=names)).dicts()]
+    return [(number, name) for number, name in (await tx.run(SQL.output_datasets, task=task_id, names=names)).rows]
+
+
+async def outputs(
+    tx: Transaction, task_id: int, dataset: tuple[int, str], after: int, limit: int
+) -> tuple[list[Output], int]:
+    """Up to ``limit`` finished outputs in a dataset after the file ``after``, and the last of these."""
+    rows = (await tx.run(SQL.outputs, task=task_id, dataset=dataset[0], after=after, limit=limit)).rows
+    found = [Output(dataset=dataset[1], lfn=lfn, scope=scope, rse=rse) for _, lfn, scope, rse in rows]
+    return found, rows[-1][0] if rows else after
 
 
 async def jobs(tx: Transaction, task_id: int, lost: Mapping[str, Sequence[str]]) -> set[int]:

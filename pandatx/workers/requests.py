@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import time
+import zlib
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -24,16 +25,16 @@ def grep(request: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     It is our own reader rather than a program's, to which a pattern could be an option.
     """
     name = str(request["log_filename"])
-    if Path(name).name != name or ".." in name:
+    if Path(name).name != name or ".." in name or "\0" in name:
         return _refused(f"{name} is not the bare name of a file")
     try:
         pattern = re.compile(str(request["pattern"]).encode())
-    except re.error as fault:
+    except (re.error, OverflowError, RecursionError, UnicodeEncodeError) as fault:
         return _refused(f"the pattern cannot be used: {fault}")
     try:
         with _open(Path(settings["log_dir"]) / name) as log:
             text, truncated = _search(log, pattern)
-    except (OSError, EOFError) as fault:
+    except (OSError, EOFError, zlib.error) as fault:
         return _refused(f"{name}: {fault.strerror if isinstance(fault, OSError) and fault.strerror else fault}")
     code = _FOUND if text else _NONE
     return {"status": "done", "result": text, "stderr": "", "return_code": code, "truncated": truncated}

@@ -44,6 +44,8 @@ def test_event_picking_keeps_what_was_asked_for():
         ("[" * 100_000, "is not JSON"),
         ("[]", "no taskParams"),
         ('{"taskParams": 1}', "taskParams"),
+        ('{"taskParams": {"a": "\\ud800"}}', "is not JSON"),
+        ('{"taskParams": {"a": ' + "[" * 300 + "]" * 300 + "}}", "cannot be stored"),
     ],
 )
 def test_what_is_no_workflow_is_refused(text, why):
@@ -98,6 +100,20 @@ def test_nothing_in_an_event_picking_file_is_run():
     text = f"userName={DN}\nrunEvent=1,2\nrunEvtGuidMap=__import__('os').system('true')\n"
     with pytest.raises(ValueError, match="runEvtGuidMap cannot be read"):
         event_picking_file(text)
+
+
+def test_a_file_that_nobody_could_store_is_no_request():
+    deep = "[" * 300 + "]" * 300
+    long = json.dumps({"userName": "/CN=1" * 1000, "data": {"taskParams": {}}})
+    for text in (long, f'{{"userName": "{DN}", "data": {{"taskParams": {{"a": {deep}}}}}}}', '{"userName": "\\ud800"}'):
+        with pytest.raises(ValueError):
+            workflow_file(text)
+
+
+@pytest.mark.parametrize("text", ["{('1', '2'): ['g'], 3}", "{('1', '2'): [x()]}", "{('1', '2'", "[" * 100_000])
+def test_a_map_of_guids_is_read_as_a_whole(text):
+    with pytest.raises(ValueError, match="runEvtGuidMap cannot be read"):
+        event_picking_file(f"userName={DN}\nrunEvent=1,2\nrunEvtGuidMap={text}")
 
 
 @pytest.mark.parametrize("read", [workflow_file, recovery_file, event_picking_file])

@@ -156,6 +156,19 @@ async def test_the_dumps_fill_the_four_tables(database, dumps, daemon):
     assert context.counts == {"changed": 9, "gone": 0}
 
 
+async def test_many_rows_are_stored_piece_by_piece(database, dumps, daemon, monkeypatch):
+    monkeypatch.setattr("pandatx.store.configurator._ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("pandatx.store.configurator._DOCUMENTS_AT_ONCE", 1)
+    dumps.three()
+    dumps.put(tags={"Q": [1], "P": [2]})
+    made = daemon()
+    first, second = await run(made), await run(made)
+    assert (first.counts["changed"], second.counts["changed"]) == (9, 0)
+    assert [name for name, *_ in await rows(database, "relations")] == ["P", "Q", "Q"]
+    assert (await run(made, "--sw_tags")).counts["queues"] == 2
+    assert (await run(made, "--sw_tags")).counts["queues"] == 0
+
+
 async def test_a_second_run_changes_nothing(dumps, daemon):
     dumps.three()
     one = daemon()

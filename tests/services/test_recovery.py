@@ -147,6 +147,15 @@ async def test_a_dry_run_changes_nothing(config, database):
     assert (await files(database), await counters(database), await commands(database)) == (*before, [])
 
 
+async def test_outputs_are_read_page_by_page(config, database, monkeypatch):
+    monkeypatch.setattr("pandatx.services.recovery.AT_ONCE", 1)
+    await make(database)
+    async with server(config, database) as here:
+        row = await recover(here, task_id=TASK, files=("out.0", "out.1", "hist.1"), dry_run=True)
+    assert "user.me.hist has 1 lost files -> hist.1" in row["result"]
+    assert "user.me.out has 2 lost files -> out.0,out.1" in row["result"]
+
+
 async def test_files_that_are_missing_from_their_storage_are_found_to_be_lost(config, database, tmp_path):
     folder = tmp_path / "rse"
     await make(database, rse="RSE")
@@ -266,5 +275,19 @@ async def test_a_log_file_is_written_nowhere_else(config, database, tmp_path):
             asked = FileRecovery(dataset="user.me.out", files=("out.0",), dry_run=True)
             await here.requests.asking.recover_files(ME, asked, name)
             await here.turn()
+        outside = tmp_path / "outside"
+        outside.write_text("as it was")
+        (config.files.cache_dir / "jedilog").mkdir(parents=True)
+        for link in (".taken.log.new", "taken.log"):
+            (config.files.cache_dir / "jedilog" / link).symlink_to(outside)
+        stored = await here.requests.asking.recover_files(ME, asked, "jedilog/taken.log")
+        await here.turn()
+        assert (await here.row(stored))["status"] == "done"
+        assert outside.read_text() == "as it was"
+        (config.files.cache_dir / "jedilog" / "taken.log").unlink()
+        (config.files.cache_dir / "jedilog" / ".taken.log.new").unlink()
+        stored = await here.requests.asking.recover_files(ME, asked, "jedilog/\0.hidden.log\0")
+        await here.turn()
+        assert (await here.row(stored))["status"] == "done"
     assert not list(config.files.cache_dir.rglob("*.log"))
     assert not list(tmp_path.rglob("x.log"))

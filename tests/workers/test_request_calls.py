@@ -33,7 +33,7 @@ def test_compressed_logs_are_read_too(logs):
     assert ask(logs, "line", "panda-a.log.1.gz")["result"] == "old line\n"
 
 
-@pytest.mark.parametrize("pattern", ["(", "*", "[a"])
+@pytest.mark.parametrize("pattern", ["(", "*", "[a", "a{99999999999999}", "\ud800"])
 def test_a_pattern_that_is_none_is_told_as_grep_does(logs, pattern):
     found = ask(logs, pattern)
     assert (found["return_code"], found["result"]) == (2, "")
@@ -47,7 +47,7 @@ def test_no_pattern_is_an_option_or_a_command(logs, pattern, tmp_path, monkeypat
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", ""])
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", "", "panda-\0.log"])
 def test_nothing_outside_the_folder_of_logs_is_read(logs, name):
     found = ask(logs, "", name)
     assert (found["return_code"], found["result"]) == (2, "")
@@ -67,6 +67,10 @@ def test_links_folders_and_pipes_are_no_logs(logs, tmp_path):
 
 def test_a_broken_archive_is_a_fault_of_the_file(logs):
     (logs / "panda-b.gz").write_bytes(b"no gzip")
+    assert ask(logs, ".", "panda-b.gz")["return_code"] == 2
+    broken = bytearray(gzip.compress(b"a b c d e f\n" * 3000))
+    broken[30] ^= 0xFF
+    (logs / "panda-b.gz").write_bytes(broken)
     assert ask(logs, ".", "panda-b.gz")["return_code"] == 2
 
 
