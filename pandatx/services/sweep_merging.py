@@ -13,6 +13,7 @@ from pandatx.domain.job import Job
 from pandatx.domain.sweep_ages import EXPIRED
 from pandatx.domain.sweep_merging import Kick
 from pandatx.services.closer import Closer
+from pandatx.services.groups import Groups
 from pandatx.services.killing import Killing
 from pandatx.services.sweeper import Pages, Pause, Step
 from pandatx.store import archive as jobs_store
@@ -47,11 +48,11 @@ class MergingSweep:
             new = {block: panda_id for block, panda_id in blocks.items() if block not in seen}
             seen.update(new)
             idle = await self._idle({block: tasks[panda_id] for block, panda_id in new.items()})
-            done = 0
+            groups = Groups()
             for block in idle:
-                done += await self._kick(new[block])
+                await groups.take(self._kick, new[block])
                 await pause()
-            return done
+            return groups.end()
 
         return await self._pages.each(search, pause, work)
 
@@ -93,13 +94,17 @@ class MergingSweep:
             return 0
 
         await self._pages.each(self._search("managed", stuck=True), pause, collect)
-        done = 0
+        groups = Groups()
         for panda_id in await self._database.transaction("merging.stuck", store.stuck, sorted(tasks)) if tasks else ():
-            job, statuses = await self._database.transaction("merging.job", self._job, panda_id)
-            if job is not None and rules.is_stuck(job, statuses):
-                done += await self._begin(job, tuple(statuses), again=True)
+            await groups.take(self._unstick, panda_id)
             await pause()
-        return done
+        return groups.end()
+
+    async def _unstick(self, panda_id: int) -> int:
+        job, statuses = await self._database.transaction("merging.job", self._job, panda_id)
+        if job is None or not rules.is_stuck(job, statuses):
+            return 0
+        return await self._begin(job, tuple(statuses), again=True)
 
     def _search(self, label: str, stuck: bool = False) -> Search:
         now = self._clock.now()

@@ -7,6 +7,10 @@ from endings import run, seed_file, seed_job
 from storing import NOW, Answers, Manager, ago, datasets, locks, pause, seed_dataset, seed_sub
 from twisted.internet.defer import Deferred, gatherResults
 
+from pandatx.errors import Busy
+from pandatx.scheduler.steps import StepsFailed
+from pandatx.services.dataset_manager import DatasetManager
+from pandatx.services.left_open import LeftOpen
 from pandatx.workers.calls import CallTimedOut
 
 MICROSECOND = timedelta(microseconds=1)
@@ -360,3 +364,19 @@ async def test_jobs_behind_a_failed_build_that_was_left_are_cancelled(manager, d
     await seed_file(database, 2, "lib.tgz", "input", dispatchdblock="user.alice.lib", destinationdblock=None)
     await manager.left_open.close(pause)
     assert await run(database, "SELECT jobstatus FROM {panda}.jobsarchived4 WHERE pandaid = 2") == [("cancelled",)]
+
+
+async def test_a_part_that_takes_too_long_or_has_a_bug_leaves_the_others_alone(manager, database, monkeypatch):
+    await seed_sub(database, "user.alice.x_sub01", "completed", ago(hours=1))
+
+    async def busy(*args):
+        raise Busy("datasets.claim: the database takes too long")
+
+    async def bug(*args):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(DatasetManager, "close", busy)
+    monkeypatch.setattr(LeftOpen, "close", bug)
+    with pytest.raises(StepsFailed, match=r"2 of its steps failed.*closed, left_open"):
+        await manager.run()
+    assert await datasets(database) == {"user.alice.x_sub01": "deleted"}

@@ -8,8 +8,9 @@ import pytest
 from twisted.internet import reactor, task
 
 from pandatx.clock import Clock
+from pandatx.errors import BadArguments
 from pandatx.scheduler.context import Context, RunStopped
-from pandatx.scheduler.daemons.tmpwatch import BadArguments, TmpWatch
+from pandatx.scheduler.daemons.tmpwatch import TmpWatch
 from pandatx.services import sweep_files
 from pandatx.services.sweep_files import FileSweep
 
@@ -124,6 +125,22 @@ async def test_temporary_files_go_after_twelve_hours(tmp_path, now):
     other = put(tmp_path / "data1", TWELVE * 9, now)
     assert (await watch(tmp_path, now)).counts["removed"] == 1
     assert (old.exists(), young.exists(), other.exists()) == (False, True, True)
+
+
+async def test_a_place_of_another_user_stops_no_other(tmp_path, now, monkeypatch):
+    for name in ("theirs", "ours"):
+        (tmp_path / name).mkdir()
+    old, opens = put(tmp_path / "ours" / "tmp1", TWELVE, now), os.open
+
+    def refuse(path, *args, **options):
+        if str(path).endswith("theirs"):
+            raise PermissionError(path)
+        return opens(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    context = Context(now, "tmpwatch", ())
+    assert await TmpWatch((str(tmp_path / "theirs"), str(tmp_path / "ours"))).run(context) is False
+    assert not old.exists()
 
 
 @pytest.mark.parametrize("arguments", [("-h", 2), ("-h", "2"), ("-h2",), ("-h", 2.0)])

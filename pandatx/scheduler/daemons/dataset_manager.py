@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any
-
-import psycopg2
 from attrs import frozen
 
 from pandatx.scheduler.context import Context
+from pandatx.scheduler.steps import Steps
 from pandatx.services.arrivals import Arrivals
 from pandatx.services.dataset_manager import DatasetManager
 from pandatx.services.left_open import LeftOpen
@@ -25,24 +22,20 @@ class ManageDatasets:
     _arrivals: Arrivals
 
     async def run(self, context: Context) -> bool:
-        pause = context.breathe
-        await self._part(context, "closed", self._datasets.close(pause))
-        await self._part(context, "left_open", self._left_open.close(pause))
-        await self._part(context, "frozen", self._datasets.freeze(pause))
-        await self._part(context, "dispatch_deleted", self._datasets.delete_dispatch(pause))
-        await self._part(context, "settled", self._transfers.settled(pause))
-        await self._part(context, "transfers", self._follow(context))
-        await self._part(context, "activated", self._arrivals.look(pause))
-        await self._part(context, "subs_deleted", self._datasets.delete_subs(pause))
+        """Raises StepsFailed at the end."""
+        pause, steps = context.breathe, Steps(context)
+        await steps.take("closed", self._datasets.close(pause))
+        await steps.take("left_open", self._left_open.close(pause))
+        await steps.take("frozen", self._datasets.freeze(pause))
+        await steps.take("dispatch_deleted", self._datasets.delete_dispatch(pause))
+        await steps.take("settled", self._transfers.settled(pause))
+        await steps.take("transfers", self._follow(context))
+        await steps.take("activated", self._arrivals.look(pause))
+        await steps.take("subs_deleted", self._datasets.delete_subs(pause))
+        steps.judge()
         return False
 
     async def _follow(self, context: Context) -> int:
         finished, failed = await self._transfers.follow(context.breathe)
         context.did(transfers_failed=failed)
         return finished
-
-    async def _part(self, context: Context, name: str, work: Awaitable[Any]) -> None:
-        try:
-            context.did(**{name: await work})
-        except psycopg2.Error as fault:
-            context.log.error("{name}: the database refused it, next time again: {fault}", name=name, fault=fault)

@@ -11,16 +11,12 @@ from typing import Any, Final, NoReturn
 from attrs import frozen
 
 from pandatx.domain.sweep_files import TEMPORARY_AGE, TEMPORARY_PLACES, is_old_temporary
-from pandatx.errors import PandaError
+from pandatx.errors import BadArguments
 from pandatx.scheduler.context import Context
 from pandatx.services.sweep_files import Entry, clean
 
 LONGEST: Final = 24 * 36525
 """Hours."""
-
-
-class BadArguments(PandaError):
-    """What is wrong with the arguments of a daemon."""
 
 
 class _Parser(ArgumentParser):
@@ -35,7 +31,7 @@ class TmpWatch:
     _places: tuple[str, ...] = TEMPORARY_PLACES
 
     async def run(self, context: Context) -> bool:
-        """Raises BadArguments. With -t nothing is removed; what would be is counted."""
+        """Raises BadArguments. With -t nothing is removed; what would be is counted. A closed place stops no other."""
         options = _parse(context.arguments)
         now, user, age = context.now(), os.geteuid(), timedelta(hours=options.hours)
 
@@ -44,7 +40,11 @@ class TmpWatch:
 
         for place in self._places:
             # No link on the way: these places are anybody's.
-            n = await clean(place, doomed, context.breathe, follow=place == "/tmp", remove=not options.test)
+            try:
+                n = await clean(place, doomed, context.breathe, follow=place == "/tmp", remove=not options.test)
+            except PermissionError as fault:
+                context.log.warn("{place} is not ours to read: {fault}", place=place, fault=fault)
+                continue
             context.did(**{"would be removed" if options.test else "removed": n})
             await context.breathe()
         return False
