@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 
 from pandatx.config.sections import DaemonEntry, DaemonSettings, LeftOut
 
-_ATTRIBUTES = {"enable", "period", "module", "arguments", "sync", "loop", "timeout"}
+LONGEST_NAME: Final = 100
+LONGEST_SYNC_NAME: Final = 49
+"""Characters that the lock row, which older servers read too, has room for."""
+LONGEST_TIME: Final = 10**9
+_ATTRIBUTES: Final = {"enable", "period", "module", "arguments", "sync", "loop", "timeout"}
 
 
 def with_entries(settings: DaemonSettings) -> tuple[DaemonSettings, tuple[str, ...]]:
@@ -22,7 +26,7 @@ def with_entries(settings: DaemonSettings) -> tuple[DaemonSettings, tuple[str, .
         try:
             entries.append(_entry(name, values))
         except ValueError as error:
-            faults.append(LeftOut(name=name, why=str(error)))
+            faults.append(LeftOut(name=_shown(name), why=str(error)))
             continue
         if unknown := sorted(set(values) - _ATTRIBUTES):
             warnings.append(f"daemon {name}: {', '.join(unknown)} is not known; nothing reads it")
@@ -31,6 +35,8 @@ def with_entries(settings: DaemonSettings) -> tuple[DaemonSettings, tuple[str, .
 
 
 def _entry(name: str, values: object) -> DaemonEntry:
+    if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
+        raise ValueError(f"its name is empty, not printable, or longer than {LONGEST_NAME} characters")
     if not isinstance(values, Mapping):
         raise ValueError("its entry is not a JSON object")
     if "period" not in values:
@@ -42,20 +48,28 @@ def _entry(name: str, values: object) -> DaemonEntry:
     arguments = values.get("arguments", [])
     if not isinstance(arguments, list):
         raise ValueError("arguments is not a list")
+    sync = _yes_no(values, "sync")
+    if sync and len(name) > LONGEST_SYNC_NAME:
+        raise ValueError(f"it is sync, and such a name has at most {LONGEST_SYNC_NAME} characters")
     return DaemonEntry(
         name=name,
         module=module,
         period=period,
         timeout=_seconds(values, "timeout") if "timeout" in values else min(3 * period, period + 3600),
-        sync=_yes_no(values, "sync"),
+        sync=sync,
         loop=_yes_no(values, "loop"),
         arguments=tuple(arguments),
     )
 
 
+def _shown(name: str) -> str:
+    """A name as logs and tables can hold it, also where it is not fit for a daemon."""
+    return (name if name.isprintable() else ascii(name)[1:-1])[:LONGEST_NAME] or "(no name)"
+
+
 def _seconds(values: Mapping[str, Any], name: str) -> int:
     value = values[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LONGEST_TIME:
         raise ValueError(f"{name} is not a whole number of seconds above 0")
     return value
 

@@ -42,7 +42,7 @@ def plan(settings: DaemonSettings, natives: Mapping[str, Native], pool: ProcessP
             absent.append(entry.name)
         else:
             daemons.append(_script(entry, settings.package, pool))
-    named = {entry.module for entry in settings.entries} | set(settings.disabled)
+    named = {name for entry in settings.entries for name in (entry.name, entry.module)} | set(settings.disabled)
     for built_in in CATALOGUE.values():
         if built_in.ours and built_in.name in natives and built_in.name not in named:
             daemons.append(_built_in(built_in, natives[built_in.name]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -17,8 +16,6 @@ from pandatx.store import daemons as store
 from pandatx.store.database import Database
 
 log = Logger()
-
-LONGEST_NAME: Final = 200
 
 
 @frozen

@@ -20,7 +20,7 @@ _TOLD = tuple(each.name for each in fields(DaemonState))
 
 async def tell(database: Database, server: str, states: Iterable[DaemonState]) -> None:
     """Write all that ``server`` has to tell; daemons that it does not name any more are forgotten."""
-    rows = json_rows(asdict(state) for state in states)
+    rows = json_rows({**asdict(state), "last_error": _storable(state.last_error)} for state in states)
     await database.statement("daemons.tell", SQL.tell, server=server, rows=rows)
 
 
@@ -49,6 +49,11 @@ async def pause(database: Database, name: str, who: str, now: datetime, seen_sin
 async def resume(database: Database, name: str) -> bool:
     """Let a daemon run again; False when it was not paused."""
     return (await database.statement("daemons.resume", SQL.resume, daemon=name)).count > 0
+
+
+def _storable(text: str | None) -> str | None:
+    """An exception's text may hold what no column does: NUL, and lone surrogates."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _seen(row: Mapping[str, Any]) -> DaemonSeen:

@@ -56,6 +56,27 @@ def test_a_faulty_entry_is_left_out_and_the_others_stay(values, why):
     assert [str(fault) for fault in settings.faults] == [f"daemon bad is left out: {why}"]
 
 
+@pytest.mark.parametrize("name", ["", "a\0b", "a\nb", "\ud800", "x" * 101])
+def test_a_name_that_the_tables_cannot_hold_is_left_out_under_one_that_they_can(name):
+    settings, _ = read(**{name: {"period": 1}, "well": {"period": 1}})
+    assert [entry.name for entry in settings.entries] == ["well"]
+    [fault] = settings.faults
+    assert fault.name.isprintable() and 0 < len(fault.name) <= 100
+
+
+def test_the_name_of_a_sync_daemon_fits_into_the_lock_row():
+    settings, _ = read(**{"x" * 49: {"period": 1, "sync": True}, "y" * 50: {"period": 1, "sync": True}})
+    assert [entry.name for entry in settings.entries] == ["x" * 49]
+    assert "at most 49 characters" in settings.faults[0].why
+    assert read(**{"y" * 50: {"period": 1}})[0].entries
+
+
+@pytest.mark.parametrize("values", [{"period": 10**9 + 1}, {"period": 1, "timeout": 10**18}])
+def test_a_time_that_no_clock_reaches_is_left_out(values):
+    settings, _ = read(d=values)
+    assert settings.entries == () and "above 0" in settings.faults[0].why
+
+
 def test_an_attribute_that_is_not_known_is_named():
     settings, warnings = read(d={"period": 1, "perod": 5})
     assert len(settings.entries) == 1

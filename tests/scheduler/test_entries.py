@@ -93,3 +93,9 @@ def test_reading_a_section_twice_gives_equal_daemons(pool):
 
 def test_every_built_in_daemon_has_a_period():
     assert all(row.period > 0 and row.name == name for name, row in CATALOGUE.items())
+
+
+def test_an_entry_that_takes_the_name_of_one_of_ours_takes_its_place(pool):
+    made = section(pool, {"queue_loader": {"module": "add_main", "period": 5}})
+    assert sorted(daemon.name for daemon in made.daemons) == ["queue_loader", "share_statistics"]
+    assert named(made)["queue_loader"].code is NATIVES["add_main"]

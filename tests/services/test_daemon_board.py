@@ -69,6 +69,15 @@ async def test_what_living_servers_tell_is_seen_by_all_with_the_lock(database, b
     ]
 
 
+@pytest.mark.parametrize("fault", ["before\0after", "before\udc80after"])
+async def test_an_error_that_no_column_holds_keeps_no_other_from_being_told(database, boards, fault):
+    await enter(database, "here-1")
+    await boards[0].tell([told(last_error=fault), told("add_main")])
+    seen = {each.state.name: each.state.last_error for each in await boards[0].seen()}
+    assert seen["add_main"] is None
+    assert seen["copyArchive"].startswith("before") and seen["copyArchive"].endswith("after")
+
+
 async def test_a_server_that_is_not_seen_any_more_is_not_listed(database, boards, time):
     await enter(database, "here-1")
     await boards[0].tell([told()])
