@@ -11,6 +11,8 @@ from attrs import evolve, field, frozen
 from pandatx.domain import dumps
 
 NAME_WIDTH: Final = 50
+LARGEST: Final = 4_000_000
+"""Characters of a description; CRIC's have 0.1 million. Whoever reads one holds the interpreter meanwhile."""
 ANALYSIS_LABELS: Final = frozenset(("user", "panda", "ptest", "rc_test", "rc_test2", "rc_alrb"))
 _READS: Final = ("pr", "read_lan", "read_wan")
 _WRITES: Final = ("pw", "write_lan", "write_wan", "pls", "pl")

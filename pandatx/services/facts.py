@@ -119,8 +119,8 @@ class Facts:
         self.known = evolve(self.known, queues=queues)
 
 
-def _queues(texts: Mapping[str, str], types: tuple[str, ...]) -> dict[str, tuple[Queue, ...] | None]:
-    found = {name: read_queue(name, text) for name, text in texts.items()}
+def _queues(texts: Mapping[str, str | None], types: tuple[str, ...]) -> dict[str, tuple[Queue, ...] | None]:
+    found = {name: None if text is None else read_queue(name, text) for name, text in texts.items()}
     return {name: None if queue is None else with_children(queue, types) for name, queue in found.items()}
 
 

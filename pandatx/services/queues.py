@@ -15,7 +15,7 @@ from pandatx.clients.cric import DumpAway, Source
 from pandatx.clients.web import Web
 from pandatx.clock import Clock
 from pandatx.domain.dumps import Caution, UnreadableDump
-from pandatx.domain.queues import Dump, Queue, load_dump, with_children
+from pandatx.domain.queues import LARGEST, Dump, Queue, load_dump, with_children
 from pandatx.services.complaints import Complaints
 from pandatx.services.facts import Facts
 from pandatx.store import queue_descriptions as store
@@ -125,7 +125,10 @@ def _read(content: bytes) -> _Reading:
     for queue in dump.queues:
         try:
             orjson.dumps(queue.document)  # whoever reads it again is stricter than json
-            documents[queue.name] = json.dumps(queue.document, allow_nan=False)
+            text = json.dumps(queue.document, allow_nan=False)
+            if len(text) > LARGEST:
+                raise ValueError(f"it has more than {LARGEST} characters")
+            documents[queue.name] = text
             queues.append(queue)
         except (TypeError, ValueError) as error:
             faults.append(f"queue {queue.name} is left out: {error}")

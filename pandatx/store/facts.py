@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pandatx.domain.queues import LARGEST
 from pandatx.domain.shares import ResourceTypeRow, ShareRow
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
@@ -17,9 +18,9 @@ async def queue_versions(tx: Transaction) -> dict[str, str]:
     return dict((await tx.run(SQL.queue_versions)).rows)
 
 
-async def queues(tx: Transaction, names: Sequence[str]) -> dict[str, str]:
-    """Some queues' descriptions by the names they are stored under."""
-    return dict((await tx.run(SQL.queues, names=list(names))).rows)
+async def queues(tx: Transaction, names: Sequence[str]) -> dict[str, str | None]:
+    """Some queues' descriptions by the names they are stored under; None for one that is too large."""
+    return dict((await tx.run(SQL.queues, names=list(names), largest=LARGEST)).rows)
 
 
 async def shares(tx: Transaction) -> list[ShareRow]:

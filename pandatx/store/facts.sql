@@ -3,8 +3,8 @@
 SELECT panda_queue, xmin::text || ctid::text AS version FROM {panda}.schedconfig_json WHERE data IS NOT NULL
 
 -- name: queues
--- Some queues' descriptions, as the loader of queue descriptions stored them.
-SELECT panda_queue, data::text AS data FROM {panda}.schedconfig_json
+-- Some queues' descriptions, as the loader of queue descriptions stored them; NULL for one that is too large.
+SELECT panda_queue, CASE WHEN length(data::text) <= %(largest)s THEN data::text END AS data FROM {panda}.schedconfig_json
  WHERE panda_queue = ANY (%(names)s) AND data IS NOT NULL
 
 -- name: shares

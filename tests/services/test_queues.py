@@ -180,6 +180,15 @@ async def test_a_queue_that_nobody_could_read_again_is_left_out(database, facts,
     await facts.refresh()
 
 
+async def test_a_huge_description_costs_only_its_queue(database, facts, dump):
+    huge = queue("HUGE", text="x" * 4_000_000)
+    assert await Queues(database, Clock(reactor), facts, dump([huge, queue("A")]), WEB).load() == 1
+    sql = "INSERT INTO {panda}.schedconfig_json (panda_queue, data) VALUES ('HUGE', %(data)s)"
+    await execute(database, sql, data=json.dumps(huge))
+    await facts.refresh()
+    assert list(facts.known.queues) == ["A"]
+
+
 async def test_the_loader_and_an_older_server_spell_alike(database, facts, dump):
     one = queue("A", region="Genève", floats=1.50)
     await execute(

@@ -65,6 +65,17 @@ async def test_a_file_older_than_5_s_becomes_a_request_of_its_writer_and_is_dele
         assert timedelta(seconds=6) <= age < timedelta(seconds=60)
 
 
+async def test_a_file_that_nobody_could_store_keeps_no_other_from_being_taken(config, database, cache):
+    async with server(config, database, handlers=handlers(config, workflow="prints")) as here:
+        deep = "[" * 300 + "]" * 300
+        bad = ('{"userName": "\\ud800"}', f'{{"userName": "/CN=x", "data": {{"taskParams": {{"a": {deep}}}}}}}')
+        for number, text in enumerate(bad):
+            put(cache, here, f"workflow.{number}", text, HOUR)
+        put(cache, here, "workflow.9", WORK, HOUR)
+        assert await take(here, WORKFLOW) == 1
+        assert sorted(path.name for path in cache.iterdir()) == ["workflow.0", "workflow.1"]
+
+
 async def test_a_file_is_one_request_even_if_it_was_not_deleted(config, database, cache):
     async with server(config, database, handlers=handlers(config, workflow="prints")) as here:
         for _ in range(2):

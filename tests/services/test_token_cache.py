@@ -213,6 +213,13 @@ async def test_a_folder_that_cannot_be_made_is_an_error_of_the_daemon(cache, sai
         await cache.refresh()
 
 
+async def test_a_file_that_cannot_be_written_keeps_no_other_token_from_being_renewed(cache, said, tmp_path):
+    cache.configure(p={"token_file_path": str(tmp_path / "none" / "token")}, q={})
+    with pytest.raises(UnwritableFolder, match="none/token"):
+        await cache.refresh()
+    assert cache.token("q")
+
+
 async def test_a_client_gets_a_new_key_each_hour_and_expired_ones_go(cache, database, said):
     cache.configure(p={"use_token_key": True}, q={"use_token_key": True, "token_key_lifetime": 2}, r={})
     assert (await cache.refresh()).keys == 2
