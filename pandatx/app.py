@@ -123,7 +123,7 @@ class App:
             daemons=Daemons(
                 clock,
                 config.daemon,
-                make_natives(core, config, clock, background),
+                make_natives(core, config, clock, background, state.instance),
                 scripts,
                 DaemonLocks(background),
                 state,

