@@ -127,7 +127,8 @@ def read_queue(name: str, text: str) -> Queue | None:
     """A queue as it is stored; None for a description that cannot be read."""
     try:
         document = orjson.loads(text)
-    except ValueError:
+        orjson.dumps(document)  # one that is nested too deeply could not be given to pilots
+    except (ValueError, TypeError):
         return None
     return queue_of(name, document) if isinstance(document, dict) else None
 

@@ -88,7 +88,11 @@ def _write(folder: Folder, page: list[tuple[str, str]], found: _Round) -> None:
         if not isinstance(document, dict):
             found.faults.append(f"queue {queue} gets no files: its description is no object")
             continue
-        files = files_of(queue, document)
+        try:
+            files = files_of(queue, document)
+        except RecursionError:
+            found.faults.append(f"queue {queue} gets no files: its description is nested too deeply")
+            continue
         faults = [fault for name in (files.nickname, queue) if (fault := fault_in(name))]
         if faults:
             found.faults.append(f"queue {queue} gets no files: its name or nickname cannot name one: {faults[0]}")

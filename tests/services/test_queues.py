@@ -243,11 +243,12 @@ async def test_a_new_resource_type_gives_every_queue_a_child(database, facts, du
 
 
 async def test_a_stored_description_that_cannot_be_read_costs_only_its_queue(database, facts):
-    for name, data in (("BAD", "[1]"), ("WORSE", '"\\ud800"'), ("GOOD", "{}")):
+    deep = '{"x": ' + "[" * 300 + "]" * 300 + "}"
+    for name, data in (("DEEP", deep), ("BAD", "[1]"), ("WORSE", '"\\ud800"'), ("GOOD", "{}")):
         sql = "INSERT INTO {panda}.schedconfig_json (panda_queue, data) VALUES (%(name)s, %(data)s)"
         await execute(database, sql, name=name, data=data)
     await facts.refresh()
     assert list(facts.known.queues) == ["GOOD"]
     await execute(database, "UPDATE {panda}.schedconfig_json SET data = '{{}}'".replace("{{}}", "{}"))
     await facts.refresh()
-    assert sorted(facts.known.queues) == ["BAD", "GOOD", "WORSE"]
+    assert sorted(facts.known.queues) == ["BAD", "DEEP", "GOOD", "WORSE"]

@@ -140,7 +140,7 @@ def test_ordinary_names_are_fine():
 
 
 async def test_a_document_that_is_no_object_costs_only_its_queue(database, cache):
-    await stored(database, Q=QUEUE, BAD="[1]")
+    await stored(database, DEEP='{"x": ' + "[" * 1000 + "]" * 1000 + "}", Q=QUEUE, BAD="[1]")
     assert await cache.run() == (6, 0)
 
 

@@ -271,7 +271,14 @@ async def test_a_workflow_that_takes_too_long_is_answered_by_its_id(real: Real, 
 
 
 @pytest.mark.parametrize(
-    ("data", "why"), [("{", "is not JSON"), ("[]", "is not a workflow"), ('{"a": 1}', "is not a workflow")]
+    ("data", "why"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "is not a workflow"),
+        ('{"a": 1}', "is not a workflow"),
+        ('{"taskParams": {"a": "\\ud800"}}', "is not JSON"),
+        ('{"taskParams": {"a": ' + "[" * 300 + "]" * 300 + "}}", "cannot be stored"),
+    ],
 )
 async def test_what_is_no_workflow_is_refused_by_the_name_of_its_field(real: Real, data: str, why: str) -> None:
     before = real.contents()
