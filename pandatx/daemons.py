@@ -70,16 +70,18 @@ class Daemons:
     _telling: LoopingCall | None = field(default=None, init=False)
     _told: tuple[DaemonState, ...] | None = field(default=None, init=False)
     _pool_open: bool = field(default=False, init=False)
+    _stopped: bool = field(default=False, init=False)
 
     async def start(self) -> None:
         """Begin at once if the lock is free, else as soon as it is."""
-        if await self._take_over():
+        if await self._take_over() or self._stopped:
             return
         log.info("the daemons run in {holder}; this process waits for them", holder=self._state.holder(LOCK))
         self._waiting = self._every(LOCK_EVERY, self._wait_on)
 
     async def stop(self) -> None:
         """End all runs, and let another process have the daemons."""
+        self._stopped = True
         for loop in (self._waiting, self._telling):
             if loop is not None and loop.running:
                 loop.stop()
@@ -104,6 +106,8 @@ class Daemons:
         if self._lock is None:
             return False
         planned = await self._plan()
+        if self._stopped:
+            return False
         self.scheduler = Scheduler(
             self._clock,
             self._locks,
@@ -114,6 +118,8 @@ class Daemons:
             lambda daemon: machine_lock(self._state, daemon.name),
         )
         await self._learn()  # what is paused must not run once before we know
+        if self._stopped:
+            return False
         self.scheduler.start()
         await self._tell()
         self._telling = self._every(TELL_EVERY, self._tell)

@@ -13,6 +13,7 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.logger import (
     FilteringLogObserver,
+    Logger,
     LogLevel,
     LogLevelFilterPredicate,
     globalLogBeginner,
@@ -44,6 +45,8 @@ from pandatx.store.home import open_home
 from pandatx.store.statedir import StateDirectory
 from pandatx.workers.pool import ProcessPool
 from pandatx.workers.user import resolve_user
+
+log = Logger()
 
 FIRST_CONNECTION: Final = 30.0
 """Seconds for the first connection to the database."""
@@ -212,7 +215,10 @@ class _Foreground:
             return Result({}, error=f"another server has its lock until {due:%Y-%m-%d %H:%M:%S}")
         lock.keep(lambda: run.stop("its lock was lost to another server"))
         outcome = await run.go()
-        await lock.give_back()
+        try:
+            await lock.give_back()
+        except Busy as fault:  # how the run went is known all the same
+            log.warn("daemon {name}: its lock is not handed back: {why}", name=daemon.name, why=str(fault))
         return _result(run, outcome)
 
 

@@ -203,3 +203,20 @@ def test_a_server_that_stops_leaves_the_board(reactor, tmp_path):
     reactor.pump([1.0] * 3)
     now(server.daemons.stop())
     assert server.board.left == 1
+
+
+def test_a_process_that_is_stopped_while_it_takes_over_begins_nothing(reactor, tmp_path):
+    first, second = Server(reactor, tmp_path), Server(reactor, tmp_path)
+    waits = Deferred()
+
+    async def paused():
+        await waits
+        return frozenset()
+
+    second.board.paused = paused
+    now(first.daemons.stop())
+    reactor.advance(LOCK_EVERY)
+    now(second.daemons.stop())
+    waits.callback(None)
+    reactor.advance(30)
+    assert second.beat.runs == 0

@@ -156,6 +156,32 @@ def test_by_hand_a_run_that_fails_is_exit_1_with_its_error(home: Home) -> None:
     assert "pandatx: daemon beat: IndexError: " in failed.stderr
 
 
+CUTS = """
+import psycopg2
+
+
+def main(argv=(), tbuf=None, **kwargs):
+    connection = psycopg2.connect(argv[1])
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{argv[2]}" ALLOW_CONNECTIONS false')
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (argv[2],))
+"""
+
+
+def test_by_hand_a_run_whose_database_goes_away_in_its_midst_ends_and_is_told_as_it_went(home: Home) -> None:
+    name = re.findall(r"(?m)^dbname = (.*)$", home.config.read_text())[0]
+    arguments = [str(home.dsn).replace(f"dbname={name}", "dbname=postgres"), name]
+    scripts(home, cuts={"period": 60, "sync": True, "arguments": arguments})
+    (home.path / "scripts" / "mine" / "cuts.py").write_text(CUTS)
+    done = _by_hand(home, "cuts")
+    assert done.returncode == 0, done.stderr
+    assert "its lock is not handed back" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("pandatx: daemon cuts: done in ")
+    again = _by_hand(home, "cuts")
+    assert again.returncode == 6 and "Traceback" not in again.stderr, again.stderr
+
+
 def test_without_an_enabled_section_the_server_serves_and_says_that_only_its_own_daemons_run(home: Home) -> None:
     home.set("daemon", enable=False)
     with home.server() as server:
