@@ -106,8 +106,6 @@ class Daemons:
         if self._lock is None:
             return False
         planned = await self._plan()
-        if self._stopped:
-            return False
         self.scheduler = Scheduler(
             self._clock,
             self._locks,
