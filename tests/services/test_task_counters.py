@@ -190,6 +190,9 @@ class Servers(RuleBasedStateMachine):
             return None
 
     @rule(n=st.integers(1, 3), status=st.sampled_from(STATUSES))
+    def make_jobs(self, n, status) -> None:
+        self.generate(n, status)
+
     def generate(self, n, status) -> None:
         self.commits.next = ""  # it is a service's commit that is to be lost
         left = wait(n_ready(self.database, self.it))
@@ -228,7 +231,10 @@ class Servers(RuleBasedStateMachine):
 
     def with_pilots(self) -> list[int]:
         text = "SELECT pandaid FROM {panda}.jobsactive4 WHERE jeditaskid = %(task)s AND jobstatus <> 'transferring'"
-        return sorted(panda_id for (panda_id,) in wait(run(self.database, text, task=self.it.id)))
+        found = sorted(panda_id for (panda_id,) in wait(run(self.database, text, task=self.it.id)))
+        if not found:
+            self.generate(1, "running")
+        return found or self.jobs[-1:]
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data(), status=st.sampled_from(("finished", "failed")))
