@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 import pytest_twisted
+from databases import Supply
 from twisted.internet import reactor, task
 
 from pandatx.clock import Clock
@@ -59,16 +60,18 @@ def make_database(cluster: Cluster, name: str, clock: Clock, **settings) -> Data
     )
 
 
-_numbers = iter(range(10**6))
+@pytest.fixture(scope="session")
+def supply(cluster: Cluster, template: str) -> Iterator[Supply]:
+    """Makes the databases of this run."""
+    supply = Supply(lambda name: cluster.dsn(name, "postgres"), template)
+    yield supply
+    supply.stop()
 
 
 @pytest.fixture
-def database_name(cluster: Cluster, template: str) -> Iterator[str]:
-    """A fresh copy of the schema; dropped afterwards."""
-    name = f"test_{next(_numbers)}"
-    _administer(cluster, f"CREATE DATABASE {name} TEMPLATE {template} OWNER panda STRATEGY file_copy")
-    yield name
-    _administer(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+def database_name(supply: Supply) -> Iterator[str]:
+    """A database as fresh as a copy of the template."""
+    yield from supply.databases()
 
 
 @pytest_twisted.async_yield_fixture
