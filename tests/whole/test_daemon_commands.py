@@ -8,10 +8,12 @@ import re
 import signal
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from server import Home, Process, until
 
@@ -174,12 +176,17 @@ def test_by_hand_a_run_whose_database_goes_away_in_its_midst_ends_and_is_told_as
     arguments = [str(home.dsn).replace(f"dbname={name}", "dbname=postgres"), name]
     scripts(home, cuts={"period": 60, "sync": True, "arguments": arguments})
     (home.path / "scripts" / "mine" / "cuts.py").write_text(CUTS)
-    done = _by_hand(home, "cuts")
-    assert done.returncode == 0, done.stderr
-    assert "its lock is not handed back" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("pandatx: daemon cuts: done in ")
-    again = _by_hand(home, "cuts")
-    assert again.returncode == 6 and "Traceback" not in again.stderr, again.stderr
+    try:
+        done = _by_hand(home, "cuts")
+        assert done.returncode == 0, done.stderr
+        assert "its lock is not handed back" in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("pandatx: daemon cuts: done in ")
+        again = _by_hand(home, "cuts")
+        assert again.returncode == 6 and "Traceback" not in again.stderr, again.stderr
+    finally:  # others have the database after us
+        with closing(psycopg2.connect(arguments[0])) as connection:
+            connection.autocommit = True
+            connection.cursor().execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
 
 
 def test_without_an_enabled_section_the_server_serves_and_says_that_only_its_own_daemons_run(home: Home) -> None:
