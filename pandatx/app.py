@@ -97,9 +97,7 @@ class App:
         state.make()
         clock = Clock(reactor)
         database, background = databases(config, clock)
-        child_user = None
-        if config.daemon.enable and user is None:
-            child_user = resolve_user(config.daemon.uname, config.daemon.gname)
+        child_user = resolve_user(config.daemon.uname, config.daemon.gname) if user is None else None
         embedded = embedded_postgres(reactor, config, child_user)
         settings = pool_settings(config, child_user, user, state, environ)
         plugins, scripts = process_pools(reactor, settings, background, clock)
@@ -301,6 +299,9 @@ class App:
         except StartFault as fault:
             log.error("the [daemon] section stays as it was: {fault}", fault=fault)
             return
+        given = self.config.daemon
+        if (settings.uname, settings.gname) != (given.uname, given.gname):
+            log.warn("[daemon] uname and gname of children change with a restart only")
         await self.daemons.reload(settings)
 
     async def _announce(self) -> None:

@@ -116,3 +116,13 @@ def test_sighup_takes_over_the_daemon_section_and_a_fault_in_it_stops_nothing(ho
         home.config.write_text(text)
         server.signal(signal.SIGHUP)
         until(lambda: "failed" not in page(home.metrics_port, "/readyz"), "all is well again")
+
+
+def test_children_of_a_server_without_an_enabled_section_have_its_user_too(home: Home) -> None:
+    """Plugins run in them; and a section that is enabled later does not find them as root (rule R34)."""
+    home.set("daemon", enable=False, uname="no-such-user")
+    with home.server() as server:
+        assert ("no-such-user" in server.logged("panda_server_error_log")) is (os.geteuid() == 0)
+        home.set("daemon", enable=True, uname="another-user")
+        server.signal(signal.SIGHUP)
+        until(lambda: "with a restart only" in server.logged("panda_server_error_log"), "a warning")
