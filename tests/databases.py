@@ -35,7 +35,8 @@ SELECT md5(string_agg(line, E'\\n' ORDER BY line)) FROM (
   UNION ALL SELECT concat_ws(' ', e.extname) FROM pg_extension e
   UNION ALL SELECT concat_ws(' ', 'statistics', s.starelid::regclass) FROM pg_statistic s
     JOIN pg_class c ON c.oid = s.starelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_OURS}
-  UNION ALL SELECT concat_ws(' ', d.datallowconn, d.datconnlimit) FROM pg_database d WHERE d.datname = current_database()
+  UNION ALL SELECT concat_ws(' ', d.datallowconn, d.datconnlimit) FROM pg_database d
+    WHERE d.datname = current_database()
   UNION ALL SELECT concat_ws(' ', r.setrole, r.setconfig) FROM pg_db_role_setting r
     JOIN pg_database d ON d.oid = r.setdatabase WHERE d.datname = current_database()) shape
 """
