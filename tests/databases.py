@@ -6,15 +6,19 @@ changed its schema, its statistics or its settings.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import queue
 import threading
+import time
 from collections.abc import Iterator
 
 import psycopg2
 
 AHEAD = 3
 """Databases that wait for a test."""
+PATIENCE = 60.0
+"""Seconds for a server that a test has ended to be back."""
 _OURS = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
 _SHAPE = f"""
 SELECT md5(string_agg(line, E'\\n' ORDER BY line)) FROM (
@@ -81,28 +85,38 @@ class Supply:
 
     def _work(self) -> None:
         try:
-            connection = self._connected("postgres")
-            cursor = connection.cursor()
             for _ in range(AHEAD):
-                self._make(cursor)
+                self._make()
             while (used := self._returned.get()) is not None:
                 if self._fresh(used):
                     self._ready.put(used)
                 else:
-                    cursor.execute(f"DROP DATABASE {used} WITH (FORCE)")
-                    self._make(cursor)
-            connection.close()
+                    self._administer(f"DROP DATABASE {used} WITH (FORCE)")
+                    self._make()
         except Exception as fault:
             self._ready.put(fault)
+
+    def _administer(self, command: str) -> None:
+        """Each over a connection of its own, since tests end sessions and servers; again until the server is back."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                connection = self._connected("postgres")
+                with contextlib.closing(connection), connection.cursor() as cursor:
+                    cursor.execute(command)
+                return
+            except psycopg2.OperationalError:
+                if time.monotonic() > end:
+                    raise
 
     def _connected(self, name: str) -> psycopg2.extensions.connection:
         connection = psycopg2.connect(self._dsn(name), application_name="supply of databases")
         connection.autocommit = True
         return connection
 
-    def _make(self, cursor: psycopg2.extensions.cursor) -> None:
+    def _make(self) -> None:
         name = next(self._names)
-        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {self._template} OWNER panda STRATEGY file_copy")
+        self._administer(f"CREATE DATABASE {name} TEMPLATE {self._template} OWNER panda STRATEGY file_copy")
         if not self._shape:
             self._learn(name)
         self._ready.put(name)

@@ -167,7 +167,7 @@ def test_a_folder_that_cannot_be_made_is_one_clear_fault(tmp_path: Path) -> None
         Logs(tmp_path / "log", LogLevel.info).open()
 
 
-OF_THE_SERVER = {"batching", "complaints", "counters", "facts", "instances", "locks", "statistics"}
+OF_THE_SERVER = {"batching", "complaints", "counters", "facts", "groups", "instances", "locks", "statistics"}
 """Services whose words belong to no part that operators know by name."""
 
 
