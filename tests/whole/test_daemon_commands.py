@@ -171,6 +171,7 @@ def main(argv=(), tbuf=None, **kwargs):
 """
 
 
+@pytest.mark.long
 def test_by_hand_a_run_whose_database_goes_away_in_its_midst_ends_and_is_told_as_it_went(home: Home) -> None:
     name = re.findall(r"(?m)^dbname = (.*)$", home.config.read_text())[0]
     arguments = [str(home.dsn).replace(f"dbname={name}", "dbname=postgres"), name]
