@@ -24,13 +24,14 @@ GUIDE = (
     "schedconfig_json sw_tags metric_collector task_evaluator"
 ).split()
 BEAT = """
+import os
 import time
 
 
 def main(argv=(), tbuf=None, **kwargs):
     with open(argv[1], "a") as beats:
         beats.write(f"{time.time()}\\n")
-    while len(argv) > 2 and argv[2] == "stay":
+    while len(argv) > 2 and not os.path.exists(argv[2]):
         time.sleep(0.1)
 """
 
@@ -134,13 +135,14 @@ def test_a_dry_run_of_the_archiver_says_what_would_be_done_and_leaves_its_period
 
 
 def test_a_daemon_is_not_run_by_hand_while_it_runs_on_this_machine(home: Home) -> None:
-    notes = home.path / "beats"
-    scripts(home, beat={"period": 60, "arguments": [str(notes), "stay"]})
+    notes, over = home.path / "beats", home.path / "over"
+    scripts(home, beat={"period": 60, "arguments": [str(notes), str(over)]})
     with home.server():
         until(lambda: beats(notes), "a run")
         refused = _by_hand(home, "beat", notes)
         assert refused.returncode == 1
         assert refused.stderr.endswith("pandatx: daemon beat: another process of this machine is running it\n")
+        over.touch()
 
 
 def test_a_daemon_that_nobody_knows_or_whose_entry_is_bad_is_refused_with_exit_2(home: Home) -> None:
