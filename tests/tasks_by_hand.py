@@ -139,7 +139,9 @@ async def make_job(
         table = "jobsdefined4" if status in ("pending", "waiting", "defined", "assigned") else "jobsactive4"
         inputs = [("input", file_id) for file_id in chosen]
         if task.secondaries:
-            inputs += [("secondary", task.secondaries[task.inputs.index(file_id)]) for file_id in chosen]
+            beside = [task.secondaries[task.inputs.index(file_id)] for file_id in chosen]
+            # One that a job has used, whose master's file was given back, is not used again.
+            inputs += [("secondary", file_id) for file_id in await _unused(tx, task, beside)]
         attempts = [0]
         for name, file_id in inputs:
             attempts.append(await _take(tx, task, name, file_id, panda_id))
@@ -346,6 +348,14 @@ async def _files(
         )
         ids.append(int(file_id))
     return tuple(ids)
+
+
+async def _unused(tx: Transaction, task: Task, files: Sequence[int]) -> list[int]:
+    """Those files of the secondary dataset that are ready."""
+    text = """SELECT fileid FROM {panda}.jedi_dataset_contents WHERE jeditaskid = %(task)s AND datasetid = %(dataset)s
+               AND fileid = ANY (%(files)s) AND status = 'ready' ORDER BY fileid"""
+    found = await _rows(tx, text, task=task.id, dataset=task.datasets["secondary"], files=list(files))
+    return [file_id for (file_id,) in found]
 
 
 async def _take(tx: Transaction, task: Task, name: str, file_id: int, panda_id: int) -> int:
