@@ -2,9 +2,7 @@
 
 import pytest
 from endings import run, seed_job
-from twisted.internet import reactor, task
 
-from pandatx.clock import Clock
 from pandatx.domain.queues import Queue
 from pandatx.scheduler.context import Context
 from pandatx.scheduler.daemons.add_sub import AddSub
@@ -13,16 +11,6 @@ from pandatx.services.facts import Facts, Known
 from pandatx.services.site_data import SiteData, Turn
 
 NEVER = Turn(interval=5, hosts=3, number=999)
-
-
-@pytest.fixture
-def time() -> task.Clock:
-    return task.Clock()
-
-
-@pytest.fixture
-def now(time) -> Clock:
-    return Clock(reactor, Clock.manual(time).now)
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from endings import Told, job, seed_job
-from twisted.internet import reactor, task
 
-from pandatx.clock import Clock
 from pandatx.scheduler.daemon import Daemon
 from pandatx.scheduler.daemons.copy_archive import CopyArchive
 from pandatx.scheduler.run import Run
@@ -51,16 +49,6 @@ class Loud:
 
     async def silence_counts(self) -> bool:
         return True
-
-
-@pytest.fixture
-def time() -> task.Clock:
-    return task.Clock()
-
-
-@pytest.fixture
-def now(time) -> Clock:
-    return Clock(reactor, Clock.manual(time).now)
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ import json
 
 import pytest
 from endings import run, seed_job
-from twisted.internet import reactor, task
 
-from pandatx.clock import Clock
 from pandatx.domain.queues import Queue, with_children
 from pandatx.domain.shares import ResourceTypeRow
 from pandatx.scheduler.context import Context
@@ -19,16 +17,6 @@ from pandatx.services.worker_synchronization import WorkerSynchronization
 COMMANDS = (
     "SELECT harvester_id, command, ack_requested, status, params FROM {panda}.harvester_commands ORDER BY command_id"
 )
-
-
-@pytest.fixture
-def time() -> task.Clock:
-    return task.Clock()
-
-
-@pytest.fixture
-def now(time) -> Clock:
-    return Clock(reactor, Clock.manual(time).now)
 
 
 @pytest.fixture

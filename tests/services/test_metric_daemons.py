@@ -5,9 +5,7 @@ from datetime import timedelta
 
 import pytest
 from endings import run, seed_job
-from twisted.internet import reactor, task
 
-from pandatx.clock import Clock
 from pandatx.domain.queues import Queue
 from pandatx.domain.shares import ShareRow, tree_of
 from pandatx.scheduler.context import Context
@@ -18,16 +16,6 @@ from pandatx.services.metric_collector import MetricCollector
 from pandatx.services.task_evaluator import TaskEvaluator
 
 ALL = {"gshare_preference", "analy_pmerge_jobs_wait_time", "analy_site_eval", "users_jobs_stats", "analy_user_eval"}
-
-
-@pytest.fixture
-def time() -> task.Clock:
-    return task.Clock()
-
-
-@pytest.fixture
-def now(time) -> Clock:
-    return Clock(reactor, Clock.manual(time).now)
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from datetime import timedelta
 
 import pytest
 from endings import Told, job, run, seed_block, seed_file, seed_job
-from twisted.internet import reactor, task
 
-from pandatx.clock import Clock
 from pandatx.services.closer import Closer
 from pandatx.services.killing import Killing
 from pandatx.services.sweep_merging import MergingSweep
@@ -17,16 +15,6 @@ JEDI = {"lockedby": "jedi", "jeditaskid": 5}
 
 async def no_pause() -> None:
     """Nobody else waits."""
-
-
-@pytest.fixture
-def time() -> task.Clock:
-    return task.Clock()
-
-
-@pytest.fixture
-def now(time) -> Clock:
-    return Clock(reactor, Clock.manual(time).now)
 
 
 @pytest.fixture

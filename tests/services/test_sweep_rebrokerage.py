@@ -4,14 +4,13 @@ from datetime import timedelta
 
 import pytest
 from endings import Told, job, run, seed_job
-from twisted.internet import reactor, task
+from sweeping import no_pause
 
-from pandatx.clock import Clock
 from pandatx.domain.parameters import Parameters
 from pandatx.domain.queues import Queue
 from pandatx.services import sweep_rebrokerage
 from pandatx.services.closer import Closer
-from pandatx.services.facts import Facts, Known
+from pandatx.services.facts import Known
 from pandatx.services.killing import Killing
 from pandatx.services.statistics import Statistics
 from pandatx.services.sweep_rebrokerage import GROUPS, RebrokerageSweep
@@ -28,25 +27,6 @@ class Silence:
 
     async def silence_counts(self) -> bool:
         return self.counts
-
-
-async def no_pause() -> None:
-    """Nobody else waits."""
-
-
-@pytest.fixture
-def time() -> task.Clock:
-    return task.Clock()
-
-
-@pytest.fixture
-def now(time) -> Clock:
-    return Clock(reactor, Clock.manual(time).now)
-
-
-@pytest.fixture
-def facts(database, now) -> Facts:
-    return Facts(database, now)
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from datetime import timedelta
 
 import pytest
 from endings import run
-from twisted.internet import reactor, task
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from pandatx.clients.sandboxes import AT_ONCE, HostAway
-from pandatx.clock import Clock
 from pandatx.domain import sweep_files as rules
 from pandatx.services.sweep_sandboxes import SandboxSweep
 
@@ -43,16 +42,6 @@ class Hosts:
 
 async def no_pause() -> None:
     """Nobody else waits."""
-
-
-@pytest.fixture
-def time() -> task.Clock:
-    return task.Clock()
-
-
-@pytest.fixture
-def now(time) -> Clock:
-    return Clock(reactor, Clock.manual(time).now)
 
 
 @pytest.fixture

@@ -5,17 +5,16 @@ from datetime import timedelta
 import psycopg2
 import pytest
 from endings import Told, held, job, logged, run, seed_file, seed_job, statuses
-from twisted.internet import reactor, task
+from sweeping import Loud, no_pause
 from twisted.internet.defer import Deferred
 
-from pandatx.clock import Clock
 from pandatx.domain.parameters import Parameters
 from pandatx.domain.queues import Queue
 from pandatx.domain.sweep_ages import OLD, OLDEST, THROTTLED, WAITING
 from pandatx.errors import Busy
 from pandatx.services.builds import Builds, BuildSweep
 from pandatx.services.closer import Closer
-from pandatx.services.facts import Facts, Known
+from pandatx.services.facts import Known
 from pandatx.services.killing import Killing
 from pandatx.services.sweep_tasks import TaskSweep
 from pandatx.services.sweeper import AgeSweep, Pages
@@ -85,32 +84,6 @@ NUMBERS = [
     ("alive for too long", ACTIVE, CREATED, {"days": 21}, {"jobstatus": "holding", **MANAGED}, EXPIRED),
     ("throttled for long", ACTIVE, CREATED, {"days": 7}, {"jobstatus": "throttled"}, EXPIRED),
 ]
-
-
-class Loud:
-    """Silence counts."""
-
-    async def silence_counts(self) -> bool:
-        return True
-
-
-async def no_pause() -> None:
-    """Nobody else waits."""
-
-
-@pytest.fixture
-def time() -> task.Clock:
-    return task.Clock()
-
-
-@pytest.fixture
-def now(time) -> Clock:
-    return Clock(reactor, Clock.manual(time).now)
-
-
-@pytest.fixture
-def facts(database, now) -> Facts:
-    return Facts(database, now)
 
 
 @pytest.fixture

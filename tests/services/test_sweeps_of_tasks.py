@@ -3,47 +3,20 @@
 import psycopg2
 import pytest
 from endings import Told, job, run, seed_file, seed_job
+from sweeping import Loud, no_pause
 from tasks_by_hand import counters, files, make_job, make_task, n_ready, recount
-from twisted.internet import reactor, task
 
-from pandatx.clock import Clock
 from pandatx.domain.queues import Queue
 from pandatx.domain.sweep_ages import OLD, OLDEST, WAITING
 from pandatx.services.builds import Builds, BuildSweep
 from pandatx.services.closer import Closer
-from pandatx.services.facts import Facts, Known
+from pandatx.services.facts import Known
 from pandatx.services.killing import Killing
 from pandatx.services.sweep_rebrokerage import RebrokerageSweep
 from pandatx.services.sweeper import AgeSweep, Pages
 from pandatx.services.watcher import Watcher
 
 RULES = {rule.name: rule for rule in (*OLD, *WAITING, OLDEST)}
-
-
-class Loud:
-    """Silence counts."""
-
-    async def silence_counts(self) -> bool:
-        return True
-
-
-async def no_pause() -> None:
-    """Nobody else waits."""
-
-
-@pytest.fixture
-def time() -> task.Clock:
-    return task.Clock()
-
-
-@pytest.fixture
-def now(time) -> Clock:
-    return Clock(reactor, Clock.manual(time).now)
-
-
-@pytest.fixture
-def facts(database, now) -> Facts:
-    return Facts(database, now)
 
 
 @pytest.fixture
