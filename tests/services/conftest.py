@@ -17,7 +17,7 @@ def time() -> task.Clock:
 
 @pytest.fixture
 def now(time) -> Clock:
-    """A clock whose time the test moves, while its timers are the real reactor's."""
+    """A clock whose time the test moves, from the start of 2026 on; its timers are the real reactor's."""
     return Clock(reactor, Clock.manual(time).now)
 
 

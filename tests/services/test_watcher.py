@@ -4,40 +4,16 @@ import psycopg2
 import pytest
 from attrs import define
 from endings import Told, job, logged, run, seed_block, seed_file, seed_job, seed_report, statuses
-from twisted.internet import reactor, task
+from sweeping import Loud
 
-from pandatx.clock import Clock
 from pandatx.domain.parameters import Parameters, parameters_of
 from pandatx.domain.queues import Queue
 from pandatx.scheduler.context import Context
 from pandatx.scheduler.daemons.copy_archive import CopyArchive
 from pandatx.services.closer import Closer
-from pandatx.services.facts import Facts, Known
+from pandatx.services.facts import Known
 from pandatx.services.instances import Instances
 from pandatx.services.watcher import Watcher
-
-
-class Loud:
-    """Silence counts."""
-
-    async def silence_counts(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def time() -> task.Clock:
-    return task.Clock()
-
-
-@pytest.fixture
-def now(time) -> Clock:
-    """The wall begins with 2026, at which the seeded jobs were last heard of."""
-    return Clock(reactor, Clock.manual(time).now)
-
-
-@pytest.fixture
-def facts(database, now) -> Facts:
-    return Facts(database, now)
 
 
 @pytest.fixture
