@@ -7,11 +7,11 @@ from pathlib import Path
 import psycopg2
 import pytest
 import pytest_twisted
-from databases import Supply
+from databases import Supply, make_database
 from twisted.internet import reactor, task
 
 from pandatx.clock import Clock
-from pandatx.config import Config, Schemas
+from pandatx.config import Config
 from pandatx.store import schema
 from pandatx.store.cluster import Cluster
 from pandatx.store.database import Database
@@ -51,13 +51,6 @@ def _ensure(coroutine):
     from twisted.internet.defer import Deferred
 
     return Deferred.fromCoroutine(coroutine)
-
-
-def make_database(cluster: Cluster, name: str, clock: Clock, **settings) -> Database:
-    """A Database on one of the cluster's; not started."""
-    return Database(
-        name="test", conninfo=cluster.dsn(name), clock=clock, schemas=Schemas(), **{"size": 3, "hot": True, **settings}
-    )
 
 
 @pytest.fixture(scope="session")

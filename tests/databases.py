@@ -15,6 +15,11 @@ from collections.abc import Iterator
 
 import psycopg2
 
+from pandatx.clock import Clock
+from pandatx.config import Schemas
+from pandatx.store.cluster import Cluster
+from pandatx.store.database import Database
+
 AHEAD = 3
 """Databases that wait for a test."""
 PATIENCE = 60.0
@@ -55,6 +60,13 @@ _ALONE = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
+
+
+def make_database(cluster: Cluster, name: str, clock: Clock, **settings) -> Database:
+    """A Database on one of the cluster's; not started."""
+    return Database(
+        name="test", conninfo=cluster.dsn(name), clock=clock, schemas=Schemas(), **{"size": 3, "hot": True, **settings}
+    )
 
 
 class Supply:

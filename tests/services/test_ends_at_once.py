@@ -8,7 +8,7 @@ from random import Random
 import pytest
 import pytest_twisted
 from attrs import frozen
-from conftest import make_database
+from databases import make_database
 from endings import GUID, DirectPool, Told, make_adder, run
 from storing import Manager
 from tasks_by_hand import Task, counters, make_job, make_task, recount, task_row
