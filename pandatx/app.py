@@ -36,6 +36,7 @@ from pandatx.ops.logs import Logs
 from pandatx.parts import Part, Server, nothing
 from pandatx.scripting import script_operations
 from pandatx.services.locks import DaemonLocks
+from pandatx.serving import Serving
 from pandatx.site import make_site
 from pandatx.store import schema
 from pandatx.store.database import Database, measure_offset
@@ -199,7 +200,8 @@ class App:
 
     def _bind(self) -> None:
         pages = self.operations.public_pages()
-        root, cache = make_site(self.config, self.clock, self.core, pages)
+        serving = Serving(config=self.config, clock=self.clock, core=self.core, database=self.database)
+        root, cache = make_site(serving, pages)
         self.listeners = Listeners(
             root,
             self.config.http,

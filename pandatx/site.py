@@ -8,43 +8,33 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from twisted.web.resource import IResource
 
-from pandatx.clock import Clock
-from pandatx.config import Config, HttpSettings
-from pandatx.core import Core
+from pandatx.config import HttpSettings
 from pandatx.identity.callers import Callers
 from pandatx.identity.networks import Networks
 from pandatx.metrics import REQUEST_SECONDS, REQUESTS
 from pandatx.resources.api import collect
-from pandatx.resources.async_process import AsyncProcessResource, RequestsResource
 from pandatx.resources.bodies import BodyReader
 from pandatx.resources.edge import Edge
-from pandatx.resources.job import JobResource
-from pandatx.resources.pandatx_group import PandatxResource
-from pandatx.resources.pilot import PilotResource
 from pandatx.resources.router import Root
 from pandatx.resources.static import Auth, Cache, Static, Trees
-from pandatx.resources.system import SystemResource
+from pandatx.serving import Serving, make_resources
 
 
-def make_site(config: Config, clock: Clock, core: Core, pages: Mapping[bytes, IResource]) -> tuple[Any, Any]:
+def make_site(serving: Serving, pages: Mapping[bytes, IResource]) -> tuple[Any, Any]:
     """The roots of the main ports and of the cache port (rule R32), where the default URLs of transforms point too."""
+    config, core = serving.config, serving.core
     trees: dict[bytes, Any] = {
         b"cache": Cache(config.files.cache_dir, config.files.schedconfig_cache_dir, core.queues.document),
         b"trf": Static(config.files.trf_dir),
         b"cric": Static(config.files.cric_dir),
         b"auth": Auth(config.files.auth_dir),
     }
-    callers = Callers(config.identity, clock, Networks(config.http.trusted_proxies), bans=lambda: core.facts.known)
-    origins = frozenset(own_origins(config.http))
-    edge = Edge(callers.of_request, BodyReader(_in_thread), clock.reactor, measuring(), origins)
-    operations = collect(
-        SystemResource(),
-        PilotResource(core.dispatch, core.heartbeats, core.jobs, core.news, core.facts.queue, core.counters.count),
-        JobResource(core.jobs, core.submission, core.killing),
-        PandatxResource(core.jobs, core.datasets, core.board),
-        AsyncProcessResource(core.requests.asking),
-        RequestsResource(core.requests.asking, cache_url(config.http)),
+    callers = Callers(
+        config.identity, serving.clock, Networks(config.http.trusted_proxies), bans=lambda: core.facts.known
     )
+    origins = frozenset(own_origins(config.http))
+    edge = Edge(callers.of_request, BodyReader(_in_thread), serving.clock.reactor, measuring(), origins)
+    operations = collect(*make_resources(serving))
     public = {name: trees[name] for name in (b"cache", b"trf", b"cric")}
     return Root(edge, operations, trees, pages), Trees(public, pages)
 
@@ -56,11 +46,6 @@ def own_origins(http: HttpSettings) -> Iterator[str]:
         (http.url_host_http or http.url_host, http.url_http_port, 80),
     ):
         yield (host if port == default else f"{host}:{port}").lower()
-
-
-def cache_url(http: HttpSettings) -> str:
-    """Where clients find what lies in cache_dir, without a certificate."""
-    return f"http://{http.url_host_http or http.url_host}:{http.url_http_port}/cache"
 
 
 def _in_thread(work: Callable[[], Any]) -> Awaitable[Any]:

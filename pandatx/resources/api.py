@@ -72,6 +72,7 @@ class Style(Enum):
     STATUS_JSON = "StatusCode and fields, JSON always"
     JSON = "a JSON text"
     TEXT = "plain text"
+    PICKLED = "a JSON text where Accept names JSON; older clients were given a pickle, and are refused"
 
 
 @frozen
@@ -88,6 +89,7 @@ URLENCODED = LegacyForm(Style.URLENCODED)
 STATUS_JSON = LegacyForm(Style.STATUS_JSON)
 JSON = LegacyForm(Style.JSON)
 TEXT = LegacyForm(Style.TEXT)
+PICKLED = LegacyForm(Style.PICKLED)
 
 
 @frozen(kw_only=True)
@@ -100,12 +102,17 @@ class Limits:
 
 @frozen(kw_only=True)
 class Operation:
-    """A declaration; ``path`` is group/method, ``legacy`` the names under /server/panda/."""
+    """A declaration; ``path`` is group/method, ``legacy`` the names under /server/panda/.
+
+    ``gives`` is the type of ``data`` when the call succeeds: None, scalars, ``list[...]``, ``dict[str, ...]``, unions,
+    TypedDicts, or Any.
+    """
 
     path: str
     legacy: tuple[str, ...]
     verbs: tuple[str, ...]
     asks: type
+    gives: Any
     allows: Permission
     allows_legacy: Permission
     form: LegacyForm
@@ -191,6 +198,7 @@ def operation(
     legacy: str | tuple[str, ...] = (),
     verb: str | tuple[str, ...] = "POST",
     asks: type = NoArguments,
+    gives: Any = None,
     allows: Permission = secure,
     allows_legacy: Permission | None = None,
     form: LegacyForm = STATUS,
@@ -207,6 +215,7 @@ def operation(
             legacy=(legacy,) if isinstance(legacy, str) else legacy,
             verbs=(verb,) if isinstance(verb, str) else verb,
             asks=asks,
+            gives=gives,
             allows=allows,
             allows_legacy=allows_legacy or allows,
             form=form,
@@ -240,7 +249,10 @@ class Table:
 
 
 def collect(*resources: object) -> Table:
-    """The declared methods of some resources. Raises ValueError where two have the same path or legacy name."""
+    """The declared methods of some resources, or of their classes where nobody is to call them.
+
+    Raises ValueError where two have the same path or legacy name.
+    """
     by_path: dict[str, Served] = {}
     by_legacy: dict[str, Served] = {}
     for served in (each for resource in resources for each in _declared(resource)):
@@ -251,7 +263,8 @@ def collect(*resources: object) -> Table:
 
 
 def _declared(resource: object) -> Iterator[Served]:
-    for name, method in vars(type(resource)).items():
+    kind = resource if isinstance(resource, type) else type(resource)
+    for name, method in vars(kind).items():
         declared = getattr(method, _MARK, None)
         if declared is not None:
             yield Served(declared, getattr(resource, name))

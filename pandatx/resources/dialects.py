@@ -36,6 +36,15 @@ class CrossSite(PandaError):
         super().__init__("calls from pages of other sites are refused")
 
 
+class NoPickle(PandaError):
+    """The caller waits for a pickle, which nobody should be given and which says nothing to others."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server answers no pickles: send 'Accept: application/json', or use panda-client 2.0 or newer"
+        )
+
+
 class WrongVerb(PandaError):
     """The operation is not called by this verb."""
 
@@ -59,6 +68,7 @@ REFUSALS: tuple[tuple[type[PandaError], Refusal], ...] = (
     (errors.MethodForbidden, Refusal(403, 403)),
     (CrossSite, Refusal(403, 403)),
     (errors.TooLarge, Refusal(413, 413)),
+    (NoPickle, Refusal(400, 400)),
     (Malformed, Refusal(400, 400)),
     (errors.Busy, Refusal(503, 503, code=10)),
     (errors.NotSecure, Refusal(code=ROLE)),
@@ -79,7 +89,7 @@ def answer(dialect: Dialect, operation: Operation, what: Answer, wants_json: boo
     if style in (Style.STATUS, Style.URLENCODED):
         return _as_text(what.legacy(False))
     value = what.legacy(wants_json)
-    return Response(to_json(value) if style is Style.JSON else str(value).encode(), kind=PLAIN)
+    return Response(str(value).encode() if style is Style.TEXT else to_json(value), kind=PLAIN)
 
 
 def refusal(dialect: Dialect, operation: Operation | None, fault: PandaError, wants_json: bool) -> Response:
@@ -102,10 +112,10 @@ def _legacy_refusal(operation: Operation, fault: PandaError, code: int, wants_js
     busy = isinstance(fault, errors.Busy)
     if form.role_text is not None and code == ROLE:
         return _as_text("failed to retrieve DN" if isinstance(fault, errors.NotSecure) else form.role_text)
-    if form.style in (Style.TEXT, Style.JSON):
-        if busy:
+    if form.style in (Style.TEXT, Style.JSON, Style.PICKLED):
+        if busy or (form.style is Style.PICKLED and not wants_json):
             return None
-        return Response(to_json([False, str(fault)]) if form.style is Style.JSON else str(fault).encode(), kind=PLAIN)
+        return Response(str(fault).encode() if form.style is Style.TEXT else to_json([False, str(fault)]), kind=PLAIN)
     fields = {"StatusCode": form.busy if busy else code, "errorDialog": _dialog(fault)}
     in_json = form.style is Style.STATUS_JSON or (form.style is Style.STATUS and wants_json)
     return _as_json(fields) if in_json else _as_text(fields)

@@ -18,7 +18,7 @@ from pandatx.domain.caller import Caller
 from pandatx.errors import MethodForbidden, PandaError
 from pandatx.metrics import ANSWERS_LOST
 from pandatx.resources import dialects
-from pandatx.resources.api import MEBIBYTE, Answer, Call, Dialect, Operation, Served
+from pandatx.resources.api import MEBIBYTE, Answer, Call, Dialect, Operation, Served, Style
 from pandatx.resources.bodies import BodyReader, Content
 from pandatx.resources.decoding import decoder
 from pandatx.resources.dialects import Response
@@ -73,7 +73,7 @@ class Edge:
     async def _serve(self, request: Request, served: Served | None, call: Call, name: str) -> None:
         begun = self._time.seconds()
         operation = served.operation if served else None
-        wants_json = b"application/json" in (request.getHeader(b"accept") or b"")
+        wants_json = _wants_json(request)
         answer: Answer | None = None
         broken = False
         try:
@@ -111,6 +111,8 @@ class Edge:
             self._refuse_other_sites(request)
         operation.permission(dialect).judge(caller)
         _check_verb(request, operation, dialect)
+        if dialect is Dialect.LEGACY and operation.form.style is Style.PICKLED and not _wants_json(request):
+            raise dialects.NoPickle
         content = self._reader.read(request, dialect, operation.limits.inflated)
         if not isinstance(content, Content):
             content = await content
@@ -161,6 +163,10 @@ def _go_on(over: Deferred[None]) -> None:
 
 def _hang_up(_: Any, call: Call) -> None:
     call.lost = True
+
+
+def _wants_json(request: Request) -> bool:
+    return b"application/json" in (request.getHeader(b"accept") or b"")
 
 
 def _check_verb(request: Request, operation: Operation, dialect: Dialect) -> None:

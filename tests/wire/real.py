@@ -19,6 +19,7 @@ from pandatx.config import Config
 from pandatx.core import Core, Plugins, make_core
 from pandatx.domain.caller import Caller
 from pandatx.ops.health import Livez
+from pandatx.serving import Serving
 from pandatx.site import make_site
 from pandatx.store.database import Database
 from pandatx.store.statedir import StateDirectory
@@ -89,7 +90,7 @@ async def real_site(folder: Path, database: Database) -> AsyncIterator[Real]:
     state = StateDirectory(folder / "state")
     core = make_core(config, clock, state, database, database, NoPool(), NoPool(), Plugins.of(config))
     await core.facts.refresh()
-    root, cache = make_site(config, clock, core, {b"/livez": Livez()})
+    root, cache = make_site(Serving(config=config, clock=clock, core=core, database=database), {b"/livez": Livez()})
     real = Real(root, core, database.conninfo, cache)
     judged = root._edge._callers
 
