@@ -24,7 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Pause = Callable[[], Awaitable[None]]
 
-TOGETHER: Final = 100
+TOGETHER: Final = 25
 """Jobs that are moved, or dropped, in one transaction."""
 PAGES: Final = 128
 """Pages of a table that are looked through in one transaction."""
