@@ -19,6 +19,7 @@ from twisted.internet.defer import TimeoutError as Overdue
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.web.client import Agent, ResponseFailed, ResponseNeverReceived
 from twisted.web.error import InfiniteRedirection, PageRedirect, SchemeNotSupported
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer  # type: ignore[import-untyped]
 
@@ -68,9 +69,11 @@ class Web:
     limit: float = 60.0
     largest: int = 256 * MIB
 
-    async def get(self, url: str, target: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """GET, redirects followed. ``target`` is the label in the metrics. Raises Away."""
-        return await self._ask("GET", url, target, headers, None)
+    async def get(
+        self, url: str, target: str, headers: Mapping[str, str] | None = None, *, follow: bool = True
+    ) -> Answer:
+        """GET, redirects followed if so wished. ``target`` is the label in the metrics. Raises Away."""
+        return await self._ask("GET", url, target, headers, None, follow=follow)
 
     async def post(
         self, url: str, target: str, headers: Mapping[str, str] | None = None, *, body: bytes | Mapping[str, str]
@@ -82,13 +85,22 @@ class Web:
         """HEAD; redirects are not followed. Raises Away."""
         return await self._ask("HEAD", url, target, headers, None)
 
-    async def _ask(self, verb: str, url: str, target: str, headers: Mapping[str, str] | None, body: Any) -> Answer:
+    async def _ask(
+        self,
+        verb: str,
+        url: str,
+        target: str,
+        headers: Mapping[str, str] | None,
+        body: Any,
+        *,
+        follow: bool = False,
+    ) -> Answer:
         try:
             where = urlsplit(url).hostname or target
         except ValueError as error:
             raise Away(f"{target}: this is no address of a service: {error}") from error
         began = self._reactor.seconds()
-        exchange: Deferred[Answer] = Deferred.fromCoroutine(self._exchange(verb, url, headers, body))
+        exchange: Deferred[Answer] = Deferred.fromCoroutine(self._exchange(verb, url, headers, body, follow))
         exchange.addTimeout(self.limit, self._reactor)
         try:
             return await exchange
@@ -104,15 +116,37 @@ class Web:
         finally:
             OUTGOING_SECONDS.labels(target).observe(self._reactor.seconds() - began)
 
+    async def opened(self, url: str, target: str, headers: Mapping[str, str], patience: float) -> Any:
+        """GET whose body the caller takes from the answer; that must begin within ``patience`` seconds. Raises Away."""
+        where = urlsplit(url).hostname or target
+        began = self._reactor.seconds()
+        policy = _Policy(self._ca_dir, self._certificate)
+        agent: Any = Agent(self._reactor, policy, connectTimeout=patience)  # type: ignore[no-untyped-call]
+        sent = Headers({name: [value] for name, value in headers.items()})
+        asking: Deferred[Any] = agent.request(b"GET", url.encode("ascii"), sent)
+        asking.addTimeout(patience, self._reactor)
+        try:
+            return await asking
+        except _AWAY as error:
+            raise Away(f"{where}: {_why(error)}") from error
+        except (Overdue, CancelledError) as error:
+            raise Away(f"{where}: no answer within {patience:g} s") from error
+        except (OSError, ValueError, SSL.Error) as error:
+            raise Away(f"{where}: {error}") from error
+        finally:
+            OUTGOING_SECONDS.labels(target).observe(self._reactor.seconds() - began)
+
     @property
     def _overdue(self) -> str:
         return f"no whole answer within {self.limit:g} s"
 
-    async def _exchange(self, verb: str, url: str, headers: Mapping[str, str] | None, body: Any) -> Answer:
+    async def _exchange(
+        self, verb: str, url: str, headers: Mapping[str, str] | None, body: Any, follow: bool
+    ) -> Answer:
         policy = _Policy(self._ca_dir, self._certificate)
         agent: Any = Agent(self._reactor, policy, connectTimeout=self.limit)  # type: ignore[no-untyped-call]
         client: Any = HTTPClient(agent)
-        answer = await client.request(verb, url, headers=dict(headers or {}), data=body, allow_redirects=verb == "GET")
+        answer = await client.request(verb, url, headers=dict(headers or {}), data=body, allow_redirects=follow)
         pieces: list[bytes] = []
         left = self.largest
 

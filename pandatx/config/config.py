@@ -73,6 +73,7 @@ class Config:
             ("pandatx", "host_cert"): state_dir / "hostcert.pem",
             ("pandatx", "host_key"): state_dir / "hostkey.pem",
             ("server", "token_cache_config"): state_dir / "token_cache_config.json",
+            ("server", "keyDir"): state_dir / "keys",
             ("server", "pilot_cache_dir"): state_dir / "pilots",
         }
         values = {key: str(path) for key, path in folders.items()}
@@ -125,8 +126,6 @@ def _assemble(sources: Sources, environ: Mapping[str, str]) -> Config:
         warnings.append("[pandatx] messages_host is set but messages_destination is not: no messages will be taken")
     if parts["ops"].manhole_port is not None and parts["ops"].manhole_keys is None:
         warnings.append("[pandatx] manhole_port is set but manhole_keys is not: there will be no manhole")
-    if parts["identity"].token_auth_type != "x509":
-        warnings.append("[server] token_authType: bearer tokens are not taken by this version, only certificates are")
     return Config(**parts, origins=values.origins, warnings=tuple(warnings), paths=tuple(sources.files))
 
 

@@ -200,6 +200,28 @@ def _handlers(value: str, base: Path) -> dict[str, str]:
     return document
 
 
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""What tokens may be signed by: only what is verified with a public key."""
+
+
+def _algorithms(value: str, base: Path) -> tuple[str, ...]:
+    items = comma_separated(value)
+    for item in items:
+        if item not in ALGORITHMS:
+            raise ValueError(f'"{item}" is not one of {", ".join(ALGORITHMS)}')
+    return items
+
+
+def _patterns(value: str, base: Path) -> tuple[str, ...]:
+    items = comma_separated(value)
+    for item in items:
+        try:
+            re.compile(item)
+        except re.error as error:
+            raise ValueError(f'"{item}" is no regular expression: {error}') from error
+    return items
+
+
 def _plugins(value: str, base: Path) -> tuple[PluginEntry, ...]:
     entries, wrong = [], []
     for item in comma_separated(value):
@@ -230,6 +252,8 @@ BACKEND = Kind("postgres", _backend)
 STORAGE = Kind("JSON object", _storage)
 RETENTION = Kind("JSON object", _retention)
 HANDLERS = Kind("JSON object", _handlers)
+SIGNATURES = Kind("comma list of algorithms", _algorithms)
+PATTERNS = Kind("comma list of regular expressions", _patterns)
 JSON = Kind("JSON object", lambda value, base: json_object(value))
 PLUGINS = Kind("comma list of VO:module:class", _plugins)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 _SERVER = """
-add_serialized certdir closer_plugins compress_file_names cursor_dump dbbridgeverbose def_ddm def_nickname def_queue
+add_serialized certdir closer_plugins cursor_dump dbbridgeverbose def_ddm def_nickname def_queue
 def_sitename def_status def_type disableHTTP disable_file_aggregation disable_file_dispatch dumpBadRequest dump_sql
-emailLogin emailPass emailSMTPsrv emailSender endpoint_mapfile entryVerbose home_dir_cwd keyDir legacy_token_issuers
+emailLogin emailPass emailSMTPsrv emailSender endpoint_mapfile entryVerbose home_dir_cwd
 loggername mq_configFile nJobsInGetJob native_python native_python32
-pandaCommon_dir pandaEmailNotification pandaProxy_URLSSL pandaProxy_ca_certs pandaPython_dir pilot_secrets
-pserveralias record_sandbox_info record_statuschange sandboxHostname schemaEI schemaGRISLI schemaJEDI token_audience
+pandaCommon_dir pandaEmailNotification pandaProxy_URLSSL pandaProxy_ca_certs pandaPython_dir
+pserveralias record_statuschange schemaEI schemaGRISLI schemaJEDI token_audience
 token_issuers useJEDI usedbtimeout wn_script_base_url
 """
 _LOGGER = """

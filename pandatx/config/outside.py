@@ -64,6 +64,18 @@ class OutsideSettings:
         ),
         "Folder of the tokens and proxies that are kept for users; 0700, its files 0600.",
     )
+    key_dir: Path = setting(
+        "server.keyDir",
+        kinds.PATH,
+        Path("/var/keys"),
+        "Key pairs that users with the letter k in USERS.GRIDPREF may have, by file name; private ones not for others.",
+    )
+    pilot_secrets: str = setting(
+        "server.pilot_secrets",
+        kinds.TEXT,
+        "pilot secrets",
+        "Owner, in the table of secrets, of those that pilots of jobs in debug mode are given.",
+    )
     proxy_plugin: str | None = setting(
         "pandatx.proxy_plugin",
         kinds.TEXT,

@@ -12,6 +12,7 @@ from attrs import frozen
 from pandatx.config import kinds
 from pandatx.config.keys import ENVIRONMENT, Derived, setting
 from pandatx.config.kinds import MIB, PluginEntry
+from pandatx.config.limits import LimitSettings
 from pandatx.config.messaging import MessagingSettings
 from pandatx.config.outside import OutsideSettings
 
@@ -77,7 +78,7 @@ class DatabaseSettings:
 
 
 @frozen(kw_only=True)
-class HttpSettings:
+class HttpSettings(LimitSettings):
     """Where the server listens, with which limits, and what its URLs say."""
 
     http_port: int = setting(
@@ -122,22 +123,6 @@ class HttpSettings:
         ),
         "Folder of VO/HOST.lsc files that VOMS attributes are checked with.",
     )
-    max_connections: int = setting(
-        f"{ENVIRONMENT}.PANDA_SERVER_CONF_MAX_WORKERS",
-        kinds.whole(1),
-        4096,
-        "Connections from clients that are open at once.",
-    )
-    connections_per_address: int = setting(
-        "pandatx.connections_per_address",
-        kinds.whole(1),
-        512,
-        "Connections that one address may have open.",
-    )
-    header_timeout: float = setting(
-        "pandatx.header_timeout", kinds.SECONDS, 30.0, "Time for the TLS handshake and the headers.", unit="s"
-    )
-    body_timeout: float = setting("pandatx.body_timeout", kinds.SECONDS, 600.0, "Time for a request's body.", unit="s")
     trusted_proxies: tuple[str, ...] = setting(
         "pandatx.trusted_proxies",
         kinds.NETWORKS,
@@ -183,20 +168,53 @@ class IdentitySettings:
         False,
         "Match the two lists as the older server does: anywhere in the DN. A short entry then matches too much.",
     )
+    voms_sha1: bool = setting(
+        "pandatx.voms_sha1",
+        kinds.YES_NO,
+        False,
+        "Believe VOMS attributes that are signed with SHA-1, too, as old VOMS servers do.",
+    )
     vo_members_are_pilots: tuple[str, ...] = setting(
         "pandatx.vo_members_are_pilots", kinds.LIST, (), "VOs of which every member holds the pilot role."
     )
     token_auth_type: str = setting(
         "server.token_authType",
-        kinds.choice("x509", "oidc", "scitokens"),
+        kinds.choice("x509", "oidc"),
         "x509",
-        "Bearer tokens, beside certificates.",
+        "oidc: bearer tokens are taken beside certificates; x509: certificates only.",
     )
     auth_dir: Path = setting(
         "server.auth_config",
         kinds.PATH,
         Path("/opt/panda/etc/panda/auth"),
         "Folder of the VOs' *_auth_config.json, served as /auth/ without secrets.",
+    )
+    auth_policies: Path | None = setting(
+        "server.auth_policies",
+        kinds.PATH,
+        None,
+        "The older file of policies, VO to [[group, {role, group}], ...]; unset: they follow from the files' names.",
+    )
+    legacy_token_issuers: tuple[str, ...] = setting(
+        "server.legacy_token_issuers",
+        kinds.LIST,
+        (),
+        "Further names that tokens may give their issuer. The older server has two of ATLAS when this key is absent.",
+    )
+    token_algorithms: tuple[str, ...] = setting(
+        "pandatx.token_algorithms", kinds.SIGNATURES, ("RS256",), "What tokens may be signed by."
+    )
+    token_audiences: tuple[str, ...] = setting(
+        "pandatx.token_audiences",
+        kinds.LIST,
+        (),
+        "Audiences of tokens that are taken beside the ids and the audience of each *_auth_config.json.",
+    )
+    plain_token_issuers: tuple[str, ...] = setting(
+        "pandatx.plain_token_issuers",
+        kinds.LIST,
+        (),
+        "Hosts of token issuers that are asked over plain HTTP, too; else only loopback ones are.",
     )
 
 
@@ -213,6 +231,18 @@ class FileSettings:
         kinds.PATH,
         Path("/var/cache/pandaserver/schedconfig"),
         "One QUEUE.all.json per queue, served as /cache/schedconfig/.",
+    )
+    sandbox_host: str | None = setting(
+        "server.sandboxHostname",
+        kinds.TEXT,
+        None,
+        "Host that clients are told to find the sandboxes of this server at, in its certificate; unset: its full name.",
+    )
+    record_sandbox_info: bool = setting(
+        "server.record_sandbox_info", kinds.YES_NO, True, "Note in the database which sandbox lies where."
+    )
+    compress_file_names: tuple[str, ...] = setting(
+        "server.compress_file_names", kinds.PATTERNS, (), "Files with such names are kept as gzip files."
     )
     trf_dir: Path = setting("pandatx.trf_dir", kinds.PATH, Path("/var/trf"), "Transforms, served as /trf/.")
     cric_dir: Path = setting("pandatx.cric_dir", kinds.PATH, Path("/var/cric"), "Site inputs, served as /cric/.")

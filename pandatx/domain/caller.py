@@ -10,7 +10,11 @@ class Caller:
     """The party behind a request, however it was authenticated; identity/ makes it, the declarations judge it.
 
     ``dn`` is the bare DN in slash form without proxy components, None for an anonymous caller; ``name`` is the
-    compact name (reference/wire.md 1.5.2). ``how`` is "x509", "token" or "anonymous".
+    compact name (reference/wire.md 1.5.2). ``how`` is "x509", "token" or "anonymous". ``issuer`` and ``subject`` are
+    those of a token that made this caller; ``attributes`` what is said of a token when its holder asks.
+    ``voms`` has the credentials of a chain of certificates as mod_gridsite words them: the values of GRST_CRED_0 and
+    so on. ``why_not_secure`` and ``why_no_role``: what is wrong with credentials that give less than they were meant
+    to. ``by_name``: the production role comes from the compact name alone, which several subjects may have.
     """
 
     dn: str | None = None
@@ -22,6 +26,13 @@ class Caller:
     pilot: bool = False
     working_groups: tuple[str, ...] = ()
     address: str = ""
+    issuer: str | None = None
+    subject: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+    voms: tuple[str, ...] = ()
+    why_not_secure: str = ""
+    why_no_role: str = ""
+    by_name: bool = False
 
     @property
     def authenticated(self) -> bool:
@@ -31,6 +42,11 @@ class Caller:
     def secure(self) -> bool:
         """Authenticated, and not by a limited proxy."""
         return self.dn is not None and not self.limited
+
+    @property
+    def identity(self) -> str:
+        """What a name of an owner is bound to (rule R27): the DN of a certificate, issuer and subject of a token."""
+        return f"{self.issuer} {self.subject}" if self.how == "token" else self.dn or ""
 
     @property
     def reports(self) -> bool:

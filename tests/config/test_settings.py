@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
 
-from pandatx.config import Config, connections_of, declared, load, roles_of
+from pandatx.config import Config, ConfigurationFaults, connections_of, declared, load, roles_of
 
 HOST = {"PANDA_SERVER_CONF_SERVERNAME": "panda.example.org"}
 
@@ -141,9 +141,20 @@ def test_keys_that_nothing_uses_are_not_declared_but_named_as_the_older_servers(
     assert "not used here, no harm: def_sitename" in warning and "record_statuschange" in warning
 
 
-def test_tokens_that_are_asked_for_and_not_taken_are_warned_of(loaded):
-    (warning,) = loaded("[server]\ntoken_authType = oidc\n").warnings
-    assert "bearer tokens are not taken" in warning
+def test_tokens_are_taken_where_the_file_says_so_signed_by_what_it_lists(loaded):
+    assert loaded("").identity.token_auth_type == "x509"
+    identity = loaded("[server]\ntoken_authType = OIDC\n[pandatx]\ntoken_algorithms = RS256, ES256\n").identity
+    assert (identity.token_auth_type, identity.token_algorithms) == ("oidc", ("RS256", "ES256"))
+
+
+def test_neither_scitokens_nor_shared_secrets_are_spoken(loaded):
+    for text, fault in (
+        ("[server]\ntoken_authType = scitokens\n", '"scitokens" is not one of x509, oidc'),
+        ("[pandatx]\ntoken_algorithms = HS256\n", '"HS256" is not one of RS256'),
+        ("[pandatx]\ntoken_algorithms = none\n", '"none" is not one of RS256'),
+    ):
+        with pytest.raises(ConfigurationFaults, match=fault):
+            loaded(text)
 
 
 def test_a_broker_without_a_destination_is_warned_of_and_its_password_is_never_shown(loaded):

@@ -1,0 +1,135 @@
+"""The keys of token issuers, kept at hand: fetched by discovery, renewed in the background, used over an outage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from attrs import Factory, define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pandatx.clients.oidc_issuers import issuer_document
+from pandatx.clients.web import Away, Web
+from pandatx.clock import Clock
+from pandatx.identity.token_keys import Issuer, IssuerAway, read_discovery, read_keys
+from pandatx.services.complaints import Complaints
+
+log = Logger()
+
+FRESH: Final = timedelta(minutes=10)
+"""How long keys are used without a thought."""
+RENEWED: Final = timedelta(minutes=8)
+"""The age at which they are fetched again in the background."""
+HOLD: Final = timedelta(hours=24)
+"""How long the last known ones do while the issuer cannot be reached."""
+PATIENCE: Final = timedelta(seconds=10)
+"""After a failure an issuer is not asked again for so long; other callers are told the reason at once."""
+UNKNOWN_KEY: Final = timedelta(seconds=30)
+"""At most so often an unknown kid makes us ask an issuer before it is due."""
+
+
+@frozen
+class _Known:
+    """``said`` is the JWKS, word for word."""
+
+    issuer: Issuer
+    said: bytes
+    read_at: datetime
+
+
+@define(eq=False)
+class Issuers:
+    """``may_be_asked`` says which addresses are trusted, ``algorithms`` what keys may verify by."""
+
+    _web: Web
+    _clock: Clock
+    _may_be_asked: Callable[[str], bool]
+    _algorithms: tuple[str, ...]
+    generation: int = 0
+    _known: dict[str, _Known] = Factory(dict)
+    _failed: dict[str, tuple[datetime, str]] = Factory(dict)
+    _asked_for_key: dict[str, datetime] = Factory(dict)
+    _waiting: dict[str, list[Deferred[None]]] = Factory(dict)
+    _complaints: Complaints = field(factory=lambda: Complaints(log))
+
+    async def keys(self, url: str, kid: str) -> Issuer:
+        """The issuer whose discovery document is at ``url``; if it has no ``kid``, it is asked whether it has one now.
+
+        Raises IssuerAway when its keys are not known or too old, and it cannot be reached.
+        """
+        known, now = self._known.get(url), self._clock.now()
+        if known is None or known.read_at + HOLD <= now:
+            await self._read_patiently(url, now)
+        elif known.read_at + FRESH <= now and url not in self._waiting:
+            Deferred.fromCoroutine(self._renew(url)).addErrback(
+                lambda failure: log.failure("keys of {u}", failure, u=url)
+            )
+        elif kid not in known.issuer.keys and self._may_ask_for_key(url, now):
+            self._asked_for_key[url] = now
+            await self._renew(url)
+        if (known := self._known.get(url)) is None:
+            raise IssuerAway("no client of it is configured any more")
+        return known.issuer
+
+    async def renew(self, urls: Iterable[str]) -> None:
+        """Fetch again what is due of these, and forget the others."""
+        wanted = tuple(urls)
+        for gone in {*self._known, *self._failed} - set(wanted):
+            self._known.pop(gone, None)
+            self._failed.pop(gone, None)
+        now = self._clock.now()
+        for url in wanted:
+            known = self._known.get(url)
+            if known is None or known.read_at + RENEWED <= now:
+                await self._renew(url)
+        self._complaints.about(why for _, why in self._failed.values())
+
+    def _may_ask_for_key(self, url: str, now: datetime) -> bool:
+        asked = self._asked_for_key.get(url)
+        return asked is None or asked + UNKNOWN_KEY <= now
+
+    async def _read_patiently(self, url: str, now: datetime) -> None:
+        failed = self._failed.get(url)
+        if failed is not None and now < failed[0] + PATIENCE:
+            raise IssuerAway(failed[1])
+        await self._read(url)
+
+    async def _renew(self, url: str) -> None:
+        """What is known stays when the issuer cannot be reached."""
+        try:
+            await self._read(url)
+        except IssuerAway:
+            return
+
+    async def _read(self, url: str) -> None:
+        """Ask the issuer, once for all who want to know at the same time. Raises IssuerAway."""
+        if (waiting := self._waiting.get(url)) is not None:
+            waiting.append(mine := Deferred[None]())
+            await mine
+        else:
+            self._waiting[url] = []
+            try:
+                await self._ask(url)
+            finally:
+                for each in self._waiting.pop(url):
+                    each.callback(None)
+        if url in self._failed:
+            raise IssuerAway(self._failed[url][1])
+
+    async def _ask(self, url: str) -> None:
+        try:
+            name, where = read_discovery(await issuer_document(self._web, url, self._may_be_asked))
+            said = await issuer_document(self._web, where, self._may_be_asked)
+            found = Issuer(name, read_keys(said, self._algorithms))
+        except (Away, ValueError) as fault:
+            why = str(fault) if isinstance(fault, Away) else f"{url}: {fault}"
+            self._failed[url] = self._clock.now(), why
+            return
+        self._failed.pop(url, None)
+        before = self._known.get(url)
+        self._known[url] = _Known(found, said, self._clock.now())
+        if before is not None and (before.issuer.name, before.said) != (name, said):
+            self.generation += 1
+            log.info("the keys of {issuer} have changed: {kids}", issuer=name, kids=", ".join(sorted(found.keys)))
