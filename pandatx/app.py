@@ -12,6 +12,7 @@ from attrs import define, field
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
@@ -21,6 +22,7 @@ from pandatx.daemons import Daemons
 from pandatx.errors import EXIT_DATABASE, Busy, PandaError, StartFault
 from pandatx.foundations import databases, embedded_postgres, grants, pool_settings, process_pools, request_pool
 from pandatx.identity.roles import loose_entries
+from pandatx.identity.voms_reader import VomsReader
 from pandatx.messaging import Messaging, make_messaging
 from pandatx.metrics import SPOOL_BYTES, SPOOL_REPORTS
 from pandatx.natives import make_natives
@@ -48,6 +50,7 @@ from pandatx.workers.user import resolve_user
 log = Logger()
 
 FACTS_EVERY, CLOCK_EVERY, SPOOL_EVERY, COUNTERS_EVERY, INSTANCE_EVERY = 20.0, 60.0, 2.0, 60.0, 30.0
+TOKENS_EVERY = 30.0
 LEFT = timedelta(seconds=10)
 """A job that is ``defined`` for so long when a server starts was left by one that ended."""
 COLLECTOR = (20_000, 20, 50)
@@ -167,6 +170,7 @@ class App:
         self.logs.reopen()
         if self.listeners is not None:
             self.listeners.reload()
+        Deferred.fromCoroutine(self.core.tokens.refresh()).addErrback(lambda f: log.failure("tokens", f))
         Deferred.fromCoroutine(self._reload_daemons()).addErrback(lambda f: log.failure("reload", f)).addBoth(
             lambda _: self.operations.notifier.ready()
         )
@@ -200,12 +204,14 @@ class App:
 
     def _bind(self) -> None:
         pages = self.operations.public_pages()
-        serving = Serving(config=self.config, clock=self.clock, core=self.core, database=self.database)
+        http = self.config.http
+        voms = VomsReader(http.vomsdir, self.config.identity.voms_sha1, deferToThread)
+        serving = Serving(config=self.config, clock=self.clock, core=self.core, database=self.database, voms=voms)
         root, cache = make_site(serving, pages)
         self.listeners = Listeners(
             root,
-            self.config.http,
-            ServerTLS(self.config.http),
+            http,
+            ServerTLS(http, voms),
             Ports(self.state.path, share=self.embedded is None),
             self.reactor,
             cache,
@@ -253,7 +259,9 @@ class App:
     async def _start_facts(self) -> None:
         await self.core.facts.refresh()
         await self.core.queues.start()
+        await self.core.tokens.start()
         self._every(FACTS_EVERY, self.core.facts.refresh)
+        self._every(TOKENS_EVERY, self.core.tokens.refresh)
         self._every(COUNTERS_EVERY, self.core.counters.flush)
         self._every(INSTANCE_EVERY, self.core.instances.beat)
 
@@ -267,7 +275,9 @@ class App:
         SPOOL_REPORTS.set_function(lambda: self.core.spooler.pending)
         SPOOL_BYTES.set_function(lambda: self.core.spooler.size)
         await self.core.spooler.play()
+        await self.core.files.uploads.tidy()
         self._every(SPOOL_EVERY, self._play_spool)
+        self._every(SPOOL_EVERY, self.core.files.book.play)
         self._every(SPOOL_EVERY, self.core.dispatch.settle)
 
     async def _play_spool(self) -> None:

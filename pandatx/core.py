@@ -11,6 +11,7 @@ from attrs import frozen
 from pandatx.clients.web import Web
 from pandatx.clock import Clock
 from pandatx.config import Config, PluginEntry
+from pandatx.filing import Files, make_files
 from pandatx.plugins.handlers import check_handlers
 from pandatx.plugins.registry import Registry, resolve
 from pandatx.requesting import Requests, make_requests
@@ -27,6 +28,8 @@ from pandatx.services.heartbeats import Heartbeats
 from pandatx.services.instances import Instances
 from pandatx.services.jobs import Jobs
 from pandatx.services.killing import Killing
+from pandatx.services.owners import Owners
+from pandatx.services.permissions_of_users import UserPermissions
 from pandatx.services.pilot_news import PilotNews
 from pandatx.services.queues import Queues
 from pandatx.services.setup import Setup
@@ -34,6 +37,7 @@ from pandatx.services.spooling import Spooler
 from pandatx.services.statistics import Statistics
 from pandatx.services.storages import Storages
 from pandatx.services.submission import Submission
+from pandatx.services.tokens import Tokens
 from pandatx.services.watcher import Watcher
 from pandatx.store.database import Database
 from pandatx.store.statedir import StateDirectory
@@ -73,6 +77,7 @@ class Core:
     heartbeats: Heartbeats
     spooler: Spooler
     instances: Instances
+    owners: Owners
     submission: Submission
     setup: Setup
     adder: Adder
@@ -88,6 +93,9 @@ class Core:
     storages: Storages
     board: DaemonBoard
     requests: Requests
+    permissions: UserPermissions
+    tokens: Tokens
+    files: Files
     web: Web
     pool: ProcessPool
 
@@ -112,7 +120,7 @@ def make_core(
     host = socket.getfqdn()
     settings = {"storage": dict(config.jobs.storage)}
     web = Web(clock.reactor, config.http.ca_dir, config.outside.client_certificate)
-    facts = Facts(background, clock)
+    facts = Facts(background, clock, config.outside.pilot_secrets)
     dispatch = Dispatch(database, clock, facts, config.database.hot_statement_timeout)
     activator = Activator(background, clock, dispatch.activated)
     closer = Closer(background, clock, activator.release)
@@ -121,8 +129,12 @@ def make_core(
     adders = partial(_adder_of, plugins)
     adder = Adder(background, clock, facts, pool, adders, settings, closer, state.instance, news.of_report)
     finisher = Finisher(background, clock, adder.wake)
+    owners = Owners(database, clock)
     setup = Setup(database, clock, plugins.setuppers, pool, dispatch.activated, settings)
-    requests = make_requests(config, clock, database, background, request_pool, plugins.handlers, host, state.instance)
+    permissions = UserPermissions(facts, config.database.schemas.meta)
+    requests = make_requests(
+        config, clock, database, background, request_pool, plugins.handlers, host, state.instance, permissions
+    )
     spooler, heartbeats = _reports(
         config, clock, state, database, facts, adder, requests, lambda: instances.note_outage_end(), counters.started
     )
@@ -135,7 +147,8 @@ def make_core(
         heartbeats=heartbeats,
         spooler=spooler,
         instances=instances,
-        submission=Submission(database, clock, facts, setup.accept, host, setup.room),
+        owners=owners,
+        submission=Submission(database, clock, facts, setup.accept, owners, host, setup.room),
         setup=setup,
         adder=adder,
         watcher=Watcher(background, clock, facts, instances, closer),
@@ -150,6 +163,9 @@ def make_core(
         storages=Storages(pool, clock, plugins.setuppers.for_vo, adders, settings),
         board=DaemonBoard(background, clock, state.instance),
         requests=requests,
+        permissions=permissions,
+        tokens=Tokens(config.identity, clock, config.http.ca_dir),
+        files=make_files(config, clock, database, web),
         web=web,
         pool=pool,
     )

@@ -20,21 +20,35 @@ class TooLarge(BadRequest):
 
 
 class NotSecure(PandaError):
-    """The call needs an authenticated caller, and not one with a limited proxy."""
+    """The call needs an authenticated caller, and not one with a limited proxy. ``why``: what is wrong with the
+    credentials that there were."""
 
-    def __init__(self) -> None:
-        super().__init__("SSL secure connection is required")
+    def __init__(self, why: str = "") -> None:
+        super().__init__(_because("SSL secure connection is required", why))
+        self.why = why
 
 
 class RoleRequired(PandaError):
-    """The call needs the production or the pilot role."""
+    """The call needs the production or the pilot role. ``why``: what is wrong with the credentials that there were."""
 
-    def __init__(self, text: str = "production or pilot role required") -> None:
-        super().__init__(text)
+    def __init__(self, text: str = "production or pilot role required", why: str = "") -> None:
+        super().__init__(_because(text, why))
+        self.why = why
+
+
+def _because(text: str, why: str) -> str:
+    return f"{text}: {why}" if why else text
 
 
 class NotPermitted(PandaError):
     """The caller is known, and this is not theirs to do."""
+
+
+class NameTaken(NotPermitted):
+    """The caller's compact name belongs to somebody else (rule R27)."""
+
+    def __init__(self, name: str, identity: str) -> None:
+        super().__init__(f"the name {name} belongs to another identity than {identity}")
 
 
 class MethodForbidden(PandaError):
@@ -62,6 +76,21 @@ class NotFound(PandaError):
     """The thing asked for does not exist."""
 
 
+class KeyMissing(PandaError):
+    """A key that is asked for is not there, or not to be given out."""
+
+
+class NotKept(PandaError):
+    """A proxy or a token that is asked for is not there, or not to be given out."""
+
+
+class TokenKeyInvalid(PandaError):
+    """The key for a client's token is not one that holds."""
+
+    def __init__(self, client: str) -> None:
+        super().__init__(f"failed since token key is invalid for {client}")
+
+
 class BadArguments(PandaError):
     """A daemon was given arguments that it does not know."""
 
@@ -80,6 +109,20 @@ class Busy(PandaError):
     def __init__(self, why: str = "the server is busy", retry_after: int = 5) -> None:
         super().__init__(why)
         self.retry_after = retry_after
+
+
+class TooManyRequests(Busy):
+    """The caller has as many requests under way as one may have."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"you have {most} requests under way already, and one may not have more", retry_after=5)
+
+
+class TooSlow(Busy):
+    """The answer takes longer than a caller is kept waiting; what was begun goes on."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"this takes longer than {seconds:g} s; what was begun goes on", retry_after=60)
 
 
 class DatabaseAway(Busy):

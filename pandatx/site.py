@@ -3,40 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Final
 
+from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.threads import deferToThread
 from twisted.web.resource import IResource
 
 from pandatx.config import HttpSettings
+from pandatx.errors import EXIT_CONFIGURATION, StartFault
+from pandatx.identity.bearer import Bearers
 from pandatx.identity.callers import Callers
 from pandatx.identity.networks import Networks
 from pandatx.metrics import REQUEST_SECONDS, REQUESTS
-from pandatx.resources.api import collect
+from pandatx.resources.api import Table, collect
 from pandatx.resources.bodies import BodyReader
+from pandatx.resources.docs_page import api_pages
 from pandatx.resources.edge import Edge
+from pandatx.resources.multipart_files import UploadRoom
+from pandatx.resources.openapi import document
 from pandatx.resources.router import Root
 from pandatx.resources.static import Auth, Cache, Static, Trees
-from pandatx.serving import Serving, make_resources
+from pandatx.resources.throttle import Throttle, with_limits
+from pandatx.serving import RESOURCES, Serving, make_resources
+from pandatx.store.cache_folder import INCOMING
+
+UPLOADS_AT_ONCE: Final = 4
+"""Threads that write what comes in."""
 
 
 def make_site(serving: Serving, pages: Mapping[bytes, IResource]) -> tuple[Any, Any]:
     """The roots of the main ports and of the cache port (rule R32), where the default URLs of transforms point too."""
     config, core = serving.config, serving.core
     trees: dict[bytes, Any] = {
-        b"cache": Cache(config.files.cache_dir, config.files.schedconfig_cache_dir, core.queues.document),
+        b"cache": Cache(
+            config.files.cache_dir,
+            config.files.schedconfig_cache_dir,
+            core.queues.document,
+            core.files.elsewhere,
+        ),
         b"trf": Static(config.files.trf_dir),
         b"cric": Static(config.files.cric_dir),
         b"auth": Auth(config.files.auth_dir),
     }
+    proxies = Networks(config.http.trusted_proxies)
+    judge = core.tokens.judge
+    bearers = Bearers(judge, proxies) if judge is not None else None
     callers = Callers(
-        config.identity, serving.clock, Networks(config.http.trusted_proxies), bans=lambda: core.facts.known
+        config.identity,
+        serving.clock,
+        proxies,
+        voms=serving.voms,
+        bans=lambda: core.facts.known,
+        tokens=bearers.caller_of if bearers is not None else None,
     )
-    origins = frozenset(own_origins(config.http))
-    edge = Edge(callers.of_request, BodyReader(_in_thread), serving.clock.reactor, measuring(), origins)
-    operations = collect(*make_resources(serving))
+    http = config.http
+    edge = Edge(
+        callers.of_request,
+        BodyReader(_in_thread),
+        serving.clock.reactor,
+        measuring(),
+        frozenset(own_origins(http)),
+        throttle=Throttle(http.requests_per_caller, http.requests_per_role),
+        patience=http.request_timeout,
+        admission=core.owners.admission,
+        uploads=UploadRoom(config.files.cache_dir / INCOMING, _to_disk()),
+    )
+    operations = _limited(collect(*make_resources(serving)), http)
     public = {name: trees[name] for name in (b"cache", b"trf", b"cric")}
-    return Root(edge, operations, trees, pages), Trees(public, pages)
+    return Root(edge, operations, trees, {**pages, **described()}), Trees(public, pages)
+
+
+@cache
+def described() -> Mapping[bytes, Any]:
+    """The API document and its page (rule R41: they show what is declared, whatever this server is made of)."""
+    return api_pages(document(collect(*RESOURCES), version("pandatx")))
+
+
+def _limited(table: Table, http: HttpSettings) -> Table:
+    try:
+        return with_limits(table, http.of_operations)
+    except KeyError as fault:
+        raise StartFault(EXIT_CONFIGURATION, f"[pandatx] operation_limits: no operation is called {fault}") from None
 
 
 def own_origins(http: HttpSettings) -> Iterator[str]:
@@ -46,6 +95,12 @@ def own_origins(http: HttpSettings) -> Iterator[str]:
         (http.url_host_http or http.url_host, http.url_http_port, 80),
     ):
         yield (host if port == default else f"{host}:{port}").lower()
+
+
+def _to_disk() -> Callable[[Callable[[], Any]], Awaitable[Any]]:
+    """Threads for files that come in; only so many, since others need threads too."""
+    tokens = DeferredSemaphore(UPLOADS_AT_ONCE)
+    return lambda work: tokens.run(deferToThread, work)
 
 
 def _in_thread(work: Callable[[], Any]) -> Awaitable[Any]:

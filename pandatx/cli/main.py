@@ -17,6 +17,7 @@ COMMANDS = {
     "db": ("pandatx.cli.db:db", "Check or update the schema of the database."),
     "job": ("pandatx.cli.job:job", "Submit, show, list and kill jobs."),
     "daemon": ("pandatx.cli.daemon:daemon", "List, run, pause and resume daemons."),
+    "owner": ("pandatx.cli.owner:owner", "Show, release and share the names of owners."),
     "dataset": ("pandatx.cli.dataset:dataset", "Say that the files of a dataset are there."),
 }
 """Name to module:attribute of the click command, and its line in --help."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, Protocol
 
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from cryptography import x509
 from twisted.logger import Logger
 
@@ -17,21 +17,25 @@ from pandatx.errors import Banned, TokenRejected
 from pandatx.identity import names, proxies
 from pandatx.identity.networks import Networks
 from pandatx.identity.roles import IdentityLists, Roles
+from pandatx.identity.trust import Standing
+from pandatx.identity.voms_reader import Attributes, VomsReader
 
 log = Logger()
 
-FqanReader = Callable[[Sequence[x509.Certificate]], tuple[str, ...]]
+TokenJudge = Callable[[Any, Caller], Caller | Awaitable[Caller]]
+"""Makes the caller of a request that brings a token; it is given the one of the connection's certificate too, or the
+anonymous one. Raises TokenRejected."""
 
 BANS_HOLD = timedelta(hours=1)
 """How long the last known bans do when they cannot be read again (rule R13)."""
 _CACHE = "_pandatx_caller"
-STALE_CRL = "_pandatx_stale_crl"
-"""What net/tls.py sets on the transport of a client whose chain was checked with a revocation list that is too old."""
+NOT_TAKEN = "_pandatx_not_taken"
+"""What net/tls.py sets on the transport of a client whose certificate does not verify, and who is to be told why."""
 
-
-def no_fqans(chain: Sequence[x509.Certificate]) -> tuple[str, ...]:
-    """An attribute certificate that nobody verified grants nothing."""
-    return ()
+LIMITED = "a limited proxy may only ask for jobs and report on them"
+STALE = "the revocation list of a CA of the certificate is too old"
+ENDED = "the certificate or proxy has expired"
+NO_BANS = "nobody knows at the moment who is banned"
 
 
 class Bans(Protocol):
@@ -52,73 +56,101 @@ class _NoBans:
 
 @frozen
 class _Known:
-    """Who a connection belongs to, until its shortest-lived certificate ends."""
+    """Who a connection belongs to, until something of it ends or what judges it changes."""
 
     caller: Caller
-    until: datetime | None
+    until: datetime | None = None
+    generation: int | None = None
 
 
 @frozen
 class Holder:
-    """The end entity of a chain: its DN, whether a limited proxy speaks for it, and when the chain ends."""
+    """The end entity of a chain: its certificate and DN, whether a limited proxy speaks for it, and when the chain
+    ends."""
 
+    cert: x509.Certificate
     dn: str
     limited: bool
     until: datetime
 
 
-def holder(chain: Sequence[x509.Certificate]) -> Holder | None:
-    """The first certificate, leaf first, that is not a proxy; None when the chain has none that can be read."""
+class NoHolder(Exception):
+    """Nobody is behind a chain, and why."""
+
+
+def holder(chain: Sequence[x509.Certificate]) -> Holder:
+    """The first certificate, leaf first, that is not a proxy. Raises NoHolder."""
     limited = False
     until: datetime | None = None
-    for cert in chain:
+    for at, cert in enumerate(chain):
         until = min(until or cert.not_valid_after_utc, cert.not_valid_after_utc)
         try:
             info = proxies.proxy_info(cert)
         except ValueError as fault:
             log.warn("a client certificate cannot be read: {fault}", fault=str(fault))
-            return None
+            raise NoHolder("the client certificate cannot be read") from None
         if info is None:
-            return Holder(dn=names.slash_dn(cert), limited=limited, until=until)
+            if at + 1 < len(chain) and not _is_authority(chain[at + 1]):
+                raise NoHolder("the certificate was issued by one that is no CA")
+            return Holder(cert=cert, dn=names.slash_dn(cert), limited=limited, until=until)
+        if not proxies.speaks_for_its_issuer(info):
+            raise NoHolder("the policy of the proxy gives it no rights of its issuer, or none that are known here")
         limited = limited or proxies.is_limited(cert, info)
-    return None
+    raise NoHolder("the chain has proxies only")
 
 
-@define
+def _is_authority(cert: x509.Certificate) -> bool:
+    """OpenSSL has looked at it already, and old roots have no such extension: only one that says no is none."""
+    try:
+        return cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return cert.issuer == cert.subject
+    except ValueError:
+        return False
+
+
+@define(eq=False)
 class Callers:
-    """Makes the Caller of a request. ``fqans`` reads the *verified* FQANs of a chain; without one there are none.
+    """Makes the Caller of a request.
 
-    ``bans`` gives the latest reading.
+    ``voms`` reads what the VOMS attributes of a chain grant, ``bans`` gives the latest reading, ``tokens`` judges
+    bearer tokens; without it every one is refused.
     """
 
     _lists: IdentityLists
     _clock: Clock
     _trusted_proxies: Networks = field(factory=Networks)
-    _fqans: FqanReader = no_fqans
+    _voms: VomsReader = Factory(VomsReader)
     _bans: Callable[[], Bans] = _NoBans
+    _tokens: TokenJudge | None = None
     _named: set[str] = field(factory=set, init=False)
 
-    def of_chain(self, chain: Sequence[x509.Certificate], address: str = "") -> Caller:
-        """The caller of a chain that OpenSSL has verified, leaf first; anonymous when there is none."""
-        found = holder(chain) if chain else None
-        return Caller(address=address) if found is None else self._of_holder(found, chain, address)
+    def of_request(self, request: Any) -> Caller | Awaitable[Caller]:
+        """The caller of a twisted.web request, from its token or its connection; the access log learns the name.
 
-    def of_request(self, request: Any) -> Caller:
-        """The caller of a twisted.web request, from its connection; the access log learns the name.
-
-        Raises TokenRejected for any Authorization header, Banned for a disabled account.
+        It is there at once but for a token or VOMS attributes that were not seen before. Raises TokenRejected, and
+        Banned for a disabled account.
         """
-        if request.requestHeaders.hasHeader(b"authorization"):
-            raise TokenRejected(_why_no_token(request.getHeader(b"authorization")))
-        transport = request.transport
-        known: _Known | None = getattr(transport, _CACHE, None)
-        if known is None:
-            known = self._of_connection(transport, peer_address(request.client))
-            setattr(transport, _CACHE, known)
-        caller = known.caller
+        header = request.getHeader(b"authorization")
+        if header is not None and (self._tokens is None or len(header.split()) < 2):
+            raise TokenRejected(_why_no_token(header))
+        caller = self._behind(request)
+        if not isinstance(caller, Caller):
+            return self._later(request, caller, header is not None)
+        if header is None:
+            return self._admitted(request, caller)
+        judged = self._tokens(request, caller) if self._tokens is not None else caller
+        return self._admitted(request, judged) if isinstance(judged, Caller) else self._later(request, judged, False)
+
+    async def _later(self, request: Any, waited: Awaitable[Caller], token: bool) -> Caller:
+        caller = await waited
+        if token and self._tokens is not None:
+            judged = self._tokens(request, caller)
+            caller = judged if isinstance(judged, Caller) else await judged
+        return self._admitted(request, caller)
+
+    def _admitted(self, request: Any, caller: Caller) -> Caller:
         request.caller_name = caller.name
-        if known.until is not None and known.until <= self._clock.now():
-            caller = Caller(address=caller.address)
         if caller.dn is not None:
             caller = self._judged(caller)
         if caller.address in self._trusted_proxies:
@@ -131,22 +163,67 @@ class Callers:
         if caller.name in bans.banned:
             raise Banned(caller.name)
         if bans.read_at is not None and self._clock.now() > bans.read_at + BANS_HOLD:
-            return evolve(caller, limited=True)
+            return evolve(caller, limited=True, why_not_secure=NO_BANS)
         return caller
 
-    def _of_connection(self, transport: Any, address: str) -> _Known:
-        chain = _verified_chain(transport)
-        found = holder(chain) if chain else None
-        if found is None:
-            return _Known(Caller(address=address), None)
-        if getattr(transport, STALE_CRL, False):
-            # The list cannot say whether the caller was revoked: no secure calls then, but reports (rule R13).
-            found = evolve(found, limited=True)
-        return _Known(self._of_holder(found, chain, address), found.until)
+    def _behind(self, request: Any) -> Caller | Awaitable[Caller]:
+        """Whose connection it is. That is found once, and again when certificates end or what judges them changes."""
+        transport, now = request.transport, self._clock.now()
+        known: _Known | None = getattr(transport, _CACHE, None)
+        if known is not None and (
+            known.generation is None
+            or (known.generation == self._voms.generation and (known.until is None or now < known.until))
+        ):
+            return known.caller
+        generation, address = self._voms.generation, peer_address(request.client)
+        try:
+            chain, found = self._holder_behind(transport, now)
+        except NoHolder as nobody:
+            return _keep(transport, _Known(Caller(address=address, why_not_secure=str(nobody))))
+        standing = self._voms.trust.standing(chain, now)
+        if standing.revoked:
+            log.warn("{address}: the certificate of {dn} was revoked", address=address, dn=standing.revoked)
+            return _keep(transport, _Known(Caller(address=address, why_not_secure=f"{standing.revoked} is revoked")))
+        attributes = self._voms.read(chain, found.cert, now)
+        if isinstance(attributes, Attributes):
+            return _keep(transport, self._known(chain, found, standing, attributes, address, generation))
 
-    def _of_holder(self, found: Holder, chain: Sequence[x509.Certificate], address: str) -> Caller:
-        name = names.compact_name(found.dn)
-        fqans = self._fqans(chain)
+        async def wait(attributes: Awaitable[Attributes]) -> Caller:
+            judged = await attributes
+            return _keep(transport, self._known(chain, found, standing, judged, address, generation))
+
+        return wait(attributes)
+
+    def _holder_behind(self, transport: Any, now: datetime) -> tuple[Sequence[x509.Certificate], Holder]:
+        if not_taken := getattr(transport, NOT_TAKEN, ""):
+            raise NoHolder(not_taken)
+        chain = _verified_chain(transport)
+        if not chain:
+            raise NoHolder("")
+        found = holder(chain)
+        if found.until <= now:
+            raise NoHolder(ENDED)
+        return chain, found
+
+    def _known(
+        self,
+        chain: Sequence[x509.Certificate],
+        found: Holder,
+        standing: Standing,
+        attributes: Attributes,
+        address: str,
+        generation: int,
+    ) -> _Known:
+        ends = [end for end in (found.until, standing.until, attributes.until) if end is not None]
+        caller = self._of_holder(found, attributes, address)
+        if standing.stale:
+            # The list cannot say whether the caller was revoked: no secure calls then, but reports (rule R13).
+            caller = evolve(caller, limited=True, why_not_secure=STALE)
+        caller = evolve(caller, voms=tuple(credentials(chain, found, attributes)))
+        return _Known(caller, min(ends), generation)
+
+    def _of_holder(self, found: Holder, attributes: Attributes, address: str) -> Caller:
+        name, fqans = names.compact_name(found.dn), attributes.fqans
         granted = Roles(self._lists).of_certificate(found.dn, name, fqans)
         self._name_loose(granted.loosely, found.dn)
         return Caller(
@@ -159,6 +236,9 @@ class Callers:
             pilot=granted.pilot,
             working_groups=granted.working_groups,
             address=address,
+            why_not_secure=LIMITED if found.limited else "",
+            why_no_role=attributes.why,
+            by_name=granted.by_name,
         )
 
     def _name_loose(self, entries: Iterable[str], dn: str) -> None:
@@ -171,6 +251,24 @@ class Callers:
                     entry=entry,
                     dn=dn,
                 )
+
+
+def _keep(transport: Any, known: _Known) -> Caller:
+    setattr(transport, _CACHE, known)
+    return known.caller
+
+
+def credentials(chain: Sequence[x509.Certificate], found: Holder, attributes: Attributes) -> Iterable[str]:
+    """The chain in the words of mod_gridsite's GRST_CRED_<n>: the user, each proxy, each FQAN, with their times and how
+    many proxies stand below."""
+    own = chain[: chain.index(found.cert) + 1]
+    for below, cert in reversed(list(enumerate(own))):
+        kind = "X509USER" if cert is found.cert else "GSIPROXY"
+        start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
+        yield f"{kind} {start.timestamp():.0f} {end.timestamp():.0f} {below} {names.slash_dn(cert)}"
+    for each in attributes.granted:
+        for fqan in each.fqans:
+            yield f"VOMS {each.start.timestamp():.0f} {each.end.timestamp():.0f} 0 {fqan}"
 
 
 def peer_address(peer: Any) -> str:

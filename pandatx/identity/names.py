@@ -57,8 +57,16 @@ def _short(oid: ObjectIdentifier) -> str:
 
 def _value(attribute: x509.NameAttribute[str | bytes]) -> str:
     raw = attribute.value if isinstance(attribute.value, bytes) else attribute.value.encode("utf-8")
-    text = "".join(chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02X}" for byte in raw)
-    return _RDN_START.sub(r"\\x2F", text)
+    return _RDN_START.sub(r"\\x2F", _escaped(raw))
+
+
+def printable(text: str) -> str:
+    """A text with its bytes outside printable ASCII as \\xHH, as they are in DNs."""
+    return _escaped(text.encode("utf-8"))
+
+
+def _escaped(raw: bytes) -> str:
+    return "".join(chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02X}" for byte in raw)
 
 
 def rdns(dn: str) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
+from pandatx.identity import der
+
 PROXY_CERT_INFO = ObjectIdentifier("1.3.6.1.5.5.7.1.14")
 LIMITED_POLICY = ObjectIdentifier("1.3.6.1.4.1.3536.1.1.1.9")
 INHERIT_ALL_POLICY = ObjectIdentifier("1.3.6.1.5.5.7.21.1")
-
-_INTEGER, _OID, _SEQUENCE = 0x02, 0x06, 0x30
+INDEPENDENT_POLICY = ObjectIdentifier("1.3.6.1.5.5.7.21.2")
 
 
 def proxy_info(cert: x509.Certificate) -> bytes | None:
@@ -28,18 +29,28 @@ def is_limited(cert: x509.Certificate, info: bytes) -> bool:
         return True
     try:
         return policy_language(info) == der_oid(LIMITED_POLICY)
-    except (ValueError, IndexError):
+    except ValueError:
         return True
+
+
+def speaks_for_its_issuer(info: bytes) -> bool:
+    """Whether a proxy's policy is one by which it has its issuer's rights, all of them or the limited ones.
+
+    An independent proxy has none of them, and what another policy says nobody here can tell.
+    """
+    try:
+        return policy_language(info) in _INHERITING
+    except ValueError:
+        return True  # taken for a limited one
 
 
 def policy_language(info: bytes) -> bytes:
     """The DER of the policy's OID in ``ProxyCertInfo ::= SEQUENCE { pathLen INTEGER OPTIONAL, SEQUENCE { OID, ...``"""
-    _, body, _ = _element(info, _SEQUENCE)
-    if body[0] == _INTEGER:
-        _, _, body = _element(body, _INTEGER)
-    _, policy, _ = _element(body, _SEQUENCE)
-    header, content, _ = _element(policy, _OID)
-    return header + content
+    body = der.only(info, der.SEQUENCE)
+    if body[:1] == bytes([der.INTEGER]):
+        _, body = der.first_of(body, der.INTEGER)
+    policy, _ = der.first_of(body, der.SEQUENCE)
+    return der.first_of(policy.content, der.OID)[0].whole
 
 
 def der_oid(oid: ObjectIdentifier) -> bytes:
@@ -51,25 +62,15 @@ def der_oid(oid: ObjectIdentifier) -> bytes:
         while part := part >> 7:
             seven.append(0x80 | (part & 0x7F))
         content += bytes(reversed(seven))
-    return bytes([_OID, len(content)]) + bytes(content)
+    return bytes([der.OID, len(content)]) + bytes(content)
 
 
 def der_proxy_info(policy: ObjectIdentifier, path_length: int | None = None) -> bytes:
     """The extension's value for a new proxy; ``path_length`` is how many further proxies it may issue, at most 127."""
     inner = der_oid(policy)
-    body = b"" if path_length is None else bytes([_INTEGER, 1, path_length])
-    body += bytes([_SEQUENCE, len(inner)]) + inner
-    return bytes([_SEQUENCE, len(body)]) + body
+    body = b"" if path_length is None else bytes([der.INTEGER, 1, path_length])
+    body += bytes([der.SEQUENCE, len(inner)]) + inner
+    return bytes([der.SEQUENCE, len(body)]) + body
 
 
-def _element(data: bytes, tag: int) -> tuple[bytes, bytes, bytes]:
-    """Header, content and what follows of the DER element at the start of ``data``."""
-    if data[0] != tag:
-        raise ValueError(f"DER tag {data[0]:#x} where {tag:#x} was expected")
-    size, start = data[1], 2
-    if size & 0x80:
-        start += size & 0x7F
-        size = int.from_bytes(data[2:start], "big")
-    if start + size > len(data):
-        raise ValueError("DER element is cut short")
-    return data[:start], data[start : start + size], data[start + size :]
+_INHERITING = frozenset(map(der_oid, (INHERIT_ALL_POLICY, LIMITED_POLICY)))

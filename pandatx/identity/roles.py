@@ -80,12 +80,14 @@ def _only_loosely(entry: str, known: tuple[tuple[str, str], ...]) -> bool:
 
 @frozen(kw_only=True)
 class Granted:
-    """The roles of one holder. ``loosely`` names the entries that matched by the older reading but do not count."""
+    """The roles of one holder. ``loosely`` names the entries that matched by the older reading but do not count.
+    ``by_name``: the production role comes from an entry that is the compact name, and from nothing else."""
 
     production: bool = False
     pilot: bool = False
     working_groups: tuple[str, ...] = ()
     loosely: tuple[str, ...] = ()
+    by_name: bool = False
 
 
 @frozen
@@ -104,6 +106,7 @@ class Roles:
             pilot=production or owner or by_vo.pilot,
             working_groups=by_vo.working_groups,
             loosely=tuple(dict.fromkeys(loose + loose_owner)),
+            by_name=production and not by_vo.production and not self._by_dn(self._lists.production_dns, dn, name),
         )
 
     def of_fqans(self, fqans: tuple[str, ...]) -> Granted:
@@ -112,6 +115,9 @@ class Roles:
         members = tuple(f"/{vo.strip('/')}/" for vo in self._lists.vo_members_are_pilots)
         pilot = production or any(_PILOT.match(fqan) or f"{fqan}/".startswith(members) for fqan in fqans)
         return Granted(production=production, pilot=pilot, working_groups=working_groups(fqans))
+
+    def _by_dn(self, entries: tuple[str, ...], dn: str, name: str) -> bool:
+        return any(entry != name and matches(entry, dn, name) for entry in entries)
 
     def _listed(self, entries: tuple[str, ...], dn: str, name: str) -> tuple[bool, tuple[str, ...]]:
         if any(matches(entry, dn, name) for entry in entries):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from attrs import define, field
+from attrs import Factory, define, field
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -18,9 +17,10 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer  # type: ignore[import-untyped]
 
 from pandatx.errors import EXIT_CERTIFICATE, StartFault
-from pandatx.identity.callers import STALE_CRL, peer_address
+from pandatx.identity.callers import NOT_TAKEN, peer_address
 from pandatx.identity.names import slash_dn
-from pandatx.net.trust import Trust, read_trust, stamp
+from pandatx.identity.trust import Trust, read_trust, stamp
+from pandatx.identity.voms_reader import VomsReader
 
 log = Logger()
 
@@ -39,9 +39,12 @@ _REASONS = {
     22: "its chain is longer than 10",
     23: "it is revoked",
     24: "it is no CA, yet it has signed another: a proxy of the legacy Globus kind? Only RFC 3820 proxies are taken",
+    38: "it has more proxies below it than it allows",
     40: "it is a proxy, and proxies are not taken",
+    72: "it is a proxy whose name is not that of its issuer with one CN more",
 }
 _REASONS[79] = _REASONS[24]
+_NO_CA, _FOR_THE_SAME_REASON = (24, 79), (26, 32)
 _OPTIONS = SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
 
 
@@ -61,13 +64,15 @@ class TLSFiles(Protocol):
 @implementer(IOpenSSLServerConnectionCreator)
 @define
 class ServerTLS:
-    """Makes the server side of TLS connections. ``load`` comes first; ``reload`` changes what new connections see.
+    """Makes the server side of TLS connections. ``load`` comes first; ``reload`` changes what new connections see, and
+    what ``voms``, which judges by the same CAs and revocation lists, says of all of them.
 
     Tickets and the session cache are off because a resumed session has lost the client's chain, and with it the
     caller's name (reference/stack.md 4). HTTP/2 is not offered.
     """
 
     _files: TLSFiles
+    _voms: VomsReader = Factory(VomsReader)
     _own: tuple[list[x509.Certificate], HostKey] | None = field(default=None, init=False)
     _context: SSL.Context | None = field(default=None, init=False)
     _stamp: tuple[tuple[str, int, int], ...] = field(default=(), init=False)
@@ -106,7 +111,7 @@ class ServerTLS:
 
     def _mark(self) -> tuple[tuple[str, int, int], ...]:
         places = [self._files.host_cert, self._files.host_key, self._files.ca_dir]
-        return stamp([None if place is None else Path(place) for place in places])
+        return stamp([None if place is None else Path(place) for place in places]) + self._voms.mark()
 
     def _read_trust(self) -> Trust:
         place = None if self._files.ca_dir is None else Path(self._files.ca_dir)
@@ -117,6 +122,7 @@ class ServerTLS:
             log.warn("the CA directory {place} cannot be read: {fault}", place=str(place), fault=fault.strerror)
         if not trust.authorities:
             log.warn("no CA is trusted, so that every client certificate is refused (ca_dir {place})", place=str(place))
+        self._voms.renew(trust)
         return trust
 
 
@@ -180,23 +186,23 @@ def make_context(certs: list[x509.Certificate], key: HostKey, trust: Trust) -> S
 
 
 def _judge(trust: Trust) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
-    """What OpenSSL asks at each step. A CA without a list here is trusted; a list past its time holds for an hour more,
-    then the caller is taken for one who may be revoked; a refusal is a log line with the reason."""
+    """What OpenSSL asks at each step. A CA without a list here is trusted; what a list past its time means is decided
+    with the caller. A certificate that no CA has issued gets a connection on which its holder is nobody, to be told of
+    it; any other refusal ends the handshake, and is a log line with the reason."""
 
     def verdict(connection: SSL.Connection, cert: crypto.X509, errno: int, depth: int, ok: int) -> bool:
-        if ok or (errno == _NO_CRL_FOUND and trust.crls):
+        if ok or errno == _CRL_HAS_EXPIRED or (errno == _NO_CRL_FOUND and trust.crls):
             return True
         protocol = connection.get_app_data()  # Twisted leaves the transport there
-        if errno == _CRL_HAS_EXPIRED:
-            if protocol is not None and trust.is_stale(cert.to_cryptography().issuer, datetime.now(UTC)):
-                setattr(protocol, STALE_CRL, True)
+        if errno in _FOR_THE_SAME_REASON and hasattr(protocol, NOT_TAKEN):
             return True
-        log.info(
-            "{address}: the certificate of {dn} is refused: {why}",
-            address="" if protocol is None else peer_address(protocol.getPeer()),
-            dn=slash_dn(cert.to_cryptography()),
-            why=_REASONS.get(errno, f"OpenSSL's error {errno}"),
-        )
+        why = _REASONS.get(errno, f"OpenSSL's error {errno}")
+        dn = slash_dn(cert.to_cryptography())
+        address = "" if protocol is None else peer_address(protocol.getPeer())
+        log.info("{address}: the certificate of {dn} is refused: {why}", address=address, dn=dn, why=why)
+        if errno in _NO_CA and protocol is not None:
+            setattr(protocol, NOT_TAKEN, f"the certificate of {dn} is refused: {why}")
+            return True
         return False
 
     return verdict

@@ -22,8 +22,10 @@ from pandatx.metrics import LOG_LINES_LOST
 ACCESS, ERRORS = "panda_server_access_log", "panda_server_error_log"
 
 _SERVICES = {
-    "panda-JobDispatcher.log": "dispatch claims heartbeats spooling pilot_news",
-    "panda-UserIF.log": "submission jobs killing datasets async_requests",
+    "panda-JobDispatcher.log": "dispatch claims heartbeats spooling pilot_news events creds",
+    "panda-UserIF.log": "submission jobs killing datasets owners async_requests secrets "
+    "task_submission task_commands task_changes workflows",
+    "panda-api_harvester.log": "harvester workers",
     "panda-Setupper.log": "setup builds",
     "panda-Activator.log": "activator",
     "panda-Adder.log": "adder rounds registering retry_rules",
@@ -44,6 +46,7 @@ _SERVICES = {
     "panda-configurator.log": "queues configurator network sw_tags",
     "panda-cache_schedconfig.log": "schedconfig_cache",
     "panda-token_cache.log": "token_cache",
+    "panda-tokens.log": "tokens issuers",
     "panda-ProxyCache.log": "user_proxies",
     "panda-carbon.log": "carbon",
     "panda-hs_scrapers.log": "benchmarks",
@@ -57,6 +60,7 @@ PARTS = (
     *((f"pandatx.services.{name}", file) for file, names in _SERVICES.items() for name in names.split()),
     ("pandatx.messaging", "panda-ddm_handler.log"),
     ("pandatx.resources.pilot", "panda-JobDispatcher.log"),
+    ("pandatx.resources.harvester", "panda-api_harvester.log"),
     ("pandatx.resources.job", "panda-UserIF.log"),
     ("pandatx.store", "panda-DBProxy.log"),
     ("pandatx.ops.manhole", "panda-manhole.log"),

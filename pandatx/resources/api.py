@@ -36,24 +36,24 @@ def _anyone(caller: Caller) -> None:
 
 def _secure(caller: Caller) -> None:
     if not caller.secure:
-        raise NotSecure
+        raise NotSecure(caller.why_not_secure)
 
 
 def _authenticated(caller: Caller) -> None:
     if not caller.authenticated:
-        raise NotSecure
+        raise NotSecure(caller.why_not_secure)
 
 
 def _production(caller: Caller) -> None:
     _secure(caller)
     if not caller.production:
-        raise RoleRequired
+        raise RoleRequired(why=caller.why_no_role)
 
 
 def _reporters(caller: Caller) -> None:
     _secure(caller)
     if not caller.reports:
-        raise RoleRequired
+        raise RoleRequired(why=caller.why_no_role)
 
 
 anyone = Permission("anyone", _anyone)
@@ -77,11 +77,15 @@ class Style(Enum):
 
 @frozen
 class LegacyForm:
-    """``busy`` is the StatusCode that stands for an overload; ``role_text`` replaces StatusCode 60 by a plain text."""
+    """``busy`` is the StatusCode that stands for an overload, ``role_code`` the one for a caller without the role.
+
+    ``role_text`` replaces the latter by a plain text.
+    """
 
     style: Style
     busy: int = 10
     role_text: str | None = None
+    role_code: int = 60
 
 
 STATUS = LegacyForm(Style.STATUS)
@@ -92,12 +96,29 @@ TEXT = LegacyForm(Style.TEXT)
 PICKLED = LegacyForm(Style.PICKLED)
 
 
+@frozen
+class Upload:
+    """An operation takes a file. ``judge(name, bytes)`` refuses one that is too large for its name; none may be
+    larger than ``largest``.
+    """
+
+    judge: Callable[[str, int], None]
+    largest: int
+
+
 @frozen(kw_only=True)
 class Limits:
-    """``inflated``: bytes of a body at most, after inflation (rule R22). ``hot``: reached without Klein."""
+    """``inflated``: bytes of a body at most, on the wire and after inflation (rule R22). ``seconds``: after so many the
+    caller is told that it takes longer; None: as for most operations. ``hot``: reached without Klein, and keeps its
+    own time. ``report``: waits where others would be told that the caller has too much under way, and has no time.
+    ``upload``: it takes a file in a multipart form, to which ``inflated`` does not apply.
+    """
 
     inflated: int = 64 * MEBIBYTE
+    seconds: float | None = None
     hot: bool = False
+    report: bool = False
+    upload: Upload | None = None
 
 
 @frozen(kw_only=True)
@@ -105,7 +126,7 @@ class Operation:
     """A declaration; ``path`` is group/method, ``legacy`` the names under /server/panda/.
 
     ``gives`` is the type of ``data`` when the call succeeds: None, scalars, ``list[...]``, ``dict[str, ...]``, unions,
-    TypedDicts, or Any.
+    TypedDicts, or Any. ``plain``: REST, too, answers the text ``value`` without an envelope, as its clients expect.
     """
 
     path: str
@@ -118,6 +139,7 @@ class Operation:
     form: LegacyForm
     limits: Limits
     summary: str
+    plain: bool = False
 
     @property
     def changes(self) -> bool:
@@ -141,6 +163,7 @@ class Call:
     """The circumstances of one request.
 
     ``breathe()`` lets the reactor see to others in the midst of long work, ``in_thread`` takes work off its thread.
+    ``slot``: the place among the requests of the caller that are under way, where there is a limit to them.
     """
 
     id: str
@@ -148,6 +171,7 @@ class Call:
     address: str = ""
     secure: bool = False
     lost: bool = False
+    slot: str | None = None
     breathe: Callable[[], Awaitable[None]] = _no_breath
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] = _at_once
 
@@ -203,6 +227,7 @@ def operation(
     allows_legacy: Permission | None = None,
     form: LegacyForm = STATUS,
     limits: Limits | None = None,
+    plain: bool = False,
 ) -> Callable[[_Method], _Method]:
     """Declare a method of a resource: it is served at ``path`` on REST, under ``legacy`` in the older dialect.
 
@@ -221,6 +246,7 @@ def operation(
             form=form,
             limits=limits or Limits(),
             summary=(method.__doc__ or "").strip().split("\n", 1)[0],
+            plain=plain,
         )
         setattr(method, _MARK, declared)
         return method

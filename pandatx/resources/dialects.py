@@ -27,6 +27,7 @@ class Response:
     status: int = 200
     kind: bytes = JSON
     retry_after: int | None = None
+    gzipped: bool = False
 
 
 class CrossSite(PandaError):
@@ -70,19 +71,23 @@ REFUSALS: tuple[tuple[type[PandaError], Refusal], ...] = (
     (errors.TooLarge, Refusal(413, 413)),
     (NoPickle, Refusal(400, 400)),
     (Malformed, Refusal(400, 400)),
+    (errors.TooManyRequests, Refusal(429, 429, code=10)),
     (errors.Busy, Refusal(503, 503, code=10)),
     (errors.NotSecure, Refusal(code=ROLE)),
     (errors.RoleRequired, Refusal(code=ROLE)),
     (errors.NotPermitted, Refusal(code=PERMISSION)),
+    (errors.TokenKeyInvalid, Refusal(code=50)),
+    (errors.KeyMissing, Refusal(code=80)),
+    (errors.NotKept, Refusal(code=90)),
     (errors.BadRequest, Refusal(200, 400)),
     (PandaError, Refusal(code=FAILED)),
 )
 
 
 def answer(dialect: Dialect, operation: Operation, what: Answer, wants_json: bool) -> Response:
-    """An answer of an operation; REST is JSON always (rule R21)."""
+    """An answer of an operation; REST is JSON always (rule R21), but for what is declared a plain text."""
     if dialect is Dialect.V1:
-        return Response(to_json(what.envelope()))
+        return Response(str(what.value).encode(), kind=PLAIN) if operation.plain else Response(to_json(what.envelope()))
     style = operation.form.style
     if style is Style.STATUS_JSON or (style is Style.STATUS and wants_json):
         return _as_json(what.legacy(True))
@@ -111,20 +116,30 @@ def _legacy_refusal(operation: Operation, fault: PandaError, code: int, wants_js
     form = operation.form
     busy = isinstance(fault, errors.Busy)
     if form.role_text is not None and code == ROLE:
-        return _as_text("failed to retrieve DN" if isinstance(fault, errors.NotSecure) else form.role_text)
+        return _as_text(
+            _because("failed to retrieve DN" if isinstance(fault, errors.NotSecure) else form.role_text, fault)
+        )
     if form.style in (Style.TEXT, Style.JSON, Style.PICKLED):
         if busy or (form.style is Style.PICKLED and not wants_json):
             return None
         return Response(str(fault).encode() if form.style is Style.TEXT else to_json([False, str(fault)]), kind=PLAIN)
-    fields = {"StatusCode": form.busy if busy else code, "errorDialog": _dialog(fault)}
+    if busy and not isinstance(fault, errors.TooManyRequests):
+        code = form.busy
+    dialog = str(fault) if code == ROLE != form.role_code else _dialog(fault)
+    fields = {"StatusCode": form.role_code if code == ROLE else code, "errorDialog": dialog}
     in_json = form.style is Style.STATUS_JSON or (form.style is Style.STATUS and wants_json)
     return _as_json(fields) if in_json else _as_text(fields)
 
 
 def _dialog(fault: PandaError) -> str:
     if isinstance(fault, errors.NotSecure | errors.RoleRequired):
-        return "no production/pilot role in VOMS FQANs or non pilot owner"
+        return _because("no production/pilot role in VOMS FQANs or non pilot owner", fault)
     return str(fault)
+
+
+def _because(text: str, fault: PandaError) -> str:
+    why = getattr(fault, "why", "")
+    return f"{text}: {why}" if why else text
 
 
 def breakdown(dialect: Dialect, call_id: str) -> Response:

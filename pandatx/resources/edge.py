@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import gzip
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.http import Request
 
 from pandatx.clock import ReactorTime
 from pandatx.domain.caller import Caller
-from pandatx.errors import MethodForbidden, PandaError
-from pandatx.metrics import ANSWERS_LOST
+from pandatx.errors import MethodForbidden, PandaError, TooSlow
+from pandatx.metrics import ANSWERS_LOST, REQUESTS_OVERDUE
 from pandatx.resources import dialects
-from pandatx.resources.api import MEBIBYTE, Answer, Call, Dialect, Operation, Served, Style
+from pandatx.resources.api import MEBIBYTE, Answer, Call, Dialect, Operation, Served, Style, Upload, anyone
 from pandatx.resources.bodies import BodyReader, Content
 from pandatx.resources.decoding import decoder
 from pandatx.resources.dialects import Response
+from pandatx.resources.encoding import accepts_gzip
+from pandatx.resources.multipart_files import UploadRoom, is_multipart
+from pandatx.resources.throttle import Throttle
 
 log = Logger()
 
@@ -31,7 +36,13 @@ Measured = Callable[[str, str, int, float], None]
 
 UNKNOWN = "unknown"
 PIECE = 128 * 1024
+WORTH_GZIP = 1024
+GZIP_LEVEL = 1
 _LEGACY_VERBS = frozenset((b"GET", b"HEAD", b"POST", b"PUT"))
+
+
+def _all_pass(caller: Caller) -> None:
+    pass
 
 
 def _not_measured(operation: str, dialect: str, status: int, seconds: float) -> None:
@@ -40,13 +51,21 @@ def _not_measured(operation: str, dialect: str, status: int, seconds: float) -> 
 
 @define(eq=False)
 class Edge:
-    """Serves one request of an operation. ``origins`` are names of our own beside the Host header (rule R23)."""
+    """Serves one request of an operation. ``origins`` are names of our own beside the Host header (rule R23).
+
+    ``patience``: seconds that the caller of an operation without a time of its own is kept waiting. ``admission``
+    refuses a caller whose name is another's (rule R27), wherever it would act by it.
+    """
 
     _callers: CallerOf
     _reader: BodyReader
     _time: ReactorTime
     _measured: Measured = _not_measured
     _origins: frozenset[str] = frozenset()
+    _throttle: Throttle = field(factory=Throttle)
+    _patience: float = 300.0
+    _admission: Callable[[Caller], Awaitable[None] | None] = _all_pass
+    _uploads: UploadRoom | None = None
     _prefix: str = field(factory=lambda: secrets.token_hex(4))
     _count: count[int] = field(factory=lambda: count(1))
 
@@ -67,8 +86,14 @@ class Edge:
         running = Deferred.fromCoroutine(self._serve(request, served, call, name))
         over: Deferred[None] = Deferred(_go_on)  # Klein cancels this when the client hangs up
         running.addErrback(lambda failure: log.failure("request of {name}", failure, name=name))
-        running.addBoth(lambda _: None if over.called else over.callback(None))
+        running.addBoth(self._ended, call, over)
         return over
+
+    def _ended(self, _: Any, call: Call, over: Deferred[None]) -> None:
+        if call.slot is not None:
+            self._throttle.leave(call.slot)
+        if not over.called:
+            over.callback(None)
 
     async def _serve(self, request: Request, served: Served | None, call: Call, name: str) -> None:
         begun = self._time.seconds()
@@ -88,6 +113,8 @@ class Edge:
             log.failure("request {id} of {name} from {address}", id=call.id, name=name, address=call.address)
             response = dialects.breakdown(call.dialect, call.id)
             broken = True
+        if len(response.body) > WORTH_GZIP and operation is not None and not operation.limits.hot:
+            response = await self._gzipped(request, response)
         if answer is not None and answer.undelivered is not None and (broken or call.lost):
             await self._take_back(answer.undelivered, call, name)
         if call.lost:
@@ -103,6 +130,15 @@ class Edge:
             self._time.seconds() - begun,
         )
 
+    async def _gzipped(self, request: Request, response: Response) -> Response:
+        """The answer for a client that takes gzip; what takes long is done off the reactor's thread."""
+        if not accepts_gzip(request.getHeader(b"accept-encoding")):
+            return response
+        if len(response.body) <= PIECE:
+            return evolve(response, body=gzip.compress(response.body, GZIP_LEVEL, mtime=0), gzipped=True)
+        body = await self._reader.in_thread(lambda: gzip.compress(response.body, GZIP_LEVEL, mtime=0))
+        return evolve(response, body=body, gzipped=True)
+
     async def _perform(self, request: Request, served: Served, call: Call) -> Answer:
         operation, dialect = served.operation, call.dialect
         caller = await self._caller(request)
@@ -111,13 +147,80 @@ class Edge:
             self._refuse_other_sites(request)
         operation.permission(dialect).judge(caller)
         _check_verb(request, operation, dialect)
+        if operation.permission(dialect) is not anyone and (asking := self._admission(caller)) is not None:
+            await asking
+        if not operation.limits.report:
+            call.slot = self._throttle.enter(caller, operation)
         if dialect is Dialect.LEGACY and operation.form.style is Style.PICKLED and not _wants_json(request):
             raise dialects.NoPickle
+        upload = operation.limits.upload
+        if upload is not None and self._uploads is not None and is_multipart(request):
+            return await self._in_time(self._take_file(request, served, upload, caller, call), operation, call)
         content = self._reader.read(request, dialect, operation.limits.inflated)
         if not isinstance(content, Content):
             content = await content
         asked = decoder(operation.asks, dialect).decode(content.values, content.as_text)
-        return await served.handler(caller, asked, call)
+        limits = operation.limits
+        if limits.report and (turn := self._throttle.turn(caller)) is not None:
+            call.slot = turn if isinstance(turn, str) else await turn
+        if limits.hot or limits.report:
+            return await served.handler(caller, asked, call)
+        return await self._in_time(served.handler(caller, asked, call), operation, call)
+
+    def _in_time(self, work: Awaitable[Answer], operation: Operation, call: Call) -> Deferred[Answer]:
+        """The answer, or TooSlow when it takes too long; the work is never stopped."""
+        told: Deferred[Answer] = Deferred()
+        seconds = operation.limits.seconds or self._patience
+        deadline = self._time.callLater(seconds, self._overdue, operation, seconds, told)
+        doing = Deferred.fromCoroutine(cast(Coroutine[Deferred[Any], Any, Answer], work))
+
+        def done(found: Any) -> None:
+            if not told.called:
+                deadline.cancel()
+                told.callback(found)
+            else:
+                self._too_late(found, call, operation.path)
+
+        doing.addBoth(done)
+        return told
+
+    def _overdue(self, operation: Operation, seconds: float, told: Deferred[Answer]) -> None:
+        REQUESTS_OVERDUE.labels(operation.path).inc()
+        told.errback(TooSlow(seconds))
+
+    def _too_late(self, found: Any, call: Call, name: str) -> None:
+        """What came of work whose caller was told already that it takes too long."""
+        if isinstance(found, Failure):
+            if not isinstance(found.value, PandaError):
+                log.failure("request {id} of {name}, answered long ago", found, id=call.id, name=name)
+        elif found.undelivered is not None:
+            Deferred.fromCoroutine(self._take_back(found.undelivered, call, name))
+
+    async def _take_file(self, request: Request, served: Served, upload: Upload, caller: Caller, call: Call) -> Answer:
+        """The file is on the disk before the operation begins; if that does not take it away, it is removed."""
+        assert self._uploads is not None
+        reading = self._uploads.reading(request, upload)
+        try:
+            content = await reading.whole()
+            asked = decoder(served.operation.asks, call.dialect).decode(content.values, content.as_text)
+            return await served.handler(caller, asked, call)
+        finally:
+            await reading.discard()
+
+    def sink(self, request: Any, served: Served, dialect: Dialect, length: int | None) -> Any:
+        """What the body of an upload is to be written to as it arrives; None where twisted.web may keep it."""
+        upload = served.operation.limits.upload
+        if upload is None or self._uploads is None:
+            return None
+        return self._uploads.sink(request, upload, length, lambda: self._unwanted(request, served, dialect))
+
+    async def _unwanted(self, request: Request, served: Served, dialect: Dialect) -> PandaError | None:
+        """Why nothing of a body need be kept that is still arriving: the refusal that it will meet."""
+        try:
+            served.operation.permission(dialect).judge(await self._caller(request))
+        except PandaError as fault:
+            return fault
+        return None
 
     async def _caller(self, request: Request) -> Caller:
         caller = self._callers(request)
@@ -186,6 +289,9 @@ def _write(request: Any, response: Response, call_id: str) -> Deferred[None] | N
         headers.setRawHeaders(b"x-content-type-options", [b"nosniff"])
     if response.retry_after is not None:
         headers.setRawHeaders(b"retry-after", [b"%d" % response.retry_after])
+    if response.gzipped:
+        headers.setRawHeaders(b"content-encoding", [b"gzip"])
+        headers.setRawHeaders(b"vary", [b"Accept-Encoding"])
     headers.setRawHeaders(b"content-type", [response.kind])
     headers.setRawHeaders(b"content-length", [b"%d" % len(response.body)])
     headers.setRawHeaders(b"x-request-id", [call_id.encode()])

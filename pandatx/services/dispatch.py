@@ -54,7 +54,7 @@ class Dispatch:
         whose client is ``gone`` before its claim began is dropped. Raises RoleRequired, Busy, DatabaseAway.
         """
         if not caller.reports and request.prod_source_label != "user":
-            raise RoleRequired(NO_ROLE)
+            raise RoleRequired(NO_ROLE, caller.why_no_role)
         if request.timeout <= 10:  # the time budget of reference/wire.md 2.1.1: none is left to look for a job
             return Acquired()
         return await self._claims.submit(self._asking(caller, request, gone))

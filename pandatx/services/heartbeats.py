@@ -111,7 +111,7 @@ class Heartbeats:
             log.warn("job {id}: {state} is no state that is reported", id=beat.job_id, state=beat.job_status)
             return Reply(code=INVALID)
         if not caller.authenticated:
-            raise RoleRequired(NO_ROLE)
+            raise RoleRequired(NO_ROLE, caller.why_not_secure)
         report = _Report(caller=caller, beat=beat)
         if not beat.final:
             try:
@@ -229,7 +229,7 @@ class Heartbeats:
             if report.beat.job_id in held:
                 answers.append(_HELD)
             elif not _may_report(report.caller, row := rows.get(report.beat.job_id)):
-                answers.append(RoleRequired(NO_ROLE))
+                answers.append(RoleRequired(NO_ROLE, report.caller.why_no_role))
             else:
                 verdict = decide(row, report.beat, now)
                 if verdict.foreign:

@@ -28,9 +28,10 @@ from pandatx.domain.submission import (
     next_user_ids,
     placing,
 )
-from pandatx.errors import BadRequest, Banned, NotPermitted, NotSecure, PandaError
+from pandatx.errors import BadRequest, Banned, NameTaken, NotSecure, PandaError
 from pandatx.services.batching import Batcher
 from pandatx.services.facts import Facts
+from pandatx.services.owners import Owners
 from pandatx.store import submission as store
 from pandatx.store.database import Database, Transaction
 from pandatx.store.submission import Ids, Piece, UserRow
@@ -42,7 +43,6 @@ AT_ONCE: Final = 50
 TOGETHER: Final = 1000
 """Jobs in one transaction, unless a submission has more."""
 DISABLED: Final = "disabled"
-_OWNERS: Final = 10_000
 
 
 @frozen(kw_only=True)
@@ -95,9 +95,9 @@ class Submission:
     _clock: Clock
     _facts: Facts
     _stored: Callable[[Sequence[Job]], None]
+    _owners: Owners
     _node: str = "localhost"
     _room: Callable[[], Awaitable[None]] = _no_wait
-    _owners: dict[str, str] = field(factory=dict)
     _ids: Ids = field(init=False)
     _accounts: Batcher[_Entry, _Account] = field(init=False)
     _line: Batcher[_Rows, None] = field(init=False)
@@ -111,7 +111,7 @@ class Submission:
         """Store the jobs as ``defined``; they are committed when this returns, and their setup begins.
 
         ``host`` is the caller's. Raises UnknownQueue, BadRequest and NotPermitted with the job and the field named
-        (rules R19, R20), Banned for a disabled user, NotPermitted for a name that is bound to another subject (R27).
+        (rules R19, R20), Banned for a disabled user, NameTaken for a name that is bound to another subject (R27).
         """
         if not caller.authenticated:
             raise NotSecure()
@@ -191,29 +191,24 @@ class Submission:
 
     async def _account(self, caller: Caller, jobs: Sequence[Job]) -> _Account:
         counted = next((job for job in jobs if needs_user_counter(job.prod_source_label, job.processing_type)), None)
-        if counted is None and self._owners.get(caller.name) == (caller.dn or ""):
+        if counted is None and self._owners.has(caller):
             return _Account()
         return await self._accounts.submit(_Entry(caller=caller, counted=counted))
 
     async def _settle_accounts(self, entries: list[_Entry]) -> list[_Account | Exception]:
         bound, accounts = await self._database.transaction("submission.account", self._accounts_of, entries)
-        if len(self._owners) > _OWNERS:
-            self._owners.clear()
-        self._owners.update(bound)
+        self._owners.note(bound)
         return accounts
 
     async def _accounts_of(
         self, tx: Transaction, entries: Sequence[_Entry]
-    ) -> tuple[dict[str, str], list[_Account | Exception]]:
+    ) -> tuple[dict[str, frozenset[str]], list[_Account | Exception]]:
         now = self._clock.now()
-        subjects = {entry.caller.name: entry.caller.dn or "" for entry in reversed(entries)}
-        owners = {name: self._owners[name] for name in subjects if name in self._owners}
-        if new := {name: subject for name, subject in subjects.items() if name not in owners}:
-            owners |= await store.bind_owners(tx, new, now)
+        owners = await self._owners.bind_all(tx, [entry.caller for entry in entries])
         counting = {
             entry.caller.name: entry.caller.dn
             for entry in entries
-            if entry.counted is not None and owners[entry.caller.name] == entry.caller.dn
+            if entry.counted is not None and entry.caller.identity in owners[entry.caller.name]
         }
         users = await store.lock_users(tx, counting, now) if counting else {}
         last: dict[int, int] = {}
@@ -246,12 +241,12 @@ class Submission:
 
 
 def _account_of(
-    entry: _Entry, owners: Mapping[str, str], users: Mapping[str, UserRow], last: dict[int, int]
+    entry: _Entry, owners: Mapping[str, frozenset[str]], users: Mapping[str, UserRow], last: dict[int, int]
 ) -> _Account | Exception:
     """The numbers of one submission; ``last`` keeps the users' counters as the batch moves them."""
     name, job = entry.caller.name, entry.counted
-    if owners[name] != (entry.caller.dn or ""):
-        return NotPermitted(f"the name {name} belongs to another identity than {entry.caller.dn}")
+    if entry.caller.identity not in owners[name]:
+        return NameTaken(name, entry.caller.identity)
     if job is None:
         return _Account()
     user = users[name]

@@ -1,4 +1,4 @@
-"""Storing what users submit: ids, owners, user counters, and the rows of new jobs."""
+"""Storing what users submit: ids, user counters, and the rows of new jobs."""
 
 from __future__ import annotations
 
@@ -91,15 +91,6 @@ class UserRow:
     jobid: int
     ncurrent: int
     gridpref: str
-
-
-async def bind_owners(tx: Transaction, subjects: Mapping[str, str], now: datetime) -> dict[str, str]:
-    """Bind each owner name to its subject, unless it is bound already; the subjects that the names belong to."""
-    bound: dict[str, str] = {}
-    while missing := sorted(subjects.keys() - bound.keys()):
-        dns = [subjects[name] for name in missing]
-        bound.update((await tx.run(SQL.bind_owners, names=missing, subjects=dns, now=now)).rows)
-    return bound
 
 
 async def lock_users(tx: Transaction, dns: Mapping[str, str | None], now: datetime) -> dict[str, UserRow]:

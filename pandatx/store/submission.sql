@@ -19,15 +19,6 @@ SELECT min(id) AS first, max(id) AS last FROM (
     FROM (SELECT nextval('{panda}.subcounter_subid_seq') AS id FROM generate_series(1, %(n)s)) s) r
  GROUP BY run ORDER BY 1
 
--- name: bind_owners
--- Bind names to subjects at first sight (rule R27), and say to whom they belong. A name that another transaction has
--- just bound is missing from the answer: ask again.
-WITH v AS (SELECT * FROM unnest(%(names)s::text[], %(subjects)s::text[]) v(name, subject)),
- i AS (INSERT INTO {own}.owners (name, subject, first_seen) SELECT name, subject, %(now)s FROM v ORDER BY name
-       ON CONFLICT (name) DO NOTHING RETURNING name, subject)
-SELECT name, subject FROM i
-UNION ALL SELECT o.name, o.subject FROM {own}.owners o WHERE o.name = ANY (%(names)s)
-
 -- name: lock_users
 -- prepare: names text[]
 -- The rows of users, locked; the table has no unique name, the oldest row counts.

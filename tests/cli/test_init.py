@@ -17,8 +17,8 @@ from pandatx.config import load
 from pandatx.domain.queues import load_dump
 from pandatx.identity import authority, names, proxies
 from pandatx.identity.roles import Roles
+from pandatx.identity.trust import read_trust
 from pandatx.net.tls import ServerTLS
-from pandatx.net.trust import read_trust
 from pandatx.plugins import registry
 
 

@@ -12,8 +12,10 @@ from twisted.web.http_headers import Headers
 from pandatx.clock import Clock
 from pandatx.errors import Banned, TokenRejected
 from pandatx.identity import authority, proxies
-from pandatx.identity.callers import STALE_CRL, Callers
+from pandatx.identity.callers import ENDED, STALE, Callers
 from pandatx.identity.networks import Networks
+from pandatx.identity.trust import Trust
+from pandatx.identity.voms_reader import VomsReader
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CA = authority.make_authority("/DC=local/DC=pandatx/CN=CA", NOW)
@@ -65,11 +67,15 @@ def chain(credential):
     return [credential.cert, *credential.chain]
 
 
+def caller_of(callers, certs, address="192.0.2.1"):
+    return callers.of_request(Request(Transport(certs), IPv4Address("TCP", address, 1)))
+
+
 def test_a_user_and_each_proxy_of_theirs_are_the_same_caller(callers):
     first = authority.make_proxy(USER, NOW)
     second = authority.make_proxy(first, NOW)
     for credential in (USER, first, second):
-        caller = callers.of_chain(chain(credential), "192.0.2.1")
+        caller = caller_of(callers, chain(credential))
         assert caller.dn == "/DC=local/DC=pandatx/CN=John Doe"
         assert caller.name == "John Doe"
         assert caller.how == "x509"
@@ -80,9 +86,9 @@ def test_a_user_and_each_proxy_of_theirs_are_the_same_caller(callers):
 
 def test_a_limited_proxy_is_seen_anywhere_in_the_chain(callers):
     limited = authority.make_proxy(USER, NOW, limited=True)
-    assert callers.of_chain(chain(limited)).limited
-    assert callers.of_chain(chain(authority.make_proxy(limited, NOW))).limited
-    assert not callers.of_chain(chain(limited)).secure
+    assert caller_of(callers, chain(limited)).limited
+    assert caller_of(callers, chain(authority.make_proxy(limited, NOW))).limited
+    assert not caller_of(callers, chain(limited)).secure
 
 
 def test_a_proxy_is_limited_by_its_name_too():
@@ -100,24 +106,10 @@ def test_the_policy_is_found_behind_a_path_length():
     assert proxies.policy_language(info) == proxies.der_oid(proxies.LIMITED_POLICY)
 
 
-def test_a_voms_extension_that_nobody_verified_gives_no_role(time):
-    builder, key = authority._end_entity(CA, authority.dn_to_name("/DC=local/CN=Jane Roe"), NOW, 10)
-    voms = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.8005.100.100.5"), b"/atlas/Role=production")
-    forged = authority._signed(builder.add_extension(voms, critical=False), key, CA)
-    caller = Callers(Lists(vo_members_are_pilots=("atlas",)), Clock.manual(time, NOW)).of_chain(chain(forged))
-    assert (caller.fqans, caller.production, caller.pilot) == ((), False, False)
-
-
-def test_verified_fqans_give_roles(time):
-    known = Callers(Lists(production_dns=()), Clock.manual(time, NOW), fqans=lambda chain: ("/atlas/Role=pilot",))
-    caller = known.of_chain(chain(USER))
-    assert (caller.fqans, caller.pilot, caller.production) == (("/atlas/Role=pilot",), True, False)
-
-
 def test_nobody_is_behind_an_empty_chain_or_one_of_proxies_only(callers):
     proxy = authority.make_proxy(USER, NOW)
     for certs in ([], [proxy.cert]):
-        caller = callers.of_chain(certs, "192.0.2.1")
+        caller = caller_of(callers, certs)
         assert not caller.authenticated
         assert caller.address == "192.0.2.1"
 
@@ -132,14 +124,47 @@ def test_a_connection_that_outlives_its_proxy_is_nobodys(callers, time):
     transport = Transport(chain(authority.make_proxy(USER, NOW, hours=1)))
     assert callers.of_request(Request(transport)).authenticated
     time.advance(timedelta(hours=1).total_seconds())
-    assert not callers.of_request(Request(transport)).authenticated
-
-
-def test_a_caller_who_may_be_revoked_may_report_but_not_call_securely(callers):
-    transport = Transport(chain(USER))
-    setattr(transport, STALE_CRL, True)
     caller = callers.of_request(Request(transport))
-    assert (caller.authenticated, caller.secure) == (True, False)
+    assert (caller.authenticated, caller.why_not_secure) == (False, ENDED)
+
+
+def trusting(time, *crls, authorities=(CA.cert,)):
+    reader = VomsReader()
+    reader.renew(Trust(authorities, tuple(map(x509.load_pem_x509_crl, crls))))
+    return Callers(Lists(), Clock.manual(time, NOW), voms=reader), reader
+
+
+def test_a_caller_who_may_be_revoked_may_report_but_not_call_securely(time):
+    callers, _ = trusting(time, authority.make_crl(CA, [], NOW, days=1))
+    request = Request(Transport(chain(authority.make_proxy(USER, NOW, hours=48))))
+    time.advance(24.9 * 3600)
+    assert callers.of_request(request).secure, "a list that ran out holds for an hour"
+    time.advance(0.2 * 3600)
+    caller = callers.of_request(request)
+    assert (caller.authenticated, caller.secure, caller.why_not_secure) == (True, False, STALE)
+
+
+def test_a_list_that_its_ca_has_not_signed_says_nothing(time):
+    other = authority.make_authority(CA.dn, NOW)
+    callers, _ = trusting(time, authority.make_crl(other, [USER.cert], NOW, days=1))
+    assert caller_of(callers, chain(USER)).secure
+
+
+def test_who_is_revoked_is_nobody_on_connections_that_are_open_too(time):
+    callers, reader = trusting(time)
+    request = Request(Transport(chain(authority.make_proxy(USER, NOW))))
+    assert callers.of_request(request).secure
+    revoking = x509.load_pem_x509_crl(authority.make_crl(CA, [USER.cert], NOW))
+    reader.renew(Trust((CA.cert,), (revoking,)))
+    caller = callers.of_request(request)
+    assert not caller.authenticated
+    assert caller.why_not_secure == f"{USER.dn} is revoked"
+
+
+def test_the_newest_list_of_a_ca_counts(time):
+    older = authority.make_crl(CA, [USER.cert], NOW - timedelta(days=2))
+    callers, _ = trusting(time, authority.make_crl(CA, [], NOW), older)
+    assert caller_of(callers, chain(USER)).secure
 
 
 @attrs.frozen

@@ -14,6 +14,7 @@ from twisted.web.server import NOT_DONE_YET
 from pandatx.clock import Clock
 from pandatx.identity import authority
 from pandatx.identity.callers import Callers
+from pandatx.identity.voms_reader import VomsReader
 from pandatx.net.listeners import Listeners
 from pandatx.net.ports import Ports
 from pandatx.net.tls import ServerTLS
@@ -37,6 +38,11 @@ class Settings:
     connections_per_address: int = 50
     header_timeout: float = 30.0
     body_timeout: float = 60.0
+    body_rate: int = 16 * 1024
+    answer_timeout: float = 300.0
+    keep_alive: float = 600.0
+    max_headers: int = 500
+    max_header_bytes: int = 16 * 1024
     trusted_proxies: tuple[str, ...] = ()
 
 
@@ -49,13 +55,14 @@ class Lists:
 
 
 class Page(Resource):
-    """/who names the caller, /hold waits until the test lets go, /boom breaks, all else counts the body."""
+    """/who names the caller, /why says what is wrong with them, /hold waits until the test lets go, /boom breaks, all else counts the body."""
 
     isLeaf = True
 
     def __init__(self):
         super().__init__()
-        self.callers = Callers(Lists(), Clock(reactor))
+        self.voms = VomsReader()
+        self.callers = Callers(Lists(), Clock(reactor), voms=self.voms)
         self.held = []
         self.asked = Deferred()
 
@@ -64,6 +71,8 @@ class Page(Resource):
             caller = self.callers.of_request(request)
             request.caller_name = caller.name
             return f"{caller.dn} {caller.limited}".encode()
+        if request.path == b"/why":
+            return self.callers.of_request(request).why_not_secure.encode()
         if request.path == b"/boom":
             raise RuntimeError("secret of the house")
         if request.path == b"/hold":
@@ -86,10 +95,11 @@ def write_settings(folder: Path, **changes) -> Settings:
 def listeners(folder: Path, page=None, share=True, **changes) -> Listeners:
     settings = write_settings(folder, **{k: v for k, v in changes.items() if k in attrs.fields_dict(Settings)})
     rest = {k: v for k, v in changes.items() if k not in attrs.fields_dict(Settings)}
+    page = page or Page()
     return Listeners(
-        page or Page(),
+        page,
         settings,
-        ServerTLS(settings),
+        ServerTLS(settings, getattr(page, "voms", VomsReader())),
         Ports(folder / "state", share),
         reactor,
         **({"interface": "127.0.0.1"} | rest),

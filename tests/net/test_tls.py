@@ -1,5 +1,6 @@
 """Handshakes on loopback: who gets in and as whom, and what a reload changes."""
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -7,6 +8,7 @@ import subprocess
 from datetime import timedelta
 
 import pytest
+import voms_authority
 from serving import CA, HOST, NOW, OTHER_CA, USER, client_context, in_thread, listeners, write_settings
 from twisted.logger import capturedLogs
 
@@ -30,13 +32,13 @@ def get(port, context, path="/who"):
         connection.close()
 
 
-async def ask(tmp_path, credential=None, version=None, prepare=None, **changes):
+async def ask(tmp_path, credential=None, version=None, prepare=None, path="/who", **changes):
     service = listeners(tmp_path, **changes)
     if prepare is not None:
         prepare(tmp_path / "certificates")
     service.startService()
     try:
-        return await in_thread(get, service.numbers["https"], client_context(tmp_path, credential, version))
+        return await in_thread(get, service.numbers["https"], client_context(tmp_path, credential, version), path)
     finally:
         await service.stopService()
 
@@ -67,10 +69,9 @@ IMPOSTOR = authority._signed(
 )
 
 
-@pytest.mark.parametrize("credential", [OUTSIDER, IMPOSTOR], ids=["of another CA", "issued by a user"])
-async def test_a_certificate_that_does_not_verify_ends_the_handshake(tmp_path, credential):
+async def test_a_certificate_that_does_not_verify_ends_the_handshake(tmp_path):
     with pytest.raises((ssl.SSLError, OSError)):
-        await ask(tmp_path, credential, ssl.TLSVersion.TLSv1_2)
+        await ask(tmp_path, OUTSIDER, ssl.TLSVersion.TLSv1_2)
 
 
 LEGACY = authority._signed(
@@ -82,22 +83,33 @@ LEGACY = authority._signed(
 )
 
 
+NO_CA = "it is no CA, yet it has signed another: a proxy of the legacy Globus kind? Only RFC 3820 proxies are taken"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    "credential",
+    [LEGACY, voms_authority.make_proxy(LEGACY, NOW, last_name="proxy", legacy=True), IMPOSTOR],
+    ids=["legacy proxy", "two of them", "a certificate issued by a user"],
+)
+async def test_who_has_a_proxy_of_the_legacy_kind_is_nobody_and_is_told(tmp_path, credential, version):
+    assert await ask(tmp_path, credential, version) == (200, "None False")
+    assert (await ask(tmp_path, credential, version, path="/why"))[1].endswith(NO_CA)
+
+
 @pytest.mark.parametrize(
     ("credential", "why"),
-    [
-        (LEGACY, "legacy Globus kind? Only RFC 3820 proxies are taken"),
-        (OUTSIDER, "its CA is not among those in ca_dir"),
-    ],
+    [(LEGACY, NO_CA), (OUTSIDER, "its CA is not among those in ca_dir")],
     ids=["legacy proxy", "of another CA"],
 )
 async def test_a_refusal_is_logged_with_address_name_and_reason(tmp_path, credential, why):
     with capturedLogs() as events:
-        with pytest.raises((ssl.SSLError, OSError)):
+        with contextlib.suppress(ssl.SSLError, OSError):
             await ask(tmp_path, credential, ssl.TLSVersion.TLSv1_2)
     (said,) = [event for event in events if event.get("why")]
-    assert why in said["why"]
+    assert said["why"] == why
     assert said["address"] == "127.0.0.1"
-    assert said["dn"] == USER_DN if credential is LEGACY else "/CN=outsider"
+    assert said["dn"] == (USER_DN if credential is LEGACY else OTHER_CA.dn)
 
 
 def revoke(*certs):

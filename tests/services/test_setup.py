@@ -15,6 +15,7 @@ from pandatx.domain.job import Job, JobFile
 from pandatx.domain.requests import JobRequest
 from pandatx.services.dispatch import Dispatch
 from pandatx.services.facts import Facts
+from pandatx.services.owners import Owners
 from pandatx.services.setup import Setup, SetupFault
 from pandatx.services.submission import Submission
 from pandatx.store.database import Database
@@ -60,7 +61,7 @@ class Made:
         self.dispatch = Dispatch(database, clock, facts)
         self.activated: list[int] = []
         self.setup = Setup(database, clock, self.plugins, self.plugins, self.tell)
-        self.submission = Submission(database, clock, facts, self.setup.accept)
+        self.submission = Submission(database, clock, facts, self.setup.accept, Owners(database, clock))
 
     def tell(self, jobs) -> None:
         jobs = list(jobs)

@@ -14,6 +14,7 @@ from pandatx.domain.queues import queue_of
 from pandatx.domain.shares import ShareRow, tree_of
 from pandatx.errors import BadRequest, Banned, NotPermitted, UnknownQueue
 from pandatx.services.facts import Facts, Known
+from pandatx.services.owners import Owners
 from pandatx.services.submission import Submission
 from pandatx.store.database import Database, Transaction
 from pandatx.store.queries import Query
@@ -64,7 +65,12 @@ class Made:
         self.facts.known = known
         self.told: list[Job] = []
         self.submission = Submission(
-            database=database, clock=Clock(reactor), facts=self.facts, stored=self.told.extend, node="server1"
+            database=database,
+            clock=Clock(reactor),
+            facts=self.facts,
+            stored=self.told.extend,
+            owners=Owners(database, Clock(reactor)),
+            node="server1",
         )
         self.submit = self.submission.submit
 

@@ -54,16 +54,6 @@ async def test_a_job_comes_back_as_it_was_stored(database: Database):
     assert texts.column("jobparameters") == [one.job_parameters for one in jobs]
 
 
-async def test_a_name_is_bound_once_though_two_bind_it_at_a_time(database: Database):
-    async def bind(tx: Transaction, subject: str) -> dict[str, str]:
-        return await submission.bind_owners(tx, {"alice": subject}, NOW)
-
-    both = await gatherResults(
-        [Deferred.fromCoroutine(database.transaction("bind", bind, subject)) for subject in ("/CN=1", "/CN=2")]
-    )
-    assert both[0] == both[1]
-
-
 async def test_a_missing_user_row_is_made_once_though_two_need_it_at_a_time(database: Database):
     async def number(tx: Transaction) -> int:
         (row,) = (await submission.lock_users(tx, {"alice": "/CN=alice"}, NOW)).values()

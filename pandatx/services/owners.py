@@ -1,0 +1,131 @@
+"""Each owner's name belongs to one subject, the first that was seen with it (rule R27)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from attrs import define, field, frozen
+from twisted.logger import Logger
+
+from pandatx.clock import Clock
+from pandatx.domain.caller import Caller
+from pandatx.domain.owners import Owner
+from pandatx.errors import Busy, NameTaken, NotFound
+from pandatx.store import owners as store
+from pandatx.store.database import Database, Transaction
+
+log = Logger()
+
+FRESH: Final = timedelta(minutes=1)
+"""How old what is known may be: another server may have released a name."""
+REMEMBERED: Final = 20_000
+
+
+@frozen
+class _Known:
+    """``subjects`` is empty for a name that nobody has."""
+
+    subjects: frozenset[str]
+    read_at: datetime
+
+
+@define(eq=False)
+class Owners:
+    """Binds names to subjects where something is made that its owner has, and refuses others with that name."""
+
+    _database: Database
+    _clock: Clock
+    _known: dict[str, _Known] = field(factory=dict, init=False)
+
+    def may_pass(self, caller: Caller) -> bool:
+        """Whether it is known, without asking, that the caller may use its name."""
+        if not caller.authenticated or (caller.production and not caller.by_name):
+            return True
+        known = self._fresh(caller.name)
+        return known is not None and (not known.subjects or caller.identity in known.subjects)
+
+    def admission(self, caller: Caller) -> Awaitable[None] | None:
+        """``check``, or None where there is nothing to wait for."""
+        return None if self.may_pass(caller) else self.check(caller)
+
+    async def check(self, caller: Caller) -> None:
+        """Raise NameTaken if the caller's name is another's. Nothing is bound.
+
+        Without a database all may pass: what acts as an owner needs one, and a report is not to be lost.
+        """
+        if self.may_pass(caller) or not self._database.up:
+            return
+        try:
+            subjects = await store.subjects(self._database, caller.name)
+        except Busy:
+            return
+        self._remember({caller.name: subjects})
+        if subjects and caller.identity not in subjects:
+            raise NameTaken(caller.name, caller.identity)
+
+    async def bind(self, caller: Caller) -> None:
+        """Bind the caller's name to them at first sight. Raises NameTaken."""
+        if not self.has(caller):
+            bound = await self._database.transaction("owners.bind", self.bind_all, [caller])
+            self.note(bound)
+            if caller.identity not in bound[caller.name]:
+                raise NameTaken(caller.name, caller.identity)
+
+    def has(self, caller: Caller) -> bool:
+        """Whether it is known, without asking, that the name is bound to the caller."""
+        known = self._fresh(caller.name)
+        return known is not None and caller.identity in known.subjects
+
+    async def bind_all(self, tx: Transaction, callers: Sequence[Caller]) -> dict[str, frozenset[str]]:
+        """Whom each caller's name belongs to, bound to the first of them where it belonged to nobody.
+
+        It is a part of another transaction; ``note`` what it gives once that is committed.
+        """
+        identities = {caller.name: caller.identity for caller in reversed(callers)}
+        known = {name: known.subjects for name in identities if (known := self._fresh(name)) and known.subjects}
+        new = {name: identity for name, identity in identities.items() if name not in known}
+        return {**known, **(await store.bind(tx, new, self._clock.now()) if new else {})}
+
+    def note(self, bound: Mapping[str, frozenset[str]]) -> None:
+        """Remember what ``bind_all`` gave; what was known before does not become younger by it."""
+        self._remember({name: subjects for name, subjects in bound.items() if not self._same(name, subjects)})
+
+    def _same(self, name: str, subjects: frozenset[str]) -> bool:
+        known = self._fresh(name)
+        return known is not None and known.subjects == subjects
+
+    async def show(self, name: str) -> Owner:
+        """Whose name this is. Raises NotFound."""
+        found = await store.owner(self._database, name)
+        if found is None:
+            raise NotFound(f"the name {name} belongs to nobody yet")
+        return Owner(**found)
+
+    async def release(self, caller: Caller, name: str) -> Owner:
+        """Take a name from whoever has it: the next one who is seen with it gets it. Raises NotFound."""
+        had = await self.show(name)
+        if await self._database.transaction("owners.release", store.release, name) is None:
+            raise NotFound(f"the name {name} belongs to nobody yet")
+        self._known.pop(name, None)
+        log.warn("{who} releases the name {name} of {subject}", who=caller.name, name=name, subject=had.subject)
+        return had
+
+    async def admit(self, caller: Caller, name: str, subject: str) -> Owner:
+        """Let one more subject use a name that is bound: somebody's token beside their certificate. Raises NotFound."""
+        if not await self._database.transaction("owners.admit", store.admit, name, subject):
+            raise NotFound(f"the name {name} belongs to nobody yet")
+        self._known.pop(name, None)
+        log.warn("{who} lets {subject} use the name {name}", who=caller.name, name=name, subject=subject)
+        return await self.show(name)
+
+    def _fresh(self, name: str) -> _Known | None:
+        known = self._known.get(name)
+        return known if known is not None and self._clock.now() < known.read_at + FRESH else None
+
+    def _remember(self, found: Mapping[str, Any]) -> None:
+        now = self._clock.now()
+        if len(self._known) + len(found) > REMEMBERED:
+            self._known.clear()
+        self._known.update((name, _Known(subjects, now)) for name, subjects in found.items())

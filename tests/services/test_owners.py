@@ -1,0 +1,111 @@
+"""Each owner's name belongs to one subject (rule R27), over the real database."""
+
+import pytest
+from attrs import evolve
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock as Time
+
+from pandatx.clock import Clock
+from pandatx.domain.caller import ANONYMOUS, Caller
+from pandatx.errors import NameTaken, NotFound
+from pandatx.services.owners import FRESH, Owners
+from pandatx.store.database import Database
+from pandatx.store.queries import Query
+
+ALICE = Caller(dn="/DC=one/CN=alice", name="alice", how="x509")
+OTHER = evolve(ALICE, dn="/DC=two/CN=alice")
+TOKEN = Caller(dn="Alice", name="alice", how="token", issuer="https://iam.example.org/", subject="f00")
+CHIEF = Caller(dn="/CN=chief", name="chief", how="x509", production=True)
+COUNT = Query(name="n", text="SELECT count(*) FROM {own}.owners")
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def owners(database: Database, time: Time) -> Owners:
+    return Owners(database, Clock.manual(time))
+
+
+async def test_the_first_subject_with_a_name_has_it_and_others_are_refused(owners):
+    await owners.bind(ALICE)
+    await owners.bind(ALICE)
+    for other in (OTHER, TOKEN):
+        with pytest.raises(NameTaken, match="the name alice belongs to another identity than"):
+            await owners.bind(other)
+        with pytest.raises(NameTaken, match=other.identity):
+            await owners.check(other)
+    assert await owners.check(ALICE) is None
+
+
+async def test_a_name_is_bound_once_though_two_bind_it_at_a_time(database: Database, time):
+    servers = [Owners(database, Clock.manual(time)) for _ in range(2)]
+    bound = [
+        database.transaction("bind", one.bind_all, [who]) for one, who in zip(servers, (ALICE, OTHER), strict=True)
+    ]
+    both = await gatherResults([Deferred.fromCoroutine(each) for each in bound])
+    assert both[0] == both[1]
+
+
+async def test_to_look_binds_nothing(owners, database):
+    await owners.check(ALICE)
+    assert (await database.statement("n", COUNT)).scalar() == 0
+
+
+async def test_what_is_known_is_not_asked_for_again_within_a_minute(owners, time, database):
+    await owners.bind(ALICE)
+    await owners.check(Caller(dn="/CN=pilot", name="pilot", pilot=True))
+    for caller in (ALICE, Caller(dn="/CN=pilot", name="pilot", pilot=True), ANONYMOUS, CHIEF):
+        assert owners.admission(caller) is None
+    time.advance(FRESH.total_seconds())
+    assert not owners.may_pass(ALICE)
+    assert owners.may_pass(CHIEF)
+    await owners.check(ALICE)
+    assert owners.may_pass(ALICE)
+
+
+async def test_who_has_the_production_role_by_a_name_alone_must_have_the_name(owners):
+    await owners.bind(ALICE)
+    namesake = evolve(OTHER, production=True)
+    assert owners.may_pass(namesake)
+    with pytest.raises(NameTaken):
+        await owners.check(evolve(namesake, by_name=True))
+
+
+async def test_without_a_database_all_may_pass(owners, database):
+    await owners.bind(ALICE)
+    await database.stop()
+    assert await owners.check(OTHER) is None
+
+
+async def test_a_name_that_is_released_goes_to_the_next(owners, database, time):
+    elsewhere = Owners(database, Clock.manual(time))
+    await owners.bind(ALICE)
+    await elsewhere.bind(ALICE)
+    had = await owners.release(CHIEF, "alice")
+    assert (had.name, had.subject) == ("alice", ALICE.identity)
+    await owners.bind(OTHER)
+    time.advance(FRESH.total_seconds())
+    with pytest.raises(NameTaken):
+        await elsewhere.check(ALICE)
+    assert (await owners.show("alice")).subject == OTHER.identity
+
+
+async def test_one_more_subject_may_be_let_use_a_name(owners):
+    await owners.bind(ALICE)
+    for _ in range(2):
+        found = await owners.admit(CHIEF, "alice", TOKEN.identity)
+        assert found.also == ("https://iam.example.org/ f00",)
+    for caller in (ALICE, TOKEN):
+        await owners.bind(caller)
+        await owners.check(caller)
+    with pytest.raises(NameTaken):
+        await owners.bind(OTHER)
+
+
+async def test_a_name_that_nobody_has_is_told_to_be_so(owners):
+    for asking in (owners.show("bob"), owners.release(CHIEF, "bob"), owners.admit(CHIEF, "bob", "x")):
+        with pytest.raises(NotFound, match="the name bob belongs to nobody yet"):
+            await asking
