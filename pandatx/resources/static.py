@@ -20,12 +20,19 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.static import File
 
+from pandatx.clients.cache_nodes import MARK
+from pandatx.domain.file_requests import LOG_FOLDER, OVERWRITES
+from pandatx.errors import Busy, NotFound
+from pandatx.resources.passing_on import PassingOn
+from pandatx.services.sandboxes_elsewhere import SandboxesElsewhere
+
 log = Logger()
 
 Document = Callable[[str], bytes | Awaitable[bytes | None] | None]
 
 _VERBS = frozenset((b"GET", b"HEAD", b"POST"))
 _AUTH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*_auth_config\.json")
+_REFUSALS = {http.NOT_ALLOWED: b"not allowed", 503: b"not to be had now"}
 _GUARDS = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"sandbox; default-src 'none'"),
@@ -41,6 +48,11 @@ class Opened:
     changed: float
     tag: bytes
     name: str
+
+    @property
+    def is_gzip(self) -> bool:
+        """Whether it begins like a gzip file."""
+        return os.pread(self.handle.fileno(), 2, 0) == b"\x1f\x8b"
 
     @classmethod
     def below(cls, directory: Path, names: list[str]) -> Opened | None:
@@ -70,6 +82,13 @@ def _walk(directory: Path, names: list[str]) -> int:
             os.close(at)
         at = next_at
     return at
+
+
+def _kept_for(names: list[str]) -> bytes:
+    """How long a cache before us may give a file without asking: a sandbox never changes under its name."""
+    name = names[-1]
+    lasting = len(names) == 1 and name.startswith(("sources.", "jobO.")) and not name.endswith(OVERWRITES)
+    return b"public, max-age=86400" if lasting else b"public, no-cache"
 
 
 class _Ranges(File):
@@ -111,13 +130,20 @@ class Static(Resource):
     def send(self, request: Any, names: list[str]) -> Any:
         """Send the file at the end of ``names``, or say that there is none."""
         opened = Opened.below(self._directory, names)
-        if opened is None:
-            return refuse(request, http.NOT_FOUND)
+        return self.missing(request, names) if opened is None else self.give(request, names, opened)
+
+    def missing(self, request: Any, names: list[str]) -> Any:
+        """There is no such file."""
+        return refuse(request, http.NOT_FOUND)
+
+    def give(self, request: Any, names: list[str], opened: Opened) -> Any:
+        """Send an open file, the parts of it that are asked for, or that the client has it."""
         ranges: Any = _Ranges(opened)
         if self._guarded:
             guard(request, names[-1])
-            if names[0] == "jedilog":
-                ranges.encoding = None if names[-1].endswith(".log") else "gzip"
+            request.setHeader(b"cache-control", _kept_for(names))
+            if names[0] == LOG_FOLDER and not names[-1].endswith(".log") and opened.is_gzip:
+                ranges.encoding = "gzip"
         request.setHeader(b"accept-ranges", b"bytes")
         if _unchanged(request, opened.tag, opened.changed):
             opened.handle.close()
@@ -134,21 +160,56 @@ class Cache(Static):
     """/cache/: sandboxes and logs, and below schedconfig/ the descriptions of the queues.
 
     ``document`` gives the description of a queue by its name, or None; then the directory is looked into.
+    ``elsewhere`` knows the sandboxes that other servers have.
     """
 
-    def __init__(self, directory: Path, schedconfig: Path | None, document: Document) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        schedconfig: Path | None,
+        document: Document,
+        elsewhere: SandboxesElsewhere | None = None,
+    ) -> None:
         super().__init__(directory, guarded=True)
         self._schedconfig = Static(schedconfig, guarded=True) if schedconfig is not None else None
         self._document = document
+        self._elsewhere = elsewhere
 
     def send(self, request: Any, names: list[str]) -> Any:
         """Send a file or a queue's description."""
+        if any(name.startswith(".") for name in names):
+            return refuse(request, http.NOT_FOUND)
         if names[:1] != ["schedconfig"]:
             return super().send(request, names)
         if len(names) == 2 and names[1].endswith(".all.json"):
             Deferred.fromCoroutine(self._send_queue(request, names))
             return NOT_DONE_YET
         return self._send_schedconfig(request, names)
+
+    def missing(self, request: Any, names: list[str]) -> Any:
+        """Another server may have it; one that asks for another is told the truth, lest they ask in a circle."""
+        if self._elsewhere is None or len(names) != 1 or request.getHeader(MARK.encode()) is not None:
+            return refuse(request, http.NOT_FOUND)
+        Deferred.fromCoroutine(self._send_from_elsewhere(request, names, self._elsewhere))
+        return NOT_DONE_YET
+
+    async def _send_from_elsewhere(self, request: Any, names: list[str], elsewhere: SandboxesElsewhere) -> None:
+        passing = PassingOn(request, names[-1], _kept_for(names))
+        try:
+            await elsewhere.read(names[-1], passing.send)
+            if passing.wants_part:
+                passing.finish(self._now_here(request, names))
+        except NotFound:
+            passing.finish(refuse(request, http.NOT_FOUND) if passing.may_answer else None)
+        except Busy as fault:
+            passing.finish(refuse(request, 503, fault.retry_after) if passing.may_answer else None)
+        except Exception:
+            log.failure("{name} from another server", name=names[-1])
+            passing.break_off()
+
+    def _now_here(self, request: Any, names: list[str]) -> Any:
+        opened = Opened.below(self._directory, names)
+        return refuse(request, http.NOT_FOUND) if opened is None else self.give(request, names, opened)
 
     def _send_schedconfig(self, request: Any, names: list[str]) -> Any:
         if self._schedconfig is None:
@@ -171,6 +232,7 @@ class Cache(Static):
             answer = self._send_schedconfig(request, names)
         else:
             guard(request, names[1])
+            request.setHeader(b"cache-control", b"public, max-age=60")
             answer = send_bytes(request, text)
         if answer is not NOT_DONE_YET:
             request.write(answer)
@@ -200,15 +262,15 @@ class Auth(Resource):
         return refuse(request, http.NOT_FOUND)
 
     def _read(self, name: str) -> bytes | None:
-        opened = Opened.below(self._directory, [name])
-        if opened is None:
-            return None
-        with opened.handle:
-            try:
-                entry = json.loads(opened.handle.read(1 << 20))
-            except ValueError:
-                log.error("{name} is not JSON", name=name)
+        path = self._directory / name  # the operator's own folder: a link in it is theirs, as ConfigMaps have them
+        try:
+            if not path.is_file():
                 return None
+            with path.open("rb") as file:
+                entry = json.loads(file.read(1 << 20))
+        except (OSError, ValueError, RecursionError) as fault:
+            log.error("{name} is not served: {fault}", name=name, fault=type(fault).__name__)
+            return None
         return json.dumps(_without_robots_secret(entry)).encode() if isinstance(entry, dict) else None
 
 
@@ -258,14 +320,17 @@ def _unchanged(request: Any, tag: bytes, changed: float | None) -> bool:
     return any(known)
 
 
-def refuse(request: Any, code: int) -> bytes:
-    """A short text; it names nothing that was asked for."""
+def refuse(request: Any, code: int, retry_after: int | None = None) -> bytes:
+    """A short text; it names nothing that was asked for. No cache before us is to remember it."""
     request.setResponseCode(code)
+    request.setHeader(b"cache-control", b"no-store")
+    if retry_after is not None:
+        request.setHeader(b"retry-after", b"%d" % retry_after)
     request.setHeader(b"content-type", b"text/plain; charset=utf-8")
     request.setHeader(b"x-content-type-options", b"nosniff")
     if code == http.NOT_ALLOWED:
         request.setHeader(b"allow", b"GET, HEAD, POST")
-    text = b"not allowed" if code == http.NOT_ALLOWED else b"not found"
+    text = _REFUSALS.get(code, b"not found")
     request.setHeader(b"content-length", b"%d" % len(text))
     return text
 

@@ -122,6 +122,10 @@ def auth(tmp_path: Path) -> Any:
     entry("eic:user_auth_config.json")
     entry("token_cache.json")
     (tmp_path / "broken_auth_config.json").write_text("{")
+    (tmp_path / "deep_auth_config.json").write_text("[" * 100_000)
+    (tmp_path / "dir_auth_config.json").mkdir()
+    os.mkfifo(tmp_path / "fifo_auth_config.json")
+    (tmp_path / "linked_auth_config.json").symlink_to(tmp_path / "atlas_auth_config.json")
     return site_of(trees={b"auth": Auth(tmp_path)})
 
 
@@ -137,6 +141,11 @@ async def test_the_issuers_configuration_is_given_in_either_spelling_without_a_r
         assert (await auth.get(f"/auth/{spelling}_auth_config.json")).json["client_secret"] is None
 
 
+async def test_a_file_of_the_operators_may_be_a_link_as_a_config_map_has_it(auth: Site) -> None:
+    assert (await auth.get("/auth/linked_auth_config.json")).json["client_secret"] == "public enough"
+
+
 async def test_nothing_else_of_the_auth_directory_is_shown(auth: Site) -> None:
-    for path in ("token_cache.json", "", "../x_auth_config.json", "none_auth_config.json", "broken_auth_config.json"):
+    bad = (f"{name}_auth_config.json" for name in ("../x", "none", "broken", "deep", "dir", "fifo"))
+    for path in ("token_cache.json", "", *bad):
         assert (await auth.get(f"/auth/{path}")).status == 404, path

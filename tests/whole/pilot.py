@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 PYPI_VERSION = "3.7.0.36"
 SUMMARY = re.compile(r"job summary report")
@@ -35,7 +35,8 @@ class PilotFault(Exception):
 
 @frozen(kw_only=True)
 class Place:
-    """Where a pilot works and as whom. ``home`` is a directory made by ``pandatx init``."""
+    """Where a pilot works and as whom. ``home`` is a directory made by ``pandatx init``. Without a ``proxy`` it comes
+    with the token that ``environ`` names."""
 
     home: Path
     server: str  # https://host:port
@@ -43,6 +44,7 @@ class Place:
     queue: str = "LOCAL"
     label: str = "user"
     proxy: str = "pilot-proxy.pem"
+    environ: Mapping[str, str] = field(factory=dict)
 
     @property
     def transform_base(self) -> str:
@@ -122,20 +124,20 @@ def command(source: Path, place: Place, work: Path, options: tuple[str, ...] = (
 
 def environment(source: Path, place: Place, work: Path, config: Path | None) -> dict[str, str]:
     kept = ("PATH", "HOME", "LANG", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH")
-    proxy = str(place.home / place.proxy)
     values = {name: os.environ[name] for name in kept if name in os.environ} | {
-        "X509_USER_PROXY": proxy,
         "X509_CERT_DIR": str(hashed_authorities(place.home)),
         "LOCAL_AGIS_SCHEDCONF": str(place.home / "queues.json"),
         "PILOT_NOKILL": "1",  # else its clean-up kills every process of the user whose parent is process 1
         "NO_CVMFS_OK": "1",
         "PYTHONUNBUFFERED": "1",
     }
+    if place.proxy:
+        values["X509_USER_PROXY"] = str(place.home / place.proxy)
     if config:
         values["HARVESTER_PILOT_CONFIG"] = str(config)
     if not takes_base_urls(source):
         values["HARVESTER_WORKDIR"] = str(place.home / "trf/user")
-    return values
+    return {**values, **place.environ}
 
 
 class Pilot:
