@@ -17,6 +17,7 @@ from pandatx.plugins.registry import Registry, resolve
 from pandatx.requesting import Requests, make_requests
 from pandatx.services.activator import Activator
 from pandatx.services.adder import Adder
+from pandatx.services.asks import Asks
 from pandatx.services.closer import Closer
 from pandatx.services.counters import Counters
 from pandatx.services.daemons import DaemonBoard
@@ -73,6 +74,7 @@ class Core:
     facts: Facts
     queues: Queues
     counters: Counters
+    asks: Asks
     dispatch: Dispatch
     heartbeats: Heartbeats
     spooler: Spooler
@@ -121,7 +123,8 @@ def make_core(
     settings = {"storage": dict(config.jobs.storage)}
     web = Web(clock.reactor, config.http.ca_dir, config.outside.client_certificate)
     facts = Facts(background, clock, config.outside.pilot_secrets)
-    dispatch = Dispatch(database, clock, facts, config.database.hot_statement_timeout)
+    asks = Asks(background, clock, state.instance)
+    dispatch = Dispatch(database, clock, facts, config.database.hot_statement_timeout, noticed=asks)
     activator = Activator(background, clock, dispatch.activated)
     closer = Closer(background, clock, activator.release)
     news = PilotNews(database, clock)
@@ -143,6 +146,7 @@ def make_core(
         facts=facts,
         queues=Queues(background, clock, facts, config.jobs.cric_url_schedconfig, web),
         counters=counters,
+        asks=asks,
         dispatch=dispatch,
         heartbeats=heartbeats,
         spooler=spooler,

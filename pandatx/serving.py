@@ -38,6 +38,7 @@ from pandatx.services.task_commands import TaskCommands
 from pandatx.services.task_queries import TaskQueries
 from pandatx.services.task_submission import TaskSubmissions
 from pandatx.services.user_metadata import UserMetadata
+from pandatx.services.why import Why
 from pandatx.services.workers import Workers
 from pandatx.services.workflows import Workflows
 from pandatx.store.database import Database
@@ -78,11 +79,12 @@ class Serving:
 def make_resources(serving: Serving) -> list[object]:
     """One of each class of ``RESOURCES``."""
     core, http = serving.core, serving.config.http
+    why = Why(serving.database, serving.clock, core.facts, core.asks.of_queue, core.watcher.silence)
     return [
         SystemResource(f"{http.url_host}:{http.url_https_port}"),
         PilotResource(core.dispatch, core.heartbeats, core.jobs, core.news, core.facts.queue, core.counters.count),
         _jobs(serving),
-        PandatxResource(core.jobs, core.datasets, core.board),
+        PandatxResource(core.jobs, core.datasets, core.board, why),
         OwnersResource(core.owners),
         AsyncProcessResource(core.requests.asking),
         RequestsResource(core.requests.asking, cache_url(http)),

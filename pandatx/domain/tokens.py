@@ -43,6 +43,15 @@ class TokenClient:
 
 
 @frozen(kw_only=True)
+class TokenKey:
+    """What opens the access token of a client until it expires."""
+
+    client: str
+    key: str = field(repr=False)
+    expires: datetime
+
+
+@frozen(kw_only=True)
 class TokenClients:
     """The clients that a file names, and what is wrong with those that are left out, one line each."""
 

@@ -79,19 +79,22 @@ class Style(Enum):
 class LegacyForm:
     """``busy`` is the StatusCode that stands for an overload, ``role_code`` the one for a caller without the role.
 
-    ``role_text`` replaces the latter by a plain text.
+    ``role_text`` replaces the latter by a plain text. ``numbered``: refusals in JSON begin with a number and not with
+    false, which clients would take for the number of success.
     """
 
     style: Style
     busy: int = 10
     role_text: str | None = None
     role_code: int = 60
+    numbered: bool = False
 
 
 STATUS = LegacyForm(Style.STATUS)
 URLENCODED = LegacyForm(Style.URLENCODED)
 STATUS_JSON = LegacyForm(Style.STATUS_JSON)
 JSON = LegacyForm(Style.JSON)
+NUMBERED = LegacyForm(Style.JSON, numbered=True)
 TEXT = LegacyForm(Style.TEXT)
 PICKLED = LegacyForm(Style.PICKLED)
 
@@ -108,7 +111,7 @@ class Upload:
 
 @frozen(kw_only=True)
 class Limits:
-    """``inflated``: bytes of a body at most, on the wire and after inflation (rule R22). ``seconds``: after so many the
+    """``inflated``: bytes of a body at most, before and after inflation (rule R22). ``seconds``: after so many the
     caller is told that it takes longer; None: as for most operations. ``hot``: reached without Klein, and keeps its
     own time. ``report``: waits where others would be told that the caller has too much under way, and has no time.
     ``upload``: it takes a file in a multipart form, to which ``inflated`` does not apply.
@@ -119,6 +122,11 @@ class Limits:
     hot: bool = False
     report: bool = False
     upload: Upload | None = None
+
+    @property
+    def on_wire(self) -> int:
+        """Bytes that a body may have as it comes: a file has its form around it, what is packed is no larger."""
+        return self.inflated if self.upload is None else self.upload.largest + 2 * MEBIBYTE
 
 
 @frozen(kw_only=True)

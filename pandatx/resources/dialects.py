@@ -122,13 +122,21 @@ def _legacy_refusal(operation: Operation, fault: PandaError, code: int, wants_js
     if form.style in (Style.TEXT, Style.JSON, Style.PICKLED):
         if busy or (form.style is Style.PICKLED and not wants_json):
             return None
-        return Response(str(fault).encode() if form.style is Style.TEXT else to_json([False, str(fault)]), kind=PLAIN)
+        told = to_json([_number(fault) if form.numbered else False, str(fault)])
+        return Response(str(fault).encode() if form.style is Style.TEXT else told, kind=PLAIN)
     if busy and not isinstance(fault, errors.TooManyRequests):
         code = form.busy
     dialog = str(fault) if code == ROLE != form.role_code else _dialog(fault)
     fields = {"StatusCode": form.role_code if code == ROLE else code, "errorDialog": dialog}
     in_json = form.style is Style.STATUS_JSON or (form.style is Style.STATUS and wants_json)
     return _as_json(fields) if in_json else _as_text(fields)
+
+
+def _number(fault: PandaError) -> int:
+    """Of a caller that is not secure, one that has not the role, and of anything else (reference/wire.md 5.2)."""
+    if isinstance(fault, errors.NotSecure):
+        return 100
+    return 101 if isinstance(fault, errors.RoleRequired | errors.NotPermitted) else 102
 
 
 def _dialog(fault: PandaError) -> str:

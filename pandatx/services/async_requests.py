@@ -38,6 +38,7 @@ from pandatx.domain.async_work import (
 from pandatx.domain.caller import Caller
 from pandatx.errors import BadRequest, NotFound, NotPermitted, PandaError
 from pandatx.identity.names import compact_name
+from pandatx.services.permissions_of_users import Letter, UserPermissions
 from pandatx.store import async_requests as store
 from pandatx.store import recovery as recovery_store
 from pandatx.store.async_requests import NewRequest, Stored
@@ -45,8 +46,6 @@ from pandatx.store.database import Database, Transaction
 
 log = Logger()
 
-MAY_GREP: Final = "a"
-"""The permission flag of those who may search logs."""
 FIRST_LOOK: Final = 0.25
 LONGEST_LOOK: Final = 5.0
 """Seconds between looks for an outcome that somebody waits for."""
@@ -67,18 +66,16 @@ class AsyncRequests:
     _database: Database
     _clock: Clock
     _stored: Callable[[], None]
+    _permissions: UserPermissions
 
     async def grep(self, caller: Caller, request: GrepRequest) -> str:
         """Have a log searched by all machines of a service, or by one; the id. The caller needs the flag for it."""
         check_grep(request)
+        if not self._permissions.has(caller, Letter.ASYNC):
+            raise NotPermitted(f"'{caller.name}' is not authorized")
         parameters = {"pattern": request.pattern, "log_filename": request.log_filename}
         new = self._new(caller, GREP, parameters, Access.OWNER, request.service_name, request.machine_name)
-        return await self._store("async.grep", self._grep, caller, new)
-
-    async def _grep(self, tx: Transaction, caller: Caller, new: NewRequest) -> NewRequest:
-        if not await store.allowed(tx, caller.name, MAY_GREP):
-            raise NotPermitted(f"'{caller.name}' is not authorized")
-        return new if new.service is None else await self._for_service(tx, new)
+        return await self._store("async.grep", _as_it_is if new.service is None else self._for_service, new)
 
     async def sleep_echo(self, caller: Caller, request: SleepEchoRequest) -> str:
         """Have one machine of a service wait and answer; the id."""

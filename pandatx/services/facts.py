@@ -15,6 +15,7 @@ from pandatx.clock import Clock
 from pandatx.domain.parameters import Parameters, parameters_of
 from pandatx.domain.queues import Queue, read_queue, with_children
 from pandatx.domain.shares import ResourceTypeRow, ShareTree, tree_of
+from pandatx.domain.tokens import TokenKey
 from pandatx.services.complaints import Complaints
 from pandatx.store import facts as store
 from pandatx.store.database import Database, Transaction, in_batches
@@ -48,7 +49,9 @@ class Known:
     resource_types: tuple[ResourceTypeRow, ...] = ()
     parameters: Parameters = Factory(Parameters)
     banned: frozenset[str] = frozenset()
-    pilot_secrets: str | None = None
+    letters: Mapping[str, str] = Factory(dict)
+    token_keys: tuple[TokenKey, ...] = field(default=(), repr=False)
+    pilot_secrets: str | None = field(default=None, repr=False)
     read_at: datetime | None = None
 
 
@@ -86,6 +89,8 @@ class Facts:
             resource_types=tuple(rows),
             parameters=parameters_of(await store.config(tx)),
             banned=await store.banned(tx),
+            letters=await store.letters(tx),
+            token_keys=await store.token_keys(tx, self._clock.now()),
             pilot_secrets=await store.secret(tx, self._secrets_owner),
             read_at=self._clock.now(),
         )

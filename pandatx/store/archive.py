@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
+from pandatx.domain.events import lease_of
 from pandatx.domain.heartbeat import queued_since
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.task_files import TaskJob
-from pandatx.store import columns, jedi
+from pandatx.store import columns, events, jedi
 from pandatx.store.columns import FILE, JOB, JOB_ATTRIBUTE, json_rows
 from pandatx.store.database import Transaction
 from pandatx.store.job_metrics import Queued, add_queuing_times
@@ -145,6 +146,9 @@ async def archive(tx: Transaction, ended: Sequence[Change], now: datetime) -> No
     if queued := [each for change in ended if (each := _queued(change)) is not None]:
         await add_queuing_times(tx, queued, now)
     _tell_tasks(tx, ended, result, now)
+    if leases := [lease for change in ended if (lease := lease_of(change.after)) is not None]:
+        done = frozenset(result.column("pandaid"))
+        tx.at_end(events.leave, [lease for lease in leases if lease.panda_id in done], now)
 
 
 async def keep(tx: Transaction, changed: Sequence[Change], now: datetime) -> None:

@@ -105,11 +105,6 @@ async def beat(tx: Transaction, machine: str, now: datetime) -> None:
     await tx.run(SQL.beat, machine=machine, service=SERVICE, now=now)
 
 
-async def allowed(tx: Transaction, name: str, flag: str) -> bool:
-    """Whether a user has a permission flag."""
-    return bool((await tx.run(SQL.allowed, name=name, flag=flag)).scalar())
-
-
 async def find(tx: Transaction, request_id: str) -> Stored | None:
     """A request with its results."""
     row = (await tx.run(SQL.request, request_id=request_id)).one()

@@ -15,11 +15,6 @@ SELECT machine_name FROM {panda}.machine_heartbeat
 INSERT INTO {panda}.machine_heartbeat (machine_name, service_name, last_seen) VALUES (%(machine)s, %(service)s, %(now)s)
 ON CONFLICT (machine_name) DO UPDATE SET service_name = excluded.service_name, last_seen = excluded.last_seen
 
--- name: allowed
--- Whether a user has a permission flag (reference/wire.md 1.5.5).
-SELECT EXISTS (SELECT FROM {meta}.users WHERE name = %(name)s AND coalesce(status, '') <> 'disabled'
-                AND strpos(coalesce(gridpref, ''), %(flag)s) > 0)
-
 -- name: request
 SELECT request_type, parameters, expected_machines FROM {panda}.async_requests WHERE request_id = %(request_id)s
 

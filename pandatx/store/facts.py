@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from pandatx.domain.queues import LARGEST
 from pandatx.domain.shares import ResourceTypeRow, ShareRow
+from pandatx.domain.tokens import TokenKey
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
 
@@ -52,6 +54,16 @@ async def config(tx: Transaction) -> list[dict[str, Any]]:
 async def banned(tx: Transaction) -> frozenset[str]:
     """The compact names of disabled users."""
     return frozenset((await tx.run(SQL.banned)).column("name"))
+
+
+async def letters(tx: Transaction) -> dict[str, str]:
+    """The letters in GRIDPREF of users that are not disabled, by compact name."""
+    return dict((await tx.run(SQL.letters)).rows)
+
+
+async def token_keys(tx: Transaction, now: datetime) -> tuple[TokenKey, ...]:
+    """Keys that hold, the longest-lived first."""
+    return tuple(TokenKey(**row) for row in (await tx.run(SQL.token_keys, now=now)).dicts())
 
 
 async def secret(tx: Transaction, owner: str) -> str | None:

@@ -30,5 +30,14 @@ SELECT app, component, key, vo, value, type, value_json FROM {panda}.config
 -- name: banned
 SELECT DISTINCT name FROM {meta}.users WHERE status = 'disabled'
 
+-- name: letters
+-- The letters of users, by their compact names: what they may have beside what everybody has.
+SELECT name, string_agg(gridpref, '') AS letters FROM {meta}.users
+ WHERE status IS DISTINCT FROM 'disabled' AND gridpref <> '' GROUP BY name
+
+-- name: token_keys
+-- Keys of clients that have not expired, the longest-lived first.
+SELECT dn AS client, credname AS key, expires FROM {meta}.proxykey WHERE expires > %(now)s ORDER BY expires DESC, id DESC
+
 -- name: secret
 SELECT data FROM {panda}.secrets WHERE owner = %(owner)s

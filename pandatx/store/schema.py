@@ -18,7 +18,12 @@ NEEDED = (0, 1, 6)
 """The version of the PanDA schema that this code was written for."""
 PANDA_TABLES = ("0001_panda", "0004_tasks")
 OURS_ONLY = frozenset(
-    (*PANDA_TABLES, "0003_hot_tables", "0007_sweeps", "0008_blocks", "0009_archive", "0011_benchmarks")
+    (
+        *PANDA_TABLES,
+        *("0003_hot_tables", "0007_sweeps", "0008_blocks", "0009_archive", "0011_benchmarks", "0012_task_requests"),
+        "0014_harvester",
+        "0015_events",
+    )
 )
 """Migrations that make the PanDA tables themselves; a database that has them already gets only the others."""
 _TABLE = re.compile(r"CREATE TABLE \{(\w+)\}\.(\w+) \((.*?)\n\);", re.S)

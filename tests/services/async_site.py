@@ -17,6 +17,8 @@ from pandatx.config import Config
 from pandatx.domain.async_work import Kind, kind_of
 from pandatx.domain.caller import Caller
 from pandatx.requesting import Requests, make_requests
+from pandatx.services.facts import Facts
+from pandatx.services.permissions_of_users import UserPermissions
 from pandatx.store.database import Database
 from pandatx.store.queries import Query
 from pandatx.workers.pool import PoolSettings, ProcessPool
@@ -120,7 +122,10 @@ async def server(
     folder = config.process.state_dir
     known = make_handlers(folder) if handlers is None else handlers
     pool = make_pool(folder)
-    requests = make_requests(config, clock, database, database, pool, known, host, instance)
+    facts = Facts(database, clock)
+    await facts.refresh()
+    permissions = UserPermissions(facts)
+    requests = make_requests(config, clock, database, database, pool, known, host, instance, permissions)
     yield Server(requests, pool, clock)
     await requests.work.stop(0)
 

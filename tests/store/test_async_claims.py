@@ -190,18 +190,3 @@ async def test_machines_are_alive_for_an_hour(database):
     await database.transaction("beat", store.beat, "there", NOW - SECOND)
     assert await database.transaction("alive", store.alive, "server", NOW) == ["here"]
     assert await database.transaction("alive", store.alive, "jedi", NOW) == []
-
-
-@pytest.mark.parametrize(
-    ("prefs", "status", "may"), [("a", None, True), ("pak", "active", True), ("pk", None, False), (None, None, False),
-                                 ("a", "disabled", False)],
-)  # fmt: skip
-async def test_who_may_search_logs_has_a_flag_and_is_not_disabled(database, prefs, status, may):
-    await run(
-        database,
-        "INSERT INTO {meta}.users (id, name, gridpref, status) VALUES (1, 'Me', %(p)s, %(s)s)",
-        p=prefs,
-        s=status,
-    )
-    assert await database.transaction("allowed", store.allowed, "Me", "a") is may
-    assert await database.transaction("allowed", store.allowed, "You", "a") is False

@@ -23,6 +23,12 @@ BEAT = """INSERT INTO machine_heartbeat VALUES ('node1', 'server', now() AT TIME
 FLAG = "INSERT INTO users (id, name, gridpref) VALUES (1, 'Some User', 'a')"
 
 
+async def allow(real: Real) -> None:
+    """The user gets the letter for searches."""
+    real.run(FLAG)
+    await real.core.facts.refresh()
+
+
 async def rest(real: Real, path: str, caller: Any = USER, **values: Any) -> Got:
     real.caller = caller
     return await real.ask("POST", f"/api/v1/{path}", json.dumps(values).encode(), content_type=JSON, accept=JSON)
@@ -68,7 +74,7 @@ async def work(real: Real) -> None:
 
 async def test_a_search_is_asked_of_the_machines_that_are_alive(real: Real) -> None:
     real.run(BEAT)
-    real.run(FLAG)
+    await allow(real)
     got = await rest(
         real, "async_process/submit_grep_request", pattern="x", log_filename="panda-a.log", service_name="server"
     )
@@ -89,7 +95,7 @@ async def test_a_search_is_asked_of_the_machines_that_are_alive(real: Real) -> N
 
 
 async def test_a_search_may_be_asked_of_one_machine_even_if_it_is_silent(real: Real) -> None:
-    real.run(FLAG)
+    await allow(real)
     got = await rest(
         real, "async_process/submit_grep_request", pattern="x", log_filename="panda-a.log.1.gz", machine_name="n9"
     )
@@ -129,7 +135,7 @@ async def test_a_search_needs_the_flag_even_from_production(real: Real) -> None:
 )
 async def test_a_search_that_cannot_be_is_refused(real: Real, values: dict[str, Any], message: str) -> None:
     real.run(BEAT)
-    real.run(FLAG)
+    await allow(real)
     before = real.contents()
     good = {"pattern": "x", "log_filename": "panda-a.log", "service_name": "server"}
     got = await rest(real, "async_process/submit_grep_request", **{**good, **values})
@@ -203,7 +209,7 @@ async def test_an_unknown_id_is_not_found(real: Real) -> None:
 
 async def test_results_are_refused_to_others(real: Real) -> None:
     real.run(BEAT)
-    real.run(FLAG)
+    await allow(real)
     grep = await rest(
         real, "async_process/submit_grep_request", pattern="x", log_filename="panda-a.log", service_name="server"
     )

@@ -33,11 +33,24 @@ GOOD = {
     "worker_id": 1, "harvester_id": "h", "status": "started", "site": "LOCAL", "host_name": "h", "cpu_model": "c",
     "vendor": "v", "model": "m", "count": 1, "command": "ls", "name": "d",
     "pattern": "x", "log_filename": "panda-x.log", "service_name": "nobody", "message": "m", "request_id": "none",
-    "data": "{}",
+    "data": "{}", "event_ranges": [], "job_task_ids": [],
 }  # fmt: skip
-BY_TYPE = {"str": "x", "int": 1, "bool": True, "dict": {}, "list": []}
+BY_TYPE = {"str": "x", "int": 1, "bool": True, "dict": {}, "list": [], "file": "x"}
 """Where ``GOOD`` has no value for a field that is required."""
-STORES: frozenset[str] = frozenset()
+STORES: frozenset[str] = frozenset(
+    (
+        "creds/set_user_secrets",
+        "file_server/register_cache_file",
+        "harvester/add_dialogs",
+        "harvester/add_target_slots",
+        "harvester/heartbeat",
+        "harvester/report_worker_statistics",
+        "harvester/update_service_metrics",
+        "harvester/update_workers",
+        "workflow/submit_workflow",
+        "workflow/submit_workflow_raw_request",
+    )
+)
 """Operations that may store what is well-formed, whatever it says: there the wildest values may change something."""
 UNREADABLE = {
     "half an object": b'{"a": ',
@@ -213,13 +226,16 @@ async def test_who_has_not_the_role_is_told_so(quiet: Real, target: Target) -> N
         elif form.role_text is not None:
             assert got.text in ("failed to retrieve DN", form.role_text)
         elif form.style is Style.STATUS:
-            assert parse_qs(got.text)["StatusCode"] == ["60"]
+            assert parse_qs(got.text)["StatusCode"] == [str(form.role_code)]
+        elif form.style is Style.STATUS_JSON:
+            assert got.json["StatusCode"] == form.role_code
         elif form.style is Style.TEXT:
             assert got.text == text
         elif form.style is Style.PICKLED:
             assert got.text == f"ERROR : {text}"
         else:
-            assert got.json == [False, text]
+            number = 100 if text.startswith("SSL") else 101
+            assert got.json == [number if form.numbered else False, text]
         assert got.status == 200
 
 

@@ -1,0 +1,54 @@
+"""What callers ask of the credentials that are kept for them (reference/wire.md 2.7 to 2.9, 2.14, 3.7 and 4)."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from pandatx.domain.requests import wire
+
+
+@frozen(kw_only=True)
+class ProxyRequest:
+    """The proxy of a user, by default of the caller; ``dn`` may be a compact name too."""
+
+    role: str | None = wire(None)
+    dn: str | None = wire(None)
+
+
+@frozen(kw_only=True)
+class AccessTokenRequest:
+    """The access token of a client of token_cache_config."""
+
+    client_name: str = wire()
+    token_key: str | None = wire(None)
+
+
+@frozen(kw_only=True)
+class TokenKeyRequest:
+    """The key that opens a client's access token."""
+
+    client_name: str = wire()
+
+
+@frozen(kw_only=True)
+class KeyPairRequest:
+    """Two files of keyDir."""
+
+    public_key_name: str = wire(legacy="publicKeyName")
+    private_key_name: str = wire(legacy="privateKeyName")
+
+
+@frozen(kw_only=True)
+class SecretSetting:
+    """A secret of the caller; without a value it is removed, without a key all are."""
+
+    key: str | None = wire(None)
+    value: str | None = wire(None)
+
+
+@frozen(kw_only=True)
+class SecretsRequest:
+    """Secrets of the caller, all of them without ``keys``. ``get_json``: the older dialect gives an object, no text."""
+
+    keys: tuple[str, ...] = wire(())
+    get_json: bool = wire(False, forgiving=True)

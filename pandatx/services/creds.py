@@ -1,0 +1,134 @@
+"""Handing out what is kept for users: proxies, access tokens and their keys, key pairs (wire.md 2.7 to 2.9)."""
+
+from __future__ import annotations
+
+import hmac
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from pandatx.clock import Clock
+from pandatx.domain.caller import Caller
+from pandatx.domain.tokens import TokenClient, read_clients
+from pandatx.domain.user_proxies import file_name
+from pandatx.errors import KeyMissing, NotKept, TokenKeyInvalid
+from pandatx.identity.names import bare_dn
+from pandatx.services.facts import Facts
+from pandatx.services.permissions_of_users import Letter, UserPermissions
+from pandatx.store import creds as store
+from pandatx.store.creds import UnfitFile
+
+log = Logger()
+
+
+@frozen(kw_only=True)
+class KeyPair:
+    """Two keys."""
+
+    public: str
+    private: str
+
+
+@frozen(kw_only=True)
+class Kept:
+    """Where things are kept: proxies and tokens, the file of clients, key pairs."""
+
+    credentials: Path
+    token_clients: Path
+    keys: Path
+
+
+@frozen
+class Creds:
+    """Each of these asks the caller's letter first. What is handed out is never logged, only that it was."""
+
+    _facts: Facts
+    _clock: Clock
+    _permissions: UserPermissions
+    _kept: Kept
+
+    async def proxy(self, caller: Caller, role: str | None, dn: str | None) -> str:
+        """The proxy that is kept for a user, by default the caller, with a role, by default without.
+
+        Raises NotPermitted, NotKept.
+        """
+        self._permissions.require(caller, Letter.PROXY)
+        holder = bare_dn(dn or caller.dn or caller.name)
+        what = f"proxy of {holder}" + (f" with role {role}" if role else "")
+        found = await _read(self._kept.credentials / file_name(holder, role or None), what)
+        log.info("{who} gets the {what}", who=caller.name, what=what)
+        return found
+
+    async def access_token(self, caller: Caller, client_name: str, key: str | None) -> str:
+        """The access token of a client, to one who has its key where it needs one.
+
+        Raises NotPermitted, TokenKeyInvalid, NotKept.
+        """
+        self._permissions.require(caller, Letter.PROXY)
+        client = (await self._clients()).get(client_name)
+        if client is None:
+            raise NotKept(f"token not found for {client_name}")
+        if client.use_key and not self._opens(key or "", client_name):
+            raise TokenKeyInvalid(client_name)
+        what = f"token of {client_name}"
+        found = (await _read(client.file_in(self._kept.credentials), what)).strip()
+        if not found:
+            raise NotKept(f"{what} not found")
+        log.info("{who} gets the {what}", who=caller.name, what=what)
+        return found
+
+    async def token_key(self, caller: Caller, client_name: str) -> str:
+        """The key of a client that holds the longest. Raises NotPermitted, KeyMissing."""
+        self._permissions.require(caller, Letter.TOKEN_KEY)
+        for key in self._keys_of(client_name):
+            log.info("{who} gets a key for the token of {client}", who=caller.name, client=client_name)
+            return key
+        raise KeyMissing(f"token key is missing for '{client_name}'")
+
+    async def key_pair(self, caller: Caller, public: str, private: str) -> KeyPair:
+        """Two keys of keyDir by their files' names. Raises NotPermitted, KeyMissing."""
+        self._permissions.require(caller, Letter.KEY_PAIR)
+        pair = KeyPair(public=await self._key(public, private=False), private=await self._key(private, private=True))
+        log.info("{who} gets the keys {public} and {private}", who=caller.name, public=public, private=private)
+        return pair
+
+    async def _key(self, name: str, *, private: bool) -> str:
+        try:
+            found = await deferToThread(store.read_key, self._kept.keys, name, private=private)
+        except UnfitFile as fault:
+            raise KeyMissing(f"{name} is not given out by {socket.getfqdn()}: {fault}") from None
+        if found is None:
+            raise KeyMissing(f"{name} is missing on {socket.getfqdn()}")
+        return found
+
+    async def _clients(self) -> Mapping[str, TokenClient]:
+        try:
+            text = await deferToThread(store.read, self._kept.token_clients, private=False)
+            clients = read_clients((text or "{}").encode()).clients
+        except (UnfitFile, ValueError) as fault:
+            log.error("{path} names no clients: {fault}", path=str(self._kept.token_clients), fault=fault)
+            raise NotKept("the clients of tokens are not known") from None
+        return {client.name: client for client in clients}
+
+    def _keys_of(self, client: str) -> list[str]:
+        now = self._clock.now()
+        return [each.key for each in self._facts.known.token_keys if each.client == client and each.expires > now]
+
+    def _opens(self, key: str, client: str) -> bool:
+        given = key.encode("utf-8", "replace")
+        return any([hmac.compare_digest(given, each.encode()) for each in self._keys_of(client)])
+
+
+async def _read(path: Path, what: str) -> str:
+    try:
+        found = await deferToThread(store.read, path)
+    except UnfitFile as fault:
+        log.error("the {what} in {path} is not given out: {fault}", what=what, path=str(path), fault=fault)
+        raise NotKept(f"{what} is kept, but not given out: {fault}") from None
+    if found is None:
+        raise NotKept(f"{what} not found")
+    return found

@@ -1,0 +1,46 @@
+"""What the letters in GRIDPREF of the table of users allow (reference/wire.md 1.5.5): asked here, and nowhere else."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from attrs import frozen
+
+from pandatx.domain.caller import Caller
+from pandatx.errors import NotPermitted
+from pandatx.services.facts import Facts
+
+
+class Letter(StrEnum):
+    """A letter that allows its user something."""
+
+    PROXY = "p"
+    KEY_PAIR = "k"
+    TOKEN_KEY = "t"
+    ASYNC = "a"
+
+
+_FOR = {
+    Letter.PROXY: "proxies and access tokens",
+    Letter.KEY_PAIR: "key pairs",
+    Letter.TOKEN_KEY: "token keys",
+    Letter.ASYNC: "asynchronous requests",
+}
+
+
+@frozen
+class UserPermissions:
+    """By the latest reading of the table, at most a minute old (rule R13). ``meta`` is the schema's name."""
+
+    _facts: Facts
+    _meta: str = "doma_pandameta"
+
+    def has(self, caller: Caller, letter: Letter) -> bool:
+        """Whether a user who is not disabled has the letter."""
+        return letter in self._facts.known.letters.get(caller.name, "")
+
+    def require(self, caller: Caller, letter: Letter) -> None:
+        """Raises NotPermitted with the letter that is missing."""
+        if not self.has(caller, letter):
+            where = f"{self._meta}.USERS.GRIDPREF"
+            raise NotPermitted(f"'{caller.name}' is not authorized with '{letter}' in {where} to get {_FOR[letter]}")

@@ -1,0 +1,54 @@
+"""Files of credentials, as daemons and operators keep them. All of this blocks: call it in a thread."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+LARGEST: Final = 1 << 20
+"""Bytes: no proxy, token or key is longer."""
+
+
+class UnfitFile(Exception):
+    """A file that must not be given out, or cannot be; its text says why and names no content."""
+
+
+def read(path: Path, *, private: bool = True) -> str | None:
+    """The text of a file, None where there is none.
+
+    Raises UnfitFile for what is no regular file, too large or no text, and for a ``private`` one that others on this
+    machine can read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UnfitFile(error.strerror or "it cannot be read") from None
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise UnfitFile("it is no regular file")
+        if private and about.st_mode & 0o007:
+            raise UnfitFile(f"its mode is {about.st_mode & 0o777:04o}, and others must not be able to read it")
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise UnfitFile("it is too large")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise UnfitFile("it is no text") from None
+
+
+def read_key(directory: Path, name: str, *, private: bool) -> str | None:
+    """A key by its name. A name that would leave the directory is that of no key, links that do are not followed."""
+    if not name or "/" in name or "\0" in name or name.startswith("."):
+        return None
+    try:
+        there = (directory / name).resolve()
+        inside = there.is_relative_to(directory.resolve())
+    except (OSError, RuntimeError, ValueError):  # too long, or links in a circle
+        return None
+    return read(there, private=private) if inside else None

@@ -1,0 +1,264 @@
+"""Event ranges in JEDI_EVENTS: who has which, and how they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from attrs import frozen
+
+from pandatx.domain.events import (
+    JUMBO,
+    OUT,
+    EventJob,
+    Lease,
+    Leaving,
+    RangeId,
+    RangeStatus,
+    RangeUpdate,
+    ZipFile,
+)
+from pandatx.store.columns import json_rows
+from pandatx.store.database import Transaction, in_batches
+from pandatx.store.queries import Query, load
+
+AT_ONCE: Final = 5000
+"""Ranges in one statement."""
+_JOB: Final = {
+    "panda_id": "pandaid",
+    "job_status": "jobstatus",
+    "jobset_id": "jobsetid",
+    "jedi_task_id": "jeditaskid",
+    "event_service": "eventservice",
+    "command_to_pilot": "commandtopilot",
+    "sup_error_code": "superrorcode",
+}
+# What a job has had before it does not get again: the row of that attempt still stands under its id.
+_FREE: Final = """
+   SELECT e.jeditaskid, e.pandaid, e.fileid, e.job_processid FROM {panda}.jedi_events e
+    WHERE e.jeditaskid = %(task)s AND e.status = 0 AND e.attemptnr > 0
+      AND (%(dataset)s::bigint IS NULL OR e.datasetid = %(dataset)s)
+      AND NOT EXISTS (SELECT FROM {panda}.jedi_events o WHERE o.jeditaskid = %(task)s AND o.pandaid = %(job)s
+                        AND o.fileid = e.fileid AND o.job_processid = e.job_processid)"""
+_CLAIMED: Final = "LIMIT %(n)s FOR UPDATE OF e SKIP LOCKED"
+_TAKEN: Final = """
+ u AS (UPDATE {panda}.jedi_events e SET pandaid = %(job)s, status = 1, is_jumbo = %(jumbo)s::smallint FROM p
+   WHERE e.jeditaskid = p.jeditaskid AND e.pandaid = p.pandaid AND e.fileid = p.fileid
+     AND e.job_processid = p.job_processid
+   RETURNING e.jeditaskid, e.datasetid, e.fileid, e.job_processid, e.attemptnr, e.def_min_eventid, e.def_max_eventid)
+SELECT u.fileid, u.job_processid, u.attemptnr, u.def_min_eventid, u.def_max_eventid, c.lfn, c.guid, c.scope FROM u
+  LEFT JOIN {panda}.jedi_dataset_contents c ON c.jeditaskid = u.jeditaskid AND c.datasetid = u.datasetid
+   AND c.fileid = u.fileid
+ ORDER BY u.fileid, u.job_processid, u.attemptnr"""
+_ENDED: Final = """
+ v AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s)
+    v(job bigint, task bigint, jobset bigint, counts smallint, partial boolean, keeps boolean))"""
+
+SQL = load(
+    __file__,
+    job_columns=", ".join(f"j.{column} AS {name}" for name, column in _JOB.items()),
+    free=_FREE,
+    claimed=_CLAIMED,
+    taken=_TAKEN,
+    ended=_ENDED,
+)
+_LEAVE: Final[Mapping[Leaving, Query]] = {
+    Leaving.CONSUMER: SQL.leave_consumer,
+    Leaving.JUMBO: SQL.leave_jumbo,
+    Leaving.FINE_GRAINED: SQL.leave_fine_grained,
+    Leaving.SAMPLES: SQL.leave_samples,
+    Leaving.WITHDRAWN: SQL.leave_withdrawn,
+}
+
+
+@frozen(kw_only=True)
+class Range:
+    """A range as a job gets it: events of a file, from the first to the last."""
+
+    id: RangeId
+    first: int | None
+    last: int | None
+    lfn: str | None
+    guid: str | None
+    scope: str | None
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """Ranges for a job: of a jobset, or of a whole task for a jumbo one; ``dataset_id``: of that one only."""
+
+    panda_id: int
+    task_id: int
+    jobset_id: int | None
+    n: int
+    jumbo: bool = False
+    scattered: bool = False
+    dataset_id: int | None = None
+
+
+@frozen(kw_only=True)
+class Told:
+    """What is known of a range."""
+
+    id: RangeId
+    status: int
+    error_code: int | None
+    error_diag: str | None
+
+
+async def job(tx: Transaction, panda_id: int) -> EventJob | None:
+    """An active job, held; None where it is not active."""
+    row = (await tx.run(SQL.job, job=panda_id)).one()
+    return None if row is None else _job(row)
+
+
+async def take(tx: Transaction, wanted: Wanted) -> list[Range]:
+    """Give a job, which the caller holds, ranges that are ready; they are then ``sent``."""
+    query = SQL.take if not wanted.jumbo else SQL.take_scattered if wanted.scattered else SQL.take_in_order
+    of_jobset = {} if wanted.jumbo else {"jobset": wanted.jobset_id}
+    result = await tx.run(
+        query,
+        job=wanted.panda_id,
+        task=wanted.task_id,
+        dataset=wanted.dataset_id,
+        jumbo=1 if wanted.jumbo else None,
+        n=wanted.n,
+        **of_jobset,
+    )
+    return [
+        Range(
+            id=RangeId(wanted.task_id, wanted.panda_id, file_id, process_id, attempt_nr),
+            first=first,
+            last=last,
+            lfn=lfn,
+            guid=guid,
+            scope=scope,
+        )
+        for file_id, process_id, attempt_nr, first, last, lfn, guid, scope in result.rows
+    ]
+
+
+async def ready(tx: Transaction, panda_id: int, jobset_id: int | None, task_id: int) -> int:
+    """How many ranges a job could get: of its jobset, or of its whole task if it is a jumbo one."""
+    kind, own = next(iter((await tx.run(SQL.event_service, job=panda_id)).rows), (None, None))
+    jobset = None if kind == JUMBO else jobset_id if jobset_id is not None else own
+    if jobset is None and kind != JUMBO:
+        return 0
+    return int((await tx.run(SQL.ready, task=task_id, jobset=jobset)).scalar())
+
+
+async def jobs(tx: Transaction, pairs: Sequence[tuple[int, int]], jobsets: bool) -> dict[int, list[EventJob]]:
+    """Active jobs, held, by the id that ranges name them by: their own, or with ``jobsets`` that of their jobset."""
+    ids = [panda_id for _, panda_id in pairs]
+    rows = (await tx.run(SQL.jobs, jobs=ids)).dicts()
+    if jobsets:
+        rows += (await tx.run(SQL.jobs_of_jobsets, tasks=[task for task, _ in pairs], jobs=ids)).dicts()
+    found: dict[int, list[EventJob]] = {}
+    for row in rows:
+        found.setdefault(row["id"], []).append(_job(row))
+    return found
+
+
+def _job(row: Mapping[str, Any]) -> EventJob:
+    return EventJob(**{name: row[name] for name in _JOB})
+
+
+async def write(tx: Transaction, updates: Sequence[RangeUpdate], version: int, now: datetime) -> None:
+    """Store how ranges ended; those packed into a file point to its row (``version`` other than 0)."""
+    rows_of_zips = await _zips(tx, updates, now) if version else {}
+    statuses = [int(status) for status in (*OUT, *((RangeStatus.READY,) if version == 2 else ()))]
+    for some in in_batches(updates, AT_ONCE):
+        rows = [_row(each, rows_of_zips) for each in some]
+        await tx.run(SQL.write, rows=json_rows(rows), zipped=bool(version), statuses=statuses)
+
+
+def _row(each: RangeUpdate, zips: Mapping[tuple[int, str], int]) -> dict[str, Any]:
+    return {
+        "jeditaskid": each.id.task_id,
+        "pandaid": each.id.job_id,
+        "fileid": each.id.file_id,
+        "job_processid": each.id.process_id,
+        "attemptnr": each.id.attempt_nr,
+        "status": int(each.status),
+        "fatal": each.fatal,
+        "objstore_id": each.objstore_id,
+        "error_code": each.error_code,
+        "error_diag": each.error_diag,
+        "path_convention": each.path_convention,
+        "ziprow_id": None if each.zip is None else zips.get((each.id.job_id, each.zip.lfn)),
+    }
+
+
+async def _zips(tx: Transaction, updates: Iterable[RangeUpdate], now: datetime) -> dict[tuple[int, str], int]:
+    """The rows of the files that ranges were packed into, by job and LFN; those that are new are made."""
+    wanted: dict[tuple[int, str], tuple[int, ZipFile]] = {}
+    for each in updates:
+        if each.zip is not None:
+            wanted.setdefault((each.id.job_id, each.zip.lfn), (each.id.task_id, each.zip))
+    if not wanted:
+        return {}
+    names = [list(column) for column in zip(*wanted, strict=True)]
+    found = {(owner, lfn): row for owner, lfn, row in (await tx.run(SQL.zips, jobs=names[0], lfns=names[1])).rows}
+    new = [
+        {
+            "pandaid": owner,
+            "jeditaskid": task_id,
+            "lfn": lfn,
+            "fsize": one.fsize,
+            "checksum": one.checksum,
+            "dispatchdblocktoken": one.n_events,
+            "destinationse": one.destination,
+        }
+        for (owner, lfn), (task_id, one) in wanted.items()
+        if (owner, lfn) not in found
+    ]
+    if new:
+        made = await tx.run(SQL.add_zips, rows=json_rows(new), now=now)
+        found |= {(owner, lfn): row for owner, lfn, row in made.rows}
+    return found
+
+
+async def count(tx: Transaction, counted: Iterable[tuple[EventJob, int, int]]) -> None:
+    """Set the processed events of jobs, which are held, each with the id and the task of the ranges that count."""
+    rows = [(one.panda_id, owner, task_id) for one, owner, task_id in counted]
+    if rows:
+        ids, owners, tasks = (list(column) for column in zip(*rows, strict=True))
+        await tx.run(SQL.count, jobs=ids, owners=owners, tasks=tasks)
+
+
+async def statuses(tx: Transaction, pairs: Sequence[tuple[int, int]]) -> list[Told]:
+    """All ranges of some jobs, by pairs of task and job."""
+    if not pairs:
+        return []
+    tasks, ids = (list(column) for column in zip(*pairs, strict=True))
+    return [
+        Told(
+            id=RangeId(task_id, panda_id, file_id, process_id, attempt_nr or 0),
+            status=status,
+            error_code=code,
+            error_diag=diag,
+        )
+        for task_id, panda_id, file_id, process_id, attempt_nr, status, code, diag in (
+            await tx.run(SQL.statuses, tasks=tasks, jobs=ids)
+        ).rows
+    ]
+
+
+async def leave(tx: Transaction, leases: Sequence[Lease], now: datetime) -> None:
+    """Have the ranges of jobs that have ended go where they belong; for the end of the jobs' transaction (rule R1)."""
+    for how, query in _LEAVE.items():
+        rows = [
+            {
+                "job": each.panda_id,
+                "task": each.task_id,
+                "jobset": each.jobset_id,
+                "counts": int(each.counts),
+                "partial": each.partial,
+                "keeps": each.keeps,
+            }
+            for each in leases
+            if each.how is how
+        ]
+        if rows:
+            await tx.run(query, rows=json_rows(rows))
