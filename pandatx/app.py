@@ -216,6 +216,7 @@ class App:
             self.reactor,
             cache,
             Watchers(access_log=self.logs.access),
+            body_limit=root.body_limit,
         )
         self.listeners.bind()
 
@@ -263,12 +264,14 @@ class App:
         self._every(FACTS_EVERY, self.core.facts.refresh)
         self._every(TOKENS_EVERY, self.core.tokens.refresh)
         self._every(COUNTERS_EVERY, self.core.counters.flush)
+        self._every(COUNTERS_EVERY, self.core.asks.flush)
         self._every(INSTANCE_EVERY, self.core.instances.beat)
 
     async def _stop_loops(self) -> None:
         for loop in self._loops:
             loop.stop()
         await self.core.counters.flush()
+        await self.core.asks.flush()
 
     async def _start_spool(self) -> None:
         self.core.spooler.open()

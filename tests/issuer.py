@@ -234,11 +234,12 @@ class IssuerProcess:
             self._process.kill()
             self._process.wait()
 
-    def seen(self) -> list[str]:
-        """What it was asked, in order."""
-        with urllib.request.urlopen(f"{self.issuer.url}/asked", timeout=10) as answer:
-            found: list[str] = json.loads(answer.read())["asked"]
-        return found
+
+def asked_of(issuer: Issuer) -> list[str]:
+    """What an issuer in a process of its own was asked, in order."""
+    with urllib.request.urlopen(f"{issuer.url}/asked", timeout=10) as answer:
+        found: list[str] = json.loads(answer.read())["asked"]
+    return found
 
 
 class _Told(Issuer):

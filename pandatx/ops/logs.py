@@ -22,8 +22,8 @@ from pandatx.metrics import LOG_LINES_LOST
 ACCESS, ERRORS = "panda_server_access_log", "panda_server_error_log"
 
 _SERVICES = {
-    "panda-JobDispatcher.log": "dispatch claims heartbeats spooling pilot_news events creds",
-    "panda-UserIF.log": "submission jobs killing datasets owners async_requests secrets "
+    "panda-JobDispatcher.log": "dispatch claims asks heartbeats spooling pilot_news events creds",
+    "panda-UserIF.log": "submission jobs why killing datasets owners async_requests secrets "
     "task_submission task_commands task_changes workflows",
     "panda-api_harvester.log": "harvester workers",
     "panda-Setupper.log": "setup builds",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from issuer import ROBOT, SECRET, Issuer, IssuerProcess, client_file
+from load import tls
 from pilot import Pilot, Place, obtain, transformation
 from server import Home, Tables, until
 from test_real_pilot import CACHE, SCRIPT, ends_as
@@ -118,10 +120,6 @@ def test_a_pilot_takes_a_job_to_finished_with_a_token_that_it_refreshes(
 
 def knows(home: Home, token: str, key: str) -> bool:
     """Whether the pilot would be given a token: what is known of users is up to 20 s old."""
-    from load import tls
-
-    import http.client
-
     connection = http.client.HTTPSConnection("localhost", home.https_port, timeout=20, context=tls(home.path, None))
     headers = {"Authorization": f"Bearer {token}", "Origin": ORIGIN}
     connection.request("GET", f"/server/panda/get_access_token?client_name=pilot_server&token_key={key}", None, headers)
