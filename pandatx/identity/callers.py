@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from attrs import Factory, define, evolve, field, frozen
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
@@ -28,6 +29,8 @@ anonymous one. Raises TokenRejected."""
 
 BANS_HOLD = timedelta(hours=1)
 """How long the last known bans do when they cannot be read again (rule R13)."""
+REMEMBERED = 10_000
+"""Chains: a pilot comes with the same proxy on one connection after the other."""
 _CACHE = "_pandatx_caller"
 NOT_TAKEN = "_pandatx_not_taken"
 """What net/tls.py sets on the transport of a client whose certificate does not verify, and who is to be told why."""
@@ -124,6 +127,7 @@ class Callers:
     _bans: Callable[[], Bans] = _NoBans
     _tokens: TokenJudge | None = None
     _named: set[str] = field(factory=set, init=False)
+    _chains: dict[tuple[bytes, ...], _Known] = field(factory=dict, init=False)
 
     def of_request(self, request: Any) -> Caller | Awaitable[Caller]:
         """The caller of a twisted.web request, from its token or its connection; the access log learns the name.
@@ -170,40 +174,42 @@ class Callers:
         """Whose connection it is. That is found once, and again when certificates end or what judges them changes."""
         transport, now = request.transport, self._clock.now()
         known: _Known | None = getattr(transport, _CACHE, None)
-        if known is not None and (
-            known.generation is None
-            or (known.generation == self._voms.generation and (known.until is None or now < known.until))
-        ):
+        if known is not None and self._holds(known, now):
             return known.caller
-        generation, address = self._voms.generation, peer_address(request.client)
+        address = peer_address(request.client)
         try:
-            chain, found = self._holder_behind(transport, now)
+            if not_taken := getattr(transport, NOT_TAKEN, ""):
+                raise NoHolder(not_taken)
+            chain = _verified_chain(transport)
+            key = tuple(cert.fingerprint(hashes.SHA256()) for cert in chain)
+            if (known := self._chains.get(key)) is not None and self._holds(known, now):
+                return _keep(transport, _Known(evolve(known.caller, address=address), known.until, known.generation))
+            found = _holder_now(chain, now)
         except NoHolder as nobody:
             return _keep(transport, _Known(Caller(address=address, why_not_secure=str(nobody))))
+        generation = self._voms.generation
         standing = self._voms.trust.standing(chain, now)
         if standing.revoked:
             log.warn("{address}: the certificate of {dn} was revoked", address=address, dn=standing.revoked)
             return _keep(transport, _Known(Caller(address=address, why_not_secure=f"{standing.revoked} is revoked")))
-        attributes = self._voms.read(chain, found.cert, now)
-        if isinstance(attributes, Attributes):
-            return _keep(transport, self._known(chain, found, standing, attributes, address, generation))
+
+        def keep(attributes: Attributes) -> Caller:
+            known = self._known(chain, found, standing, attributes, address, generation)
+            if len(self._chains) >= REMEMBERED:
+                del self._chains[next(iter(self._chains))]
+            self._chains[key] = known
+            return _keep(transport, known)
 
         async def wait(attributes: Awaitable[Attributes]) -> Caller:
-            judged = await attributes
-            return _keep(transport, self._known(chain, found, standing, judged, address, generation))
+            return keep(await attributes)
 
-        return wait(attributes)
+        attributes = self._voms.read(chain, found.cert, now)
+        return keep(attributes) if isinstance(attributes, Attributes) else wait(attributes)
 
-    def _holder_behind(self, transport: Any, now: datetime) -> tuple[Sequence[x509.Certificate], Holder]:
-        if not_taken := getattr(transport, NOT_TAKEN, ""):
-            raise NoHolder(not_taken)
-        chain = _verified_chain(transport)
-        if not chain:
-            raise NoHolder("")
-        found = holder(chain)
-        if found.until <= now:
-            raise NoHolder(ENDED)
-        return chain, found
+    def _holds(self, known: _Known, now: datetime) -> bool:
+        if known.generation is None:
+            return True
+        return known.generation == self._voms.generation and (known.until is None or now < known.until)
 
     def _known(
         self,
@@ -251,6 +257,15 @@ class Callers:
                     entry=entry,
                     dn=dn,
                 )
+
+
+def _holder_now(chain: Sequence[x509.Certificate], now: datetime) -> Holder:
+    if not chain:
+        raise NoHolder("")
+    found = holder(chain)
+    if found.until <= now:
+        raise NoHolder(ENDED)
+    return found
 
 
 def _keep(transport: Any, known: _Known) -> Caller:

@@ -55,7 +55,8 @@ class Lists:
 
 
 class Page(Resource):
-    """/who names the caller, /why says what is wrong with them, /hold waits until the test lets go, /boom breaks, all else counts the body."""
+    """/who names the caller, /why what is wrong with them, /hold waits until the test lets go, /boom breaks, all else
+    counts the body."""
 
     isLeaf = True
 
