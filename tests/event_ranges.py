@@ -1,4 +1,4 @@
-"""A task of the event service as the engine of tasks leaves it, made by hand: a file, jobs of a jobset, ranges of events.
+"""A task of the event service as the engine of tasks leaves it, made by hand: a file, consumers, ranges of events.
 
 A range lies with its jobset (``pandaid`` is the jobset's id) until a job takes it.
 """
@@ -39,9 +39,9 @@ async def make_ranges(
     )
     await run(
         database,
-        "INSERT INTO {panda}.jedi_dataset_contents (jeditaskid, datasetid, fileid, creationdate, lfn, type, status, guid,"
-        " scope) VALUES (%(task)s, %(dataset)s, %(file)s, '2026-01-01', %(lfn)s, 'input', 'running', 'guid', 'scope')"
-        " RETURNING 1",
+        "INSERT INTO {panda}.jedi_dataset_contents (jeditaskid, datasetid, fileid, creationdate, lfn, type, status,"
+        " guid, scope) VALUES (%(task)s, %(dataset)s, %(file)s, '2026-01-01', %(lfn)s, 'input',"
+        " 'running', 'guid', 'scope') RETURNING 1",
         task=task,
         dataset=dataset,
         file=file,
@@ -49,8 +49,8 @@ async def make_ranges(
     )
     await run(
         database,
-        "INSERT INTO {panda}.jedi_events (jeditaskid, pandaid, fileid, job_processid, datasetid, status, def_min_eventid,"
-        " def_max_eventid, processed_upto_eventid, attemptnr, event_offset)"
+        "INSERT INTO {panda}.jedi_events (jeditaskid, pandaid, fileid, job_processid, datasetid, status,"
+        " def_min_eventid, def_max_eventid, processed_upto_eventid, attemptnr, event_offset)"
         " SELECT %(task)s, %(jobset)s, %(file)s, g, %(dataset)s, 0, 10 * g - 9, 10 * g, 10 * g - 9, %(attempts)s,"
         " %(jobset)s FROM generate_series(1, %(n)s) g RETURNING 1",
         task=task,

@@ -27,13 +27,16 @@ def read(path: Path, *, private: bool = True) -> str | None:
         return None
     except OSError as error:
         raise UnfitFile(error.strerror or "it cannot be read") from None
-    with os.fdopen(handle, "rb") as file:
+    try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise UnfitFile("it is no regular file")
         if private and about.st_mode & 0o007:
             raise UnfitFile(f"its mode is {about.st_mode & 0o777:04o}, and others must not be able to read it")
-        content = file.read(LARGEST + 1)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            content = file.read(LARGEST + 1)
+    finally:
+        os.close(handle)
     if len(content) > LARGEST:
         raise UnfitFile("it is too large")
     try:

@@ -210,7 +210,7 @@ def test_jobs_are_named_in_every_form_that_clients_send(value):
               {"task_id": "9" * 10_000, "panda_id": 1}, {"task_id": 1.5, "panda_id": 1}],
 )  # fmt: skip
 def test_what_names_no_jobs_is_refused(value):
-    with pytest.raises(ValueError, match="is not JSON|must be objects"):
+    with pytest.raises(ValueError, match=r"is not JSON|must be objects"):
         pairs_of(value)
 
 
