@@ -4,6 +4,8 @@
 #   make test [PG=BINDIR]        what every push must pass; PG: the binaries of another PostgreSQL
 #   make test-long PILOT=DIR     the tests that take minutes; DIR: a checkout of PanDAWMS/pilot3
 #   make lint                    format, lint, types and the import contract alone
+#   make api                     docs/api/openapi.json and docs/api.md anew, from what is declared and tested
+#   make schemathesis            10,000 generated requests over the whole API document
 #   make bench ARGS="..."        load a running server; see bench/README.md
 
 PYTHON ?= python3
@@ -15,7 +17,7 @@ ARGS ?= --help
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo run test test-long lint bench clean help
+.PHONY: demo run test test-long lint api schemathesis bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -53,6 +55,12 @@ test: lint
 test-long: $(STAMP)
 	@test -n "$(PILOT)" || { echo "make test-long PILOT=DIR, with DIR a checkout of PanDAWMS/pilot3" >&2; exit 2; }
 	$(BIN)/pytest -m long
+
+api: $(STAMP)
+	$(BIN)/python tests/wire/api_documents.py
+
+schemathesis: $(STAMP)
+	$(BIN)/pytest -m long tests/wire/test_schemathesis.py
 
 bench: $(STAMP)
 	$(BIN)/python -m bench $(ARGS)

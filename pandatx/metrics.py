@@ -14,6 +14,14 @@ REQUEST_SECONDS = Histogram("pandatx_request_seconds", "Time to answer", ["opera
 TRAFFIC_BYTES = Gauge("pandatx_traffic_bytes", "Bytes from and to clients since the start", ["direction"])
 REQUESTS_BUSY = Gauge("pandatx_requests_busy", "Requests being worked on")
 ANSWERS_LOST = Counter("pandatx_answers_lost_total", "Answers whose client had gone", ["operation"])
+REQUESTS_THROTTLED = Counter(
+    "pandatx_requests_throttled_total", "Requests of callers who had too many under way", ["operation"]
+)
+REQUESTS_WAITING = Gauge("pandatx_requests_waiting", "Reports that wait until less of their callers is under way")
+REQUESTS_OVERDUE = Counter("pandatx_requests_overdue_total", "Requests that outlasted their time", ["operation"])
+REQUESTS_REFUSED = Counter(
+    "pandatx_requests_refused_total", "Requests that were not read: too slow, too large, malformed", ["why"]
+)
 CONNECTIONS = Gauge("pandatx_connections", "Connections since the start by what became of them", ["outcome"])
 
 TRANSACTION_SECONDS = Histogram(

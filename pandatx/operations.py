@@ -69,7 +69,12 @@ class Operations:
         metrics.REQUESTS_BUSY.set_function(lambda: self.counters().busy)
         for direction in ("in", "out"):
             metrics.TRAFFIC_BYTES.labels(direction).set_function(partial(self._counted, f"bytes_{direction}"))
-        for outcome, counter in (("opened", "connections"), ("refused", "refused"), ("timed out", "timed_out")):
+        for outcome, counter in (
+            ("opened", "connections"),
+            ("refused", "refused"),
+            ("refused for their address", "refused_address"),
+            ("timed out", "timed_out"),
+        ):
             metrics.CONNECTIONS.labels(outcome).set_function(partial(self._counted, counter))
 
     def public_pages(self) -> dict[bytes, Any]:

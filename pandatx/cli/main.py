@@ -16,8 +16,10 @@ COMMANDS = {
     "config": ("pandatx.cli.config:config", "Check and explain the configuration."),
     "db": ("pandatx.cli.db:db", "Check or update the schema of the database."),
     "job": ("pandatx.cli.job:job", "Submit, show, list and kill jobs."),
+    "why": ("pandatx.cli.why:why", "Say why a job is where it is."),
     "daemon": ("pandatx.cli.daemon:daemon", "List, run, pause and resume daemons."),
     "owner": ("pandatx.cli.owner:owner", "Show, release and share the names of owners."),
+    "api": ("pandatx.cli.api:api", "List and explain the operations of the API."),
     "dataset": ("pandatx.cli.dataset:dataset", "Say that the files of a dataset are there."),
 }
 """Name to module:attribute of the click command, and its line in --help."""

@@ -11,13 +11,22 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web import http
 
+from pandatx.metrics import REQUESTS_REFUSED
+
 if TYPE_CHECKING:
     from pandatx.net.site import PandaSite, Request
 
 _HTTPChannel: Any = http.HTTPChannel
 
 LINGER = 2.0
-SLOWEST_BODY = 16 * 1024
+_WHY = {
+    400: "malformed",
+    408: "slow",
+    413: "too large",
+    414: "long request line",
+    431: "long headers",
+    503: "no room",
+}
 _TEXTS = {
     400: b"Bad Request",
     408: b"Request Timeout",
@@ -33,7 +42,8 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
 
     Its timer runs from the connection's start to the end of the first headers (so it covers the TLS handshake), from
     the first byte of any later headers, and over a body; drops that come one by one do not stretch it. A body gets
-    one second more for each 16 KiB that have come. Between requests the keep-alive time runs, during an answer none.
+    one second more for each 16 KiB (``body_rate``) that have come. Between requests the keep-alive time runs, during an
+    answer none, but while the client does not read what is there of it.
     """
 
     site: PandaSite
@@ -42,6 +52,7 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
     served = 0
     _refused = False
     _abortingCall: Any = None
+    _unread: Any = None
     _in_headers = False
     _in_body = False
     _body_started = 0.0
@@ -52,12 +63,36 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
         self._host = self.transport.getHost()
         self._secure = ISSLTransport.providedBy(self.transport)
         self.address = getattr(self._peer, "host", "")
+        self.maxHeaders, self.totalHeadersSize = self.site.max_headers, self.site.max_header_bytes
         self.site.connections.opened(self)
         super().connectionMade()
 
     def connectionLost(self, reason: Failure) -> None:
+        self._stop_waiting()
         self.site.connections.closed(self)
         super().connectionLost(reason)
+
+    def pauseProducing(self) -> None:
+        """The client does not read as fast as we write; it has a time for that."""
+        super().pauseProducing()
+        if self._unread is None:
+            self._unread = self.callLater(self.site.answer_timeout, self._not_read)
+
+    def resumeProducing(self) -> None:
+        """All that was written has gone out."""
+        self._stop_waiting()
+        super().resumeProducing()
+
+    def _stop_waiting(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _not_read(self) -> None:
+        self._unread = None
+        self.site.counters.timed_out += 1
+        REQUESTS_REFUSED.labels("answer not read").inc()
+        self.abort()
 
     # Asked for by every request; the socket is asked once.
     def getPeer(self) -> Any:
@@ -154,7 +189,7 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
 
     def _body_deserves(self) -> float:
         used = self.site.reactor.seconds() - self._body_started
-        return float(self.site.body_timeout + self._body_received / SLOWEST_BODY - used)
+        return float(self.site.body_timeout + self._body_received / self.site.body_rate - used)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """The first line, or a header, is longer than any that a client sends."""
@@ -177,6 +212,7 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
         self.lineReceived = self.rawDataReceived = _pass_over
         path = getattr(self, "_path", b"")
         body, kind = refusal(path, why)
+        REQUESTS_REFUSED.labels(_WHY[status]).inc()
         head = b"HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
         self.transport.write(head % (status, _TEXTS[status], kind, len(body)) + body)
         self.site.refused(self.address, getattr(self, "_command", b"-"), path, status, len(body))

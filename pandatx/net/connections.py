@@ -8,6 +8,9 @@ from typing import Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+log = Logger()
 
 
 class Connection(Protocol):
@@ -36,7 +39,10 @@ class Connection(Protocol):
 
 @define
 class Counters:
-    """What the status line and the metrics tell; only ever added to, but for ``busy``."""
+    """What the status line and the metrics tell; only ever added to, but for ``busy``.
+
+    ``refused_address``: those of the connections refused whose address had too many already.
+    """
 
     requests: int = 0
     busy: int = 0
@@ -44,6 +50,7 @@ class Counters:
     bytes_out: int = 0
     connections: int = 0
     refused: int = 0
+    refused_address: int = 0
     timed_out: int = 0
     lost: int = 0
 
@@ -68,6 +75,7 @@ class Connections:
     _open: dict[Connection, None] = field(factory=dict, init=False)
     _by_address: Counter[str] = field(factory=Counter, init=False)
     _waiting: list[Deferred[None]] = field(factory=list, init=False)
+    _told: set[str] = field(factory=set, init=False)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -76,6 +84,8 @@ class Connections:
         """Whether one more connection from this address may be opened now."""
         if self._by_address[address] >= self.per_address and address not in self.unlimited:
             self.counters.refused += 1
+            self.counters.refused_address += 1
+            self._tell(address)
             return False
         if len(self._open) >= self.limit and not self._make_room():
             self.counters.refused += 1
@@ -95,6 +105,7 @@ class Connections:
         self._by_address[connection.address] -= 1
         if not self._by_address[connection.address]:
             del self._by_address[connection.address]
+            self._told.discard(connection.address)
         if not self._open:
             waiting, self._waiting = self._waiting, []
             for waiter in waiting:
@@ -127,6 +138,12 @@ class Connections:
         else:
             waiter.callback(None)
         return waiter
+
+    def _tell(self, address: str) -> None:
+        """Once, until the last of its connections is closed."""
+        if address not in self._told:
+            self._told.add(address)
+            log.warn("{address} has {n} connections and gets no more", address=address, n=self.per_address)
 
     def _make_room(self) -> bool:
         for connection in self._open:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -58,6 +59,21 @@ class ListenerSettings(Protocol):
     @property
     def body_timeout(self) -> float: ...
 
+    @property
+    def body_rate(self) -> int: ...
+
+    @property
+    def answer_timeout(self) -> float: ...
+
+    @property
+    def keep_alive(self) -> float: ...
+
+    @property
+    def max_headers(self) -> int: ...
+
+    @property
+    def max_header_bytes(self) -> int: ...
+
 
 class TLSFactory(TLSMemoryBIOFactory):
     """TLS around a site; a connection that is one too many is closed before any cryptography."""
@@ -89,6 +105,7 @@ class Listeners(Service):
     _cache: IResource | None = None
     _watchers: Watchers = field(factory=Watchers)
     _limits: SiteLimits | None = None
+    _body_limit: Callable[[bytes], int] | None = None
     _drain: float = DRAIN
     _interface: str = ""
     connections: Connections = field(init=False)
@@ -132,11 +149,7 @@ class Listeners(Service):
     def startService(self) -> None:
         if not self._bound:
             self.bind()
-        limits = self._limits or SiteLimits(
-            header_timeout=self._settings.header_timeout,
-            body_timeout=self._settings.body_timeout,
-            upload_dir=self._ports.upload_dir(),
-        )
+        limits = self._limits or self._site_limits()
 
         def site(resource: IResource) -> PandaSite:
             return PandaSite(resource, self.connections, self._reactor, limits, self._watchers)
@@ -152,6 +165,20 @@ class Listeners(Service):
             self._serve(name, factory)
         self._watch_certificates()
         super().startService()  # type: ignore[no-untyped-call]
+
+    def _site_limits(self) -> SiteLimits:
+        settings = self._settings
+        return SiteLimits(
+            header_timeout=settings.header_timeout,
+            body_timeout=settings.body_timeout,
+            body_rate=settings.body_rate,
+            answer_timeout=settings.answer_timeout,
+            keep_alive=settings.keep_alive,
+            max_headers=settings.max_headers,
+            max_header_bytes=settings.max_header_bytes,
+            upload_dir=self._ports.upload_dir(),
+            **({} if self._body_limit is None else {"body_limit": self._body_limit}),
+        )
 
     def reload(self) -> bool:
         """Read certificates, CAs and CRLs again, for connections to come; False if the old ones had to remain."""

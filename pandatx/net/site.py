@@ -33,17 +33,10 @@ IN_MEMORY = 1 << 20
 MIB = 1 << 20
 KEEP_ALIVE = 600.0
 
-# Sandboxes and logs are uploads, up to 768 MiB with the multipart wrapping around them; lists of jobs are compressed.
-_LARGE_PREFIXES = (b"/api/v1/file_server/", b"/api/latest/file_server/", b"/server/panda/put", b"/server/panda/upload")
-_BULK_PATHS = frozenset({b"/api/v1/job/submit", b"/api/latest/job/submit", b"/server/panda/submitJobs"})
 
-
-def body_limit(path: bytes) -> int:
-    """How many bytes a body for this path may have on the wire (rule R22; lifecycle.md 5.4)."""
-    path = path.partition(b"?")[0]
-    if path.startswith(_LARGE_PREFIXES) or path == b"/server/panda/updateLog":
-        return 770 * MIB
-    return (256 if path in _BULK_PATHS else 64) * MIB
+def _plain_limit(path: bytes) -> int:
+    """Where no resource says how large a body may be."""
+    return 64 * MIB
 
 
 @frozen(kw_only=True)
@@ -56,13 +49,21 @@ class Watchers:
 
 @frozen(kw_only=True)
 class SiteLimits:
-    """Times in seconds, and where bodies over 1 MiB go while they come in."""
+    """Times in seconds, and where bodies over 1 MiB go while they come in.
+
+    ``body_rate``: for so many bytes of a body that have come it has a second more. ``answer_timeout``: how long a
+    client may leave unread what was written to it.
+    """
 
     header_timeout: float = 30.0
     body_timeout: float = 600.0
+    body_rate: int = 16 * 1024
+    answer_timeout: float = 300.0
     keep_alive: float = KEEP_ALIVE
+    max_headers: int = 500
+    max_header_bytes: int = 16 * 1024
     upload_dir: Path | None = None
-    body_limit: Callable[[bytes], int] = field(default=body_limit)
+    body_limit: Callable[[bytes], int] = field(default=_plain_limit)
 
 
 class Request(_Request):  # type: ignore[misc]
@@ -78,6 +79,15 @@ class Request(_Request):  # type: ignore[misc]
     started = 0.0
     _body_size = 0
     _counted = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Where the body goes: what takes files says so itself."""
+        sink = getattr(self.channel.site.resource, "sink", None)
+        found = None if sink is None else sink(self, self.channel._command, self.channel._path, length)
+        if found is None:
+            super().gotLength(length)
+        else:
+            self.content = found
 
     def handleContentChunk(self, data: bytes) -> None:
         channel = self.channel
@@ -163,7 +173,9 @@ class PandaSite(_Site):  # type: ignore[misc]
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=limits.header_timeout, reactor=reactor)
         self.connections = connections
         self.header_timeout, self.body_timeout = limits.header_timeout, limits.body_timeout
+        self.body_rate, self.answer_timeout = limits.body_rate, limits.answer_timeout
         self.keep_alive, self.body_limit = limits.keep_alive, limits.body_limit
+        self.max_headers, self.max_header_bytes = limits.max_headers, limits.max_header_bytes
         self._upload_dir = limits.upload_dir
         self._watchers = watchers or Watchers()
         self._id_prefix = os.urandom(4).hex()

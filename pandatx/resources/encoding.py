@@ -66,3 +66,18 @@ def to_urlencoded(values: Mapping[str, Any]) -> bytes:
 
 def _text(value: Any) -> bytes:
     return b"NULL" if value is None else str(value).encode("utf-8", "replace")
+
+
+def accepts_gzip(header: bytes | None) -> bool:
+    """Whether an Accept-Encoding names gzip, or all, and does not rule it out."""
+    if not header:
+        return False
+    weights: dict[bytes, float] = {}
+    for item in header.lower().split(b","):
+        name, _, rest = item.partition(b";")
+        _, _, weight = rest.partition(b"q=")
+        try:
+            weights[name.strip()] = float(weight) if weight.strip() else 1.0
+        except ValueError:
+            weights[name.strip()] = 0.0
+    return weights.get(b"gzip", weights.get(b"*", 0.0)) > 0

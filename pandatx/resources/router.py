@@ -12,8 +12,9 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
-from pandatx.resources.api import Dialect, Served, Table
+from pandatx.resources.api import MEBIBYTE, Dialect, Served, Table
 from pandatx.resources.edge import Edge
+from pandatx.resources.file_server import HARVESTERS
 
 VERSIONS = frozenset(("v1", "latest"))
 _NEVER = frozenset((b"TRACE", b"TRACK"))
@@ -77,7 +78,10 @@ class Root(Resource):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._edge = edge
-        self._hot = hot_paths(table)
+        self._hot = {**hot_paths(table), **harvesters_paths(table)}
+        paths = all_paths(table)
+        self._uploads = {path: each for path, each in paths.items() if each[0].operation.limits.upload is not None}
+        self._body_limits = {path: served.operation.limits.on_wire for path, (served, _) in paths.items()}
         self._forbidden = Forbidden(edge)
         self._trees = dict(trees or {})
         self._pages = dict(pages or {})
@@ -97,6 +101,18 @@ class Root(Resource):
             found = self._klein if _is_text(request) else self._forbidden
         return found.render(request)
 
+    def sink(self, request: Any, verb: bytes, target: bytes, length: int | None) -> Any:
+        """What the body of a request is to be written to as it arrives; None where twisted.web may keep it."""
+        found = self._uploads.get(target.partition(b"?")[0])
+        if found is None or verb not in (b"POST", b"PUT"):
+            return None
+        served, dialect = found
+        return self._edge.sink(request, served, dialect, length)
+
+    def body_limit(self, target: bytes) -> int:
+        """How many bytes the body of a request may have on the wire."""
+        return self._body_limits.get(target.partition(b"?")[0], MEBIBYTE)
+
 
 def _is_text(request: Any) -> bool:
     """Whether the names in a path are text, without which Klein answers in no dialect."""
@@ -106,6 +122,22 @@ def _is_text(request: Any) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def harvesters_paths(table: Table) -> dict[bytes, tuple[Served, Dialect, str]]:
+    """Where Harvester, at the URL of the sandboxes, asks for operations of REST (reference/wire.md 4, row 23)."""
+    found = ((path, table.by_path.get(path)) for path in HARVESTERS)
+    return {f"/{path}".encode(): (served, Dialect.V1, path) for path, served in found if served is not None}
+
+
+def all_paths(table: Table) -> dict[bytes, tuple[Served, Dialect]]:
+    """Where each operation is served."""
+    found = {path: (served, dialect) for path, (served, dialect, _) in harvesters_paths(table).items()}
+    for served in table.by_path.values():
+        operation = served.operation
+        found |= {f"/api/{version}/{operation.path}".encode(): (served, Dialect.V1) for version in VERSIONS}
+        found |= {f"/server/panda/{name}".encode(): (served, Dialect.LEGACY) for name in operation.legacy}
+    return found
 
 
 def hot_paths(table: Table) -> dict[bytes, tuple[Served, Dialect, str]]:

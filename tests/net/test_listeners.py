@@ -6,9 +6,11 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 
 import pytest
 from serving import Page, client_context, in_thread, listeners, until
+from twisted.web.resource import Resource
 
 from pandatx.errors import EXIT_CONFIGURATION, EXIT_PORT, StartFault
 from pandatx.net.ports import Ports, holder
@@ -126,6 +128,57 @@ async def test_too_many_connections_are_closed_before_any_handshake(tmp_path):
         assert service.counters.refused == 1
     finally:
         await service.stopService()
+
+
+def drip(port, context, begin, pause):
+    """Send the beginning of a request, then a byte now and then; what was answered, and after how long."""
+    begun = time.monotonic()
+    connection = socket.create_connection(("127.0.0.1", port), 10)
+    if context is not None:
+        connection = context.wrap_socket(connection, server_hostname="localhost")
+    with connection:
+        connection.sendall(begin)
+        connection.settimeout(pause)
+        while True:
+            try:
+                return connection.recv(100), time.monotonic() - begun
+            except TimeoutError:
+                connection.sendall(b"a")
+
+
+@pytest.mark.parametrize("name", ["http", "https"])
+@pytest.mark.parametrize("begin", [b"POST /x HTTP/1.1\r\nContent-Length: 1000\r\n\r\n", b"GET /x HTTP/1.1\r\nX: "])
+async def test_what_drips_is_cut_off_on_a_real_socket(tmp_path, name, begin):
+    service = listeners(tmp_path, header_timeout=0.6, body_timeout=0.6)
+    service.startService()
+    try:
+        context = client_context(tmp_path) if name == "https" else None
+        answer, lasted = await in_thread(drip, service.numbers[name], context, begin, 0.05)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert 0.5 < lasted < 5
+    finally:
+        await service.stopService()
+
+
+async def test_a_client_that_reads_nothing_is_cut_off_on_a_real_socket(tmp_path):
+    service = listeners(tmp_path, Flood(), answer_timeout=0.3)
+    service.startService()
+    try:
+        with socket.create_connection(("127.0.0.1", service.numbers["http"]), 10) as connection:
+            connection.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+            await until(lambda: service.counters.timed_out == 1)
+            await until(lambda: len(service.connections) == 0)
+    finally:
+        await service.stopService()
+
+
+class Flood(Resource):
+    """An answer larger than any buffer of the kernel."""
+
+    isLeaf = True
+
+    def render(self, request):
+        return b"x" * (64 << 20)
 
 
 async def test_the_service_can_be_started_again_on_the_same_port(tmp_path):

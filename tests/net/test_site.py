@@ -8,10 +8,12 @@ from serving import Page
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.logger import capturedLogs
 
+from pandatx.metrics import REQUESTS_REFUSED
 from pandatx.net.accesslog import Entry, line
 from pandatx.net.connections import Connections
-from pandatx.net.site import PandaSite, SiteLimits, Watchers, body_limit
+from pandatx.net.site import PandaSite, SiteLimits, Watchers
 
 
 class Wire(StringTransportWithDisconnection):
@@ -200,20 +202,6 @@ def test_a_refused_client_may_finish_sending_before_the_connection_ends(site, cl
     assert not client.open
 
 
-@pytest.mark.parametrize(
-    ("path", "mib"),
-    [
-        (b"/server/panda/getJob", 64),
-        (b"/api/v1/job/submit", 256),
-        (b"/server/panda/submitJobs?x=1", 256),
-        (b"/api/v1/file_server/upload_cache_file", 770),
-        (b"/server/panda/putFile", 770),
-    ],
-)
-def test_what_may_be_large_is_known_by_its_path(path, mib):
-    assert body_limit(path) == mib << 20
-
-
 def test_headers_that_drip_are_cut_off_after_their_time_in_all(site, clock):
     client = Client(site)
     client.send(b"POST /x HTTP/1.1\r\n")
@@ -279,6 +267,67 @@ def test_a_body_that_keeps_coming_gets_more_time(site, clock):
     assert client.status == [200]
 
 
+def test_a_client_that_reads_nothing_of_its_answer_is_cut_off(site, clock):
+    client = Client(site)
+    client.send(GET)
+    client.channel.pauseProducing()
+    clock.advance(299)
+    client.channel.resumeProducing()
+    client.send(GET)
+    clock.advance(299)
+    assert client.open
+    before = REQUESTS_REFUSED.labels("answer not read")._value.get()
+    client.channel.pauseProducing()
+    client.channel.pauseProducing()
+    clock.advance(300)
+    assert client.wire.aborted
+    assert REQUESTS_REFUSED.labels("answer not read")._value.get() == before + 1
+
+
+def test_a_client_that_leaves_while_it_does_not_read_leaves_no_timer(site, clock):
+    client = Client(site)
+    client.send(GET)
+    client.channel.pauseProducing()
+    client.wire.loseConnection()
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("begin", "why"),
+    [
+        (b"POST /x HTTP/1.1\r\nContent-Length: 5000000\r\n\r\n", "too large"),
+        (b"GET /x HTTP/1.1\r\n" + b"X-Some: header\r\n" * 502, "long headers"),
+        (b"GET /x HTTP/1.1\r\n" + b"X-Some: %s\r\n" % (b"y" * 9000) * 2, "long headers"),
+        (b"GET /" + b"x" * 20_000, "long request line"),
+        (b"no request\r\n\r\n", "malformed"),
+    ],
+)
+def test_each_refusal_is_counted_by_its_reason(site, begin, why):
+    before = REQUESTS_REFUSED.labels(why)._value.get()
+    Client(site).send(begin)
+    assert REQUESTS_REFUSED.labels(why)._value.get() == before + 1
+
+
+def test_slow_requests_are_counted(site, clock):
+    before = REQUESTS_REFUSED.labels("slow")._value.get()
+    Client(site).send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+    clock.advance(61)
+    assert REQUESTS_REFUSED.labels("slow")._value.get() == before + 1
+
+
+def test_limits_of_headers_and_the_rate_of_bodies_can_be_set(clock):
+    limits = SiteLimits(header_timeout=30, body_timeout=10, body_rate=1, max_headers=3, max_header_bytes=200)
+    site = PandaSite(Page(), Connections(limit=9, per_address=9), clock, limits)
+    assert Client(site).send(b"GET /x HTTP/1.1\r\n" + b"A: b\r\n" * 4 + b"\r\n").startswith(b"HTTP/1.1 431 ")
+    assert Client(site).send(b"GET /x HTTP/1.1\r\nA: " + b"b" * 300 + b"\r\n\r\n").startswith(b"HTTP/1.1 431 ")
+    slow = Client(site)
+    slow.send(b"POST /x HTTP/1.1\r\nContent-Length: 30\r\n\r\n")
+    for _ in range(30):
+        clock.advance(1)
+        slow.send(b"a")
+    assert slow.status == [200]
+
+
 def test_no_time_runs_while_a_request_is_answered(site, clock, page):
     client = Client(site)
     client.send(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -297,7 +346,18 @@ def test_one_address_may_open_only_so_many_connections(site):
     first.wire.loseConnection()
     assert Client(site).channel is not None
     assert second.open
-    assert site.counters.refused == 1
+    assert (site.counters.refused, site.counters.refused_address) == (1, 1)
+
+
+def test_an_address_that_opens_too_many_connections_is_named_once_in_the_log(site):
+    with capturedLogs() as events:
+        clients = [Client(site) for _ in range(5)]
+    assert [event["address"] for event in events if "gets no more" in event["log_format"]] == ["192.0.2.1"]
+    for client in clients[:2]:
+        client.wire.loseConnection()
+    with capturedLogs() as events:
+        [Client(site) for _ in range(3)]
+    assert len([event for event in events if "gets no more" in event["log_format"]]) == 1
 
 
 def test_at_the_limit_an_idle_connection_makes_room(site):

@@ -50,3 +50,19 @@ async def test_each_request_is_counted_by_operation_dialect_and_status(shared_re
     for _ in range(3):
         await shared_real.ask("GET", "/api/v1/system/is_alive")
     assert counted._value.get() == before + 3
+
+
+@pytest.mark.parametrize(
+    ("path", "mib"),
+    [
+        ("/server/panda/getJob", 64),
+        ("/api/v1/job/submit", 256),
+        ("/api/latest/job/submit?x=1", 256),
+        ("/api/v1/file_server/upload_cache_file", 770),
+        ("/server/panda/putFile", 770),
+        ("/cache/a_file", 1),
+        ("/api/v1/nothing/at_all", 1),
+    ],
+)
+async def test_how_large_a_body_may_be_is_declared_with_its_operation(shared_real: Real, path: str, mib: int) -> None:
+    assert shared_real.root.body_limit(path.encode()) == mib << 20
