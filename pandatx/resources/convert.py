@@ -12,6 +12,7 @@ from typing import Any, Union, get_args, get_origin
 
 from attrs import NOTHING
 
+from pandatx.domain.file_requests import Uploaded
 from pandatx.domain.requests import BIG, Wire
 
 Converter = Callable[[Any], Any]
@@ -21,6 +22,7 @@ ALL = "All elements"
 _SEPARATORS = re.compile(r"[,\s]+")
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,20}(?:\.0*)?\s*")
 _MOST_KB = 10**10 - 1
+_HARVESTERS_TIME = "datetime/"
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
 BAD = (ValueError, TypeError, OverflowError, RecursionError)
 
@@ -107,10 +109,11 @@ def time(value: Any) -> datetime:
     if type(value) is dict:
         value = value.get("__datetime__", value.get("_datetime_object"))
     if type(value) is str:
+        value = value.strip().removeprefix(_HARVESTERS_TIME)
         try:
-            value = number(value.strip())
+            value = number(value)
         except BAD:
-            parsed = datetime.fromisoformat(value.strip())
+            parsed = datetime.fromisoformat(value)
             return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     if type(value) not in (int, float) or not value > 0:
         raise ValueError(value)
@@ -127,6 +130,13 @@ def mapping(value: Any) -> dict[str, Any]:
     return found
 
 
+def uploaded(value: Any) -> Uploaded:
+    """A file of a multipart form; nothing else is one."""
+    if type(value) is not Uploaded:
+        raise TypeError(type(value).__name__)
+    return value
+
+
 def _anything(value: Any) -> Any:
     return value
 
@@ -138,6 +148,7 @@ _SCALARS: dict[Any, Converter] = {
     str: text,
     datetime: time,
     dict: mapping,
+    Uploaded: uploaded,
     Any: _anything,
 }
 
@@ -182,6 +193,8 @@ def type_name(annotation: Any) -> str:
     base = base_of(annotation)
     if get_origin(base) is tuple:
         return f"list[{type_name(get_args(base)[0])}]"
+    if base is Uploaded:
+        return "file"
     return "str" if base is datetime else getattr(base, "__name__", str(base))
 
 

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from pandatx.domain.fit import Key, Mark, Want
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.summary import Head
+from pandatx.domain.workers import KEPT_FOR
 from pandatx.store import columns
 from pandatx.store.columns import FILE, JOB
 from pandatx.store.database import Database, Transaction
@@ -156,6 +157,7 @@ async def touch_workers(tx: Transaction, slots: Sequence[tuple[str, Slot]], now:
         worker=[slot.worker_id for _, slot in slots],
         queue=[queue for queue, _ in slots],
         now=now,
+        kept=now - KEPT_FOR,
     )
 
 

@@ -81,11 +81,16 @@ WITH p AS MATERIALIZED (SELECT array_agg(pandaid) ids, array_agg(slot) slots FRO
 {claim_tail}
 
 -- name: touch_workers
--- Workers that pilots named are running; one that Harvester has not announced yet is written down.
+-- Workers that pilots named are running, but for those that have just ended; one that Harvester has not announced yet is
+-- written down. Of the rows that servers may have made of one worker the newest counts: all would get the same key.
 WITH w AS (SELECT DISTINCT ON (harvester, worker) * FROM unnest(%(harvester)s::text[], %(worker)s::bigint[], %(queue)s::text[])
              AS w(harvester, worker, queue)),
- u AS (UPDATE {panda}.harvester_workers h SET status = 'running', lastupdate = %(now)s
-         FROM w WHERE h.harvesterid = w.harvester AND h.workerid = w.worker RETURNING h.harvesterid, h.workerid)
+ u AS (UPDATE {panda}.harvester_workers h SET lastupdate = %(now)s, status = CASE
+           WHEN h.status IN ('finished', 'failed', 'cancelled', 'missed') AND h.lastupdate > %(kept)s THEN h.status
+           ELSE 'running' END
+         FROM w WHERE h.harvesterid = w.harvester AND h.workerid = w.worker
+          AND h.lastupdate = (SELECT max(n.lastupdate) FROM {panda}.harvester_workers n
+                               WHERE n.harvesterid = w.harvester AND n.workerid = w.worker))
 INSERT INTO {panda}.harvester_workers (harvesterid, workerid, lastupdate, status, computingsite, njobs)
 SELECT w.harvester, w.worker, %(now)s, 'running', w.queue, 1 FROM w
  WHERE EXISTS (SELECT 1 FROM {panda}.harvester_instances i WHERE i.harvester_id = w.harvester)

@@ -152,6 +152,7 @@ def test_in_a_query_none_and_blanks_stand_for_nothing() -> None:
         ("1767323045.5", datetime(2026, 1, 2, 3, 4, 5, 500000, UTC)),
         ("2026-01-02 03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2026-01-02 03:04:05.5", datetime(2026, 1, 2, 3, 4, 5, 500000, UTC)),
+        ("datetime/2026-01-02 03:04:05.500000", datetime(2026, 1, 2, 3, 4, 5, 500000, UTC)),
         ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2026-01-02T05:04:05+02:00", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ({"__datetime__": "2026-01-02T03:04:05"}, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),

@@ -1,0 +1,236 @@
+"""The group ``harvester``: what Harvesters report, and what they are told (reference/wire.md 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypedDict, TypeVar
+
+from attrs import fields, frozen
+from twisted.logger import Logger
+
+from pandatx.domain.caller import Caller
+from pandatx.domain.harvester_requests import (
+    Acknowledgement,
+    CommandsRequest,
+    CommandWish,
+    Dialog,
+    Dialogs,
+    HarvesterFacts,
+    HarvesterHeartbeat,
+    HarvesterId,
+    ServiceMetric,
+    ServiceMetrics,
+    SweepRequest,
+    TargetSlots,
+    WorkerReport,
+    WorkerStatistics,
+    WorkersUpdate,
+)
+from pandatx.domain.requests import NoArguments
+from pandatx.resources.api import (
+    JSON,
+    MEBIBYTE,
+    NUMBERED,
+    STATUS,
+    Answer,
+    Call,
+    Dialect,
+    Limits,
+    anyone,
+    operation,
+    pilot_role,
+    production,
+)
+from pandatx.resources.decoding import ArgumentFault, decoder
+from pandatx.resources.encoding import naive
+from pandatx.services.harvester import OK, Harvesters
+from pandatx.services.workers import STORED, Workers
+
+log = Logger()
+T = TypeVar("T")
+
+_CHUNK: Final = 100
+_LARGE: Final = Limits(inflated=16 * MEBIBYTE, report=True)
+_METRIC: Final = tuple(each.name for each in fields(ServiceMetric))
+Numbers = dict[str, dict[str, dict[str, dict[str, dict[str, int]]]]]
+
+
+class Command(TypedDict):
+    """What a Harvester is told."""
+
+    command_id: int
+    command: str
+    params: Any
+    ack_requested: int
+    creation_date: str
+
+
+@frozen(kw_only=True)
+class Value(Answer):
+    """The older dialect says ``value`` also where it is null."""
+
+    def legacy(self, as_json: bool) -> Any:
+        """The bare value."""
+        return self.value
+
+
+@frozen
+class HarvesterResource:
+    """What Harvesters call, and their operators."""
+
+    _harvesters: Harvesters
+    _workers: Workers
+
+    @operation("harvester/heartbeat", legacy="harvesterIsAlive", asks=HarvesterHeartbeat, form=JSON)
+    async def heartbeat(self, caller: Caller, request: HarvesterHeartbeat, call: Call) -> Answer:
+        """Note that a Harvester lives, its version, and the commands that it takes."""
+        facts = _decode(HarvesterFacts, request.data or {})
+        wishes = [] if facts is None else _all(CommandWish, facts.commands)
+        await self._harvesters.heartbeat(caller, request.harvester_id, facts or HarvesterFacts(), wishes)
+        return Answer(value=[True, "succeeded"])
+
+    @operation(
+        "harvester/acquire_commands",
+        legacy="getCommands",
+        asks=CommandsRequest,
+        gives=list[Command],
+        allows=production,
+        allows_legacy=pilot_role,
+        form=STATUS,
+    )
+    async def acquire_commands(self, caller: Caller, request: CommandsRequest, call: Call) -> Answer:
+        """Hand over the commands that wait for a Harvester, the oldest first; they are then ``retrieved``."""
+        taken = await self._harvesters.take_commands(request.harvester_id, request.n_commands)
+        told = [
+            Command(
+                command_id=each.command_id,
+                command=each.command,
+                params=each.params,
+                ack_requested=each.ack_requested,
+                creation_date=naive(each.created).isoformat(),
+            )
+            for each in taken.commands
+        ]
+        undelivered = (lambda: self._harvesters.give_back(taken)) if told else None
+        return Answer(data=told, fields={"Returns": 0, "Commands": told}, undelivered=undelivered)
+
+    @operation(
+        "harvester/acknowledge_commands",
+        legacy="ackCommands",
+        asks=Acknowledgement,
+        allows=production,
+        allows_legacy=pilot_role,
+        form=STATUS,
+    )
+    async def acknowledge_commands(self, caller: Caller, request: Acknowledgement, call: Call) -> Answer:
+        """Note that commands were dealt with; they are then ``acknowledged``."""
+        await self._harvesters.acknowledge(request.command_ids)
+        return Answer(fields={"Returns": 0})
+
+    @operation(
+        "harvester/update_workers",
+        legacy="updateWorkers",
+        asks=WorkersUpdate,
+        gives=list[bool],
+        form=JSON,
+        limits=_LARGE,
+    )
+    async def update_workers(self, caller: Caller, request: WorkersUpdate, call: Call) -> Answer:
+        """Store what a Harvester says of its workers; for each, in their order, whether it was stored."""
+        reports: list[WorkerReport | None] = []
+        for start in range(0, len(request.workers), _CHUNK):
+            if start:
+                await call.breathe()
+            reports += [_decode(WorkerReport, each) for each in request.workers[start : start + _CHUNK]]
+        sound = [report for report in reports if report is not None]
+        stored = await self._workers.update(caller, request.harvester_id, sound)
+        told = [report is not None and stored[report.worker_id] for report in reports]
+        return Answer(data=told, value=[True, told])
+
+    @operation(
+        "harvester/report_worker_statistics", legacy="reportWorkerStats_jobtype", asks=WorkerStatistics, form=JSON
+    )
+    async def report_worker_statistics(self, caller: Caller, request: WorkerStatistics, call: Call) -> Answer:
+        """Store how many workers of which type, resource type and status a Harvester has at a queue."""
+        text = await self._workers.count(caller, request)
+        return Answer(success=text == STORED, message=text, value=[text == STORED, text])
+
+    @operation(
+        "harvester/get_worker_statistics",
+        legacy="getWorkerStats",
+        verb="GET",
+        gives=Numbers,
+        allows_legacy=anyone,
+        form=JSON,
+    )
+    async def get_worker_statistics(self, caller: Caller, request: NoArguments, call: Call) -> Answer:
+        """Say how many workers there are by queue, Harvester, job type, resource type and status."""
+        found = await self._workers.statistics()
+        return Answer(data=found, value=found)
+
+    @operation(
+        "harvester/get_current_worker_id",
+        legacy="get_max_worker_id",
+        verb="GET",
+        asks=HarvesterId,
+        gives=int | None,
+        allows_legacy=anyone,
+        form=JSON,
+    )
+    async def get_current_worker_id(self, caller: Caller, request: HarvesterId, call: Call) -> Answer:
+        """Say the highest number that a Harvester has given to a worker; null for one without workers."""
+        found = await self._workers.highest(request.harvester_id)
+        return Value(data=found, value=found)
+
+    @operation(
+        "harvester/update_service_metrics",
+        legacy="updateServiceMetrics",
+        asks=ServiceMetrics,
+        gives=list[bool],
+        form=JSON,
+        limits=_LARGE,
+    )
+    async def update_service_metrics(self, caller: Caller, request: ServiceMetrics, call: Call) -> Answer:
+        """Keep figures of a Harvester's machines, each as its time, the host, and a JSON text."""
+        named = [dict(zip(_METRIC, each, strict=False)) if type(each) is list else each for each in request.metrics]
+        await self._harvesters.add_metrics(caller, request.harvester_id, _all(ServiceMetric, named))
+        return Answer(data=[True], value=[True, [True]])
+
+    @operation("harvester/add_dialogs", legacy="addHarvesterDialogs", asks=Dialogs, form=JSON, limits=_LARGE)
+    async def add_dialogs(self, caller: Caller, request: Dialogs, call: Call) -> Answer:
+        """Keep messages of a Harvester for those who watch it."""
+        await self._harvesters.add_dialogs(caller, request.harvester_id, _all(Dialog, request.dialogs))
+        return Answer(value=[True, ""])
+
+    @operation("harvester/add_sweep_command", legacy="sweepPQ", asks=SweepRequest, allows=production, form=JSON)
+    async def add_sweep_command(self, caller: Caller, request: SweepRequest, call: Call) -> Answer:
+        """Have the Harvester of a queue end workers, by status, computing element and submission host."""
+        text = await self._harvesters.sweep(caller, request)
+        return Answer(success=text == OK, message="" if text == OK else text, value=[text == OK, text])
+
+    @operation(
+        "harvester/add_target_slots", legacy="setNumSlotsForWP", asks=TargetSlots, allows=production, form=NUMBERED
+    )
+    async def add_target_slots(self, caller: Caller, request: TargetSlots, call: Call) -> Answer:
+        """Say how many slots a queue is to fill, of a share and a resource type or in all; -1 takes that back."""
+        text = await self._harvesters.set_slots(caller, request)
+        return Answer(message=text, value=[0, text])
+
+
+def _all(asks: type[T], elements: Sequence[Any]) -> list[T]:
+    """Those of the elements that can be read."""
+    return [each for element in elements if (each := _decode(asks, element)) is not None]
+
+
+def _decode(asks: type[T], element: Any) -> T | None:
+    """An element of a list, whose names are the older dialect's in both; None, and a warning, where it is faulty."""
+    if not isinstance(element, Mapping):
+        log.warn("{cls}: passed over, not an object", cls=asks.__name__)
+        return None
+    try:
+        kind: type = asks
+        found: T = decoder(kind, Dialect.LEGACY).decode(element)
+    except ArgumentFault as fault:
+        log.warn("{cls}: passed over: {fault}", cls=asks.__name__, fault=str(fault))
+        return None
+    return found
