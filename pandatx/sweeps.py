@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-
 from pandatx.clients.sandboxes import LARGEST, LIMIT, Sandboxes
 from pandatx.clients.web import Web
 from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.core import Core
+from pandatx.filing import own_hosts
 from pandatx.scheduler.daemons.copy_archive import CopyArchive
 from pandatx.services.builds import Builds, BuildSweep
 from pandatx.services.killing import Killing
@@ -49,6 +48,5 @@ def make_copy_archive(core: Core, config: Config, clock: Clock, background: Data
 
 def _sandboxes(config: Config, clock: Clock, background: Database) -> SandboxSweep:
     web = Web(clock.reactor, config.http.ca_dir, config.outside.client_certificate, LIMIT, LARGEST)
-    own = frozenset((socket.getfqdn(), socket.gethostname(), "localhost"))
     client = Sandboxes(web, config.http.url_https_port)
-    return SandboxSweep(background, clock, client, config.files.cache_dir, own)
+    return SandboxSweep(background, clock, client, config.files.cache_dir, own_hosts(config))

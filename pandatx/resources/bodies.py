@@ -20,8 +20,8 @@ from pandatx.resources.api import MEBIBYTE, Dialect
 MOST_RATIO = 200
 MOST_NAMES = 10_000
 _JSON = b"application/json"
-_MULTIPART = b"multipart/form-data"
-_GZIP = b"\x1f\x8b"
+MULTIPART = b"multipart/form-data"
+GZIP = b"\x1f\x8b"
 
 InThread = Callable[..., Awaitable[Any]]
 
@@ -60,7 +60,7 @@ class BodyReader:
         if size > (self.threshold if media_type(kind) == _JSON else self.threshold // 16):
             return self.in_thread(lambda: parse(inflate_all(_whole(stream), most, deflated), kind))
         body = stream.read()
-        if deflated or body[:2] == _GZIP:
+        if deflated or body[:2] == GZIP:
             whole = inflate(body, self.threshold, deflated)
             if whole is None:
                 return self.in_thread(lambda: parse(inflate_all(body, most, deflated), kind))
@@ -75,7 +75,7 @@ class BodyReader:
             body = stream.read(self.threshold)
             stream.seek(0)
             if body:
-                whole = inflate(body, self.threshold, False) if body[:2] == _GZIP else body
+                whole = inflate(body, self.threshold, False) if body[:2] == GZIP else body
                 if whole is None:
                     raise TooLarge("body", "too large for a GET")
                 return parse(whole, kind)
@@ -113,13 +113,13 @@ def inflate(body: bytes, most: int, deflated: bool) -> bytes | None:
 
 def inflate_all(body: bytes, most: int, deflated: bool = False) -> bytes:
     """A body inflated in pieces, to at most ``most`` bytes and 200 times its size; as it is, if it is not gzip."""
-    if not deflated and body[:2] != _GZIP:
+    if not deflated and body[:2] != GZIP:
         return body
     limit = min(most, max(MEBIBYTE, MOST_RATIO * len(body)))
     pieces: list[bytes] = []
     total = 0
     while body:
-        stream = zlib.decompressobj(_window(body, deflated))
+        stream = zlib.decompressobj(window(body, deflated))
         while not stream.eof:
             try:
                 piece = stream.decompress(body, MEBIBYTE)
@@ -136,7 +136,7 @@ def inflate_all(body: bytes, most: int, deflated: bool = False) -> bytes:
     return b"".join(pieces)
 
 
-def _window(body: bytes, deflated: bool) -> int:
+def window(body: bytes, deflated: bool) -> int:
     """What zlib calls the format: gzip, zlib, or raw deflate, which some send under the name of zlib."""
     if not deflated:
         return 31
@@ -148,7 +148,7 @@ def parse(body: bytes, kind: bytes) -> Content:
     media = media_type(kind)
     if media == _JSON or (not media and body[:1] == b"{"):
         return Content(_object(body), False)
-    if media == _MULTIPART:
+    if media == MULTIPART:
         return Content(_multipart(body, kind), True)
     return Content(_pairs(body, repeated=False), True)
 

@@ -1,0 +1,60 @@
+"""Files of users, of Harvester and of the task engine: who takes them in, and who knows where they are."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Final
+
+from attrs import frozen
+
+from pandatx.clients.cache_nodes import CacheNodes
+from pandatx.clients.web import Web
+from pandatx.clock import Clock
+from pandatx.config import Config
+from pandatx.services.checkpoints import Checkpoints
+from pandatx.services.logs_of_tasks import TaskLogs
+from pandatx.services.sandboxes import SandboxBook
+from pandatx.services.sandboxes_elsewhere import SandboxesElsewhere
+from pandatx.services.uploads import Uploads
+from pandatx.store.database import Database
+
+NOTES: Final = "sandboxes"
+"""The folder in the state directory for what the database does not know of yet."""
+
+
+@frozen(kw_only=True)
+class Files:
+    """``book`` knows where sandboxes lie, ``elsewhere`` fetches them; the others keep what comes in."""
+
+    book: SandboxBook
+    elsewhere: SandboxesElsewhere
+    uploads: Uploads
+    logs: TaskLogs
+    checkpoints: Checkpoints
+
+
+def make_files(config: Config, clock: Clock, database: Database, web: Web) -> Files:
+    """``database`` serves requests, ``web`` asks other servers."""
+    files = config.files
+    cache_dir, host = files.cache_dir, sandbox_host(config)
+    book = SandboxBook(database, clock, host, own_hosts(config), cache_dir, config.process.state_dir / NOTES)
+    nodes = CacheNodes(web, clock.reactor, config.http.url_https_port, host)
+    compressed = tuple(map(re.compile, files.compress_file_names))
+    return Files(
+        book=book,
+        elsewhere=SandboxesElsewhere(book, nodes, cache_dir),
+        uploads=Uploads(cache_dir, book, clock, compressed, files.record_sandbox_info),
+        logs=TaskLogs(cache_dir),
+        checkpoints=Checkpoints(database, cache_dir),
+    )
+
+
+def sandbox_host(config: Config) -> str:
+    """The name under which files of this very server are found."""
+    return config.files.sandbox_host or socket.getfqdn()
+
+
+def own_hosts(config: Config) -> frozenset[str]:
+    """The names of hosts whose files are those of this server."""
+    return frozenset((sandbox_host(config), socket.getfqdn(), socket.gethostname(), "localhost"))

@@ -1,0 +1,102 @@
+"""Sandboxes that users send: into the cache under their own names, whole or not at all (reference/wire.md 3.5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+from attrs import frozen
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from pandatx.clock import Clock
+from pandatx.domain.caller import Caller
+from pandatx.domain.file_requests import (
+    OVERWRITES,
+    UNRECORDED,
+    CannotOverwrite,
+    CannotWrite,
+    Uploaded,
+    may_replace,
+)
+from pandatx.errors import NotFound
+from pandatx.services.sandboxes import SandboxBook, owner_name
+from pandatx.store import cache_folder as folder
+
+log = Logger()
+
+LEFT_BY_A_CRASH: Final = 86_400.0
+"""Seconds after which a file that came in and was never given a name is nobody's."""
+
+
+@frozen
+class Uploads:
+    """Takes files in. Names that ``compressed`` finds are kept as gzip files; ``recorded``: sandboxes are noted."""
+
+    _cache_dir: Path
+    _book: SandboxBook
+    _clock: Clock
+    _compressed: Sequence[re.Pattern[str]] = ()
+    _recorded: bool = True
+
+    async def put(self, caller: Caller, file: Uploaded, name: str) -> None:
+        """Keep a file under a name. Of two of one name the first stays, and counts as wanted, unless the name says that
+        it may be overwritten; that only its owner may, or the production role. Raises FileRefused.
+        """
+        replace = name.endswith(OVERWRITES)
+        if replace and not await self._may_replace(caller, name):
+            raise CannotOverwrite
+        try:
+            if any(each.search(name) for each in self._compressed):
+                file = await deferToThread(_compressed, file)
+            placed = await deferToThread(self._place, file.path, name, replace)
+        except OSError as fault:
+            log.error("{name} of {who} cannot be kept: {fault}", name=name, who=caller.name, fault=str(fault))
+            raise CannotWrite from None
+        if not placed:
+            raise CannotOverwrite
+        log.info("{name} of {who}: {size} bytes", name=name, who=caller.name, size=file.size)
+        if self._recorded and not name.endswith(UNRECORDED):
+            await self._note(caller, file, name)
+
+    async def _may_replace(self, caller: Caller, name: str) -> bool:
+        if caller.production or not await deferToThread((self._cache_dir / name).exists):
+            return True
+        return may_replace(owner_name(caller), caller.production, await self._book.owner_of(name))
+
+    def _place(self, source: Path, name: str, replace: bool) -> bool:
+        target = self._cache_dir / name
+        if folder.place(source, target, replace=replace):
+            return True
+        folder.touch(target)
+        return False
+
+    async def _note(self, caller: Caller, file: Uploaded, name: str) -> None:
+        try:
+            await self._book.note(self._book.entry(caller, name, file.size, file.checksum))
+        except OSError as fault:  # the file is there and can be used, only not again
+            log.critical("{name} cannot be noted: {fault}", name=name, fault=str(fault))
+
+    async def touch(self, name: str) -> None:
+        """Count a file as new, so that it is kept. Raises NotFound."""
+        try:
+            touched = await deferToThread(folder.touch, self._cache_dir / name)
+        except OSError as fault:
+            raise NotFound(f"Failed to touch file with: {fault.strerror}") from None
+        if not touched:
+            raise NotFound(f"Failed to touch file with: no file {name}")
+
+    async def tidy(self) -> None:
+        """Remove what crashes have left of files that came in."""
+        before = self._clock.now().timestamp() - LEFT_BY_A_CRASH
+        removed = await deferToThread(folder.left_over, self._cache_dir / folder.INCOMING, before)
+        if removed:
+            log.info("removed {n} files that had not come in whole", n=removed)
+
+
+def _compressed(file: Uploaded) -> Uploaded:
+    path, size, tail = folder.compressed(file.path)
+    return attrs.evolve(file, path=path, size=size, tail=tail)
