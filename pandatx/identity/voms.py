@@ -41,7 +41,8 @@ class Unreadable(Exception):
 
 @frozen(kw_only=True)
 class AttributeCertificate:
-    """What one says. ``signed`` are the bytes under the ``signature``, ``algorithm`` the OID of its algorithm.
+    """What one says. ``holder_name`` and ``holder_serial`` mean the certificate that it was issued to. ``signed`` are
+    the bytes under the ``signature``, ``algorithm`` the OID of its algorithm.
 
     ``critical``: OIDs of the extensions that whoever does not know them must not pass over; ``signers``: the
     certificates that it brings along, its signer's first.
@@ -49,7 +50,7 @@ class AttributeCertificate:
 
     vo: str
     fqans: tuple[str, ...]
-    holder_issuer: Name
+    holder_name: Name
     holder_serial: int
     issuer: Name
     start: datetime
@@ -110,7 +111,7 @@ def _certificate(whole: bytes) -> AttributeCertificate:
     return AttributeCertificate(
         vo=vo,
         fqans=fqans,
-        holder_issuer=_one_directory_name(holder["issuer"], "its holder"),
+        holder_name=_one_directory_name(holder["issuer"], "its holder"),
         holder_serial=int(holder["serial"]),
         issuer=_one_directory_name(info["issuer"]["v2Form"]["issuerName"], "its issuer"),
         start=_time(period["notBeforeTime"]),
