@@ -63,13 +63,14 @@ class Field:
 
 @frozen
 class Decoder:
-    """Makes requests of one class from the mappings of one dialect."""
+    """Makes requests of one class from the mappings of one dialect. ``rest`` is the field for unknown names."""
 
     asks: type
     spellings: Mapping[str, Field]
     required: tuple[tuple[str, str], ...]
     defaults: Mapping[str, Any]
     ignored: frozenset[str]
+    rest: str | None = None
 
     def decode(self, raw: Mapping[str, Any], as_text: bool = False) -> Any:
         """A request. ``as_text``: from a query or a form, where all are texts and None is the text None.
@@ -104,7 +105,9 @@ class Decoder:
         for name, spelling in self.required:
             if name not in values:
                 raise ArgumentFault.missing(spelling)
-        if bad or unknown:
+        if self.rest is not None:
+            values[self.rest] = {**values.get(self.rest, {}), **{key: raw[key] for key in unknown}}
+        elif bad or unknown:
             self._tell(values, bad, unknown)
         return self.asks(**values)
 
@@ -138,7 +141,8 @@ def decoder(asks: type, dialect: Dialect) -> Decoder:
             required.append((attribute.name, own))
         elif dialect is Dialect.LEGACY and how.legacy_default is not NOTHING:
             defaults[attribute.name] = how.legacy_default
-    return Decoder(asks, spellings, tuple(required), defaults, getattr(asks, "ignored", frozenset()))
+    ignored: frozenset[str] = getattr(asks, "ignored", frozenset())
+    return Decoder(asks, spellings, tuple(required), defaults, ignored, getattr(asks, "rest", None))
 
 
 def _spellings(name: str, how: Wire, dialect: Dialect) -> tuple[str, tuple[str, ...]]:

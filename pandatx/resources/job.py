@@ -3,34 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, TypedDict
 
 import orjson
 from attrs import frozen
 
+from pandatx.domain import offline_script
 from pandatx.domain.caller import Caller
+from pandatx.domain.debug_mode import SUCCEEDED
 from pandatx.domain.job import Job
+from pandatx.domain.query_requests import DebugMode, JobStatusIds, OneJob
 from pandatx.domain.requests import JobCommand, JobIds, JobKill, JobSubmission
+from pandatx.domain.task_requests import TaskId
+from pandatx.domain.task_secrets import shown
 from pandatx.resources.api import (
     JSON,
     MEBIBYTE,
+    PICKLED,
     STATUS_JSON,
+    TEXT,
     Answer,
     Call,
+    Dialect,
     Limits,
     anyone,
     operation,
     production,
 )
 from pandatx.resources.encoding import to_json
-from pandatx.resources.jobspec import counted, described, job_of, read_jobs
+from pandatx.resources.jobspec import counted, described, job_of, read_jobs, state_of
+from pandatx.services.debug_mode import DebugModes
 from pandatx.services.jobs import Jobs
 from pandatx.services.killing import Killing
 from pandatx.services.submission import Submission, Submitted
+from pandatx.services.user_metadata import UserMetadata
 
 RECEIVED = "command received"
 _CHUNK = 50
 _NUMBERED_LABELS = frozenset(("user", "panda", "ptest", "rc_test", "rc_test2", "rc_alrb"))
+
+
+class StatusAndCommand(TypedDict):
+    """The status of a job, and the command that waits for its pilot."""
+
+    status: str
+    command: str | None
+
+
+class JobsetId(TypedDict):
+    """What jobs of a user have in common."""
+
+    jobsetID: int | None
+
+
+Receipts: Final[Any] = list[tuple[int, int | None, JobsetId | str | None]]
+"""PandaID, jobDefinitionID, and the jobset or, by the label, the name of each job."""
+Descriptions: Final[Any] = list[dict[str, Any] | None]
+"""Jobs by the names of reference/wire.md 3.4."""
 
 
 @frozen
@@ -40,20 +69,30 @@ class JobResource:
     _jobs: Jobs
     _submission: Submission
     _killing: Killing
+    _debug: DebugModes
+    _metadata: UserMetadata
 
-    @operation("job/submit", asks=JobSubmission, limits=Limits(inflated=256 * MEBIBYTE))
+    @operation(
+        "job/submit",
+        legacy="submitJobs",
+        asks=JobSubmission,
+        gives=Receipts,
+        form=PICKLED,
+        limits=Limits(inflated=256 * MEBIBYTE),
+    )
     async def submit(self, caller: Caller, request: JobSubmission, call: Call) -> Answer:
         """Store jobs, all or none. They come as state lists or as objects by field name, up to 5000 of them."""
         elements = await self._elements(request.jobs, call)
         if not elements:
-            return Answer(success=False, message="No jobs were submitted")
+            return Answer(success=False, message="No jobs were submitted", value=[])
         jobs = []
         for index, element in enumerate(elements):
             if index % _CHUNK == _CHUNK - 1:
                 await call.breathe()
             jobs.append(job_of(element, index))
         stored = await self._submission.submit(caller, tuple(jobs), call.address)
-        return Answer(data=[_receipt(job, each) for job, each in zip(jobs, stored, strict=True)])
+        receipts = [_receipt(job, each) for job, each in zip(jobs, stored, strict=True)]
+        return Answer(data=receipts, value=receipts)
 
     async def _elements(self, jobs: Any, call: Call) -> list[Any]:
         if type(jobs) is not str:
@@ -64,7 +103,13 @@ class JobResource:
         return elements
 
     @operation(
-        "job/get_status", legacy="checkJobStatus", verb="GET", asks=JobIds, allows_legacy=anyone, form=STATUS_JSON
+        "job/get_status",
+        legacy="checkJobStatus",
+        verb="GET",
+        asks=JobIds,
+        gives=list[StatusAndCommand],
+        allows_legacy=anyone,
+        form=STATUS_JSON,
     )
     async def get_status(self, caller: Caller, request: JobIds, call: Call) -> Answer:
         """Say the status of jobs and the commands that wait for their pilots, in the order of the ids."""
@@ -72,32 +117,92 @@ class JobResource:
         data = [{"status": status, "command": command} for status, command in found]
         return Answer(data=data, fields={"data": data})
 
-    @operation("job/get_description", verb=("GET", "POST"), asks=JobIds)
-    async def get_description(self, caller: Caller, request: JobIds, call: Call) -> Answer:
+    @operation(
+        "job/get_description",
+        legacy="getJobStatus",
+        verb=("GET", "POST"),
+        asks=JobStatusIds,
+        gives=Descriptions,
+        allows_legacy=anyone,
+        form=JSON,
+    )
+    async def get_description(self, caller: Caller, request: JobStatusIds, call: Call) -> Answer:
         """Describe jobs that are not archived, in the order of the ids; null for one that is not there."""
-        return await self._descriptions(request, call, archive=False)
+        jobs = await self._jobs.describe(request.job_ids, False)
+        if call.dialect is Dialect.LEGACY and request.no_pickle:
+            # A client of 2021 reads state lists here, as a JSON text.
+            return Answer(value=[state_of(job) for job in jobs if job is not None])
+        found = await in_chunks(jobs, call)
+        return Answer(data=found, value=found)
 
-    @operation("job/get_description_incl_archive", verb=("GET", "POST"), asks=JobIds)
+    @operation(
+        "job/get_description_incl_archive",
+        legacy="getFullJobStatus",
+        verb=("GET", "POST"),
+        asks=JobIds,
+        gives=Descriptions,
+        form=PICKLED,
+    )
     async def get_description_incl_archive(self, caller: Caller, request: JobIds, call: Call) -> Answer:
         """Describe jobs wherever they are, in the order of the ids; null for one that is not there."""
-        return await self._descriptions(request, call, archive=True)
+        found = await in_chunks(await self._jobs.describe(request.job_ids, True), call)
+        return Answer(data=found, value=found)
 
-    async def _descriptions(self, request: JobIds, call: Call, archive: bool) -> Answer:
-        return Answer(data=await in_chunks(await self._jobs.describe(request.job_ids, archive), call))
+    @operation(
+        "job/get_metadata_for_analysis_jobs",
+        legacy="getUserJobMetadata",
+        verb="GET",
+        asks=TaskId,
+        gives=dict[str, Any],
+        allows_legacy=anyone,
+        form=JSON,
+    )
+    async def get_metadata_for_analysis_jobs(self, caller: Caller, request: TaskId, call: Call) -> Answer:
+        """Give what the pilots of the finished jobs of a user's task reported as metadata, by PandaID."""
+        found = await self._metadata.of_task(request.task_id)
+        return Answer(data=found, message="" if found else "No metadata found", value=found)
 
-    @operation("job/kill", asks=JobKill)
+    @operation(
+        "job/generate_offline_execution_script",
+        legacy="getScriptOfflineRunning",
+        verb="GET",
+        asks=OneJob,
+        gives=str,
+        allows=anyone,
+        form=TEXT,
+        plain=True,
+    )
+    async def generate_offline_execution_script(self, caller: Caller, request: OneJob, call: Call) -> Answer:
+        """Make a shell script that runs a job again by hand; a text with ERROR where that cannot be."""
+        job = await self._jobs.recent(request.job_id, request.days)
+        if job is None:
+            return Answer(value=offline_script.not_found(request.job_id, request.days))
+        try:
+            text = offline_script.script(job)
+        except offline_script.NoScript as fault:
+            return Answer(value=f"{offline_script.ERROR}{fault}")
+        own = caller.production or (caller.name != "" and caller.name == job.prod_user_name)
+        return Answer(value=text if own else shown(text))
+
+    @operation("job/kill", legacy="killJobs", asks=JobKill, gives=list[bool], form=PICKLED)
     async def kill(self, caller: Caller, request: JobKill, call: Call) -> Answer:
         """End jobs; a job that is not the caller's is left alone, and its place in the answer is false."""
         ended = await self._killing.kill(
             caller, request.job_ids, request.code, request.kill_options, request.use_email_as_id
         )
-        return Answer(data=list(ended))
+        return Answer(data=list(ended), value=list(ended))
 
-    @operation("job/reassign", asks=JobIds)
+    @operation("job/reassign", legacy="reassignJobs", asks=JobIds, form=PICKLED)
     async def reassign(self, caller: Caller, request: JobIds, call: Call) -> Answer:
         """Take jobs back from their queues, for their tasks to make new ones."""
         await self._killing.reassign(caller, request.job_ids)
-        return Answer()
+        return Answer(value=True)
+
+    @operation("job/set_debug_mode", legacy="setDebugMode", asks=DebugMode, gives=str, form=TEXT)
+    async def set_debug_mode(self, caller: Caller, request: DebugMode, call: Call) -> Answer:
+        """Turn the debug mode of a job on or off; ``data`` and the message say what became of it."""
+        text = await self._debug.change(caller, request)
+        return Answer(success=text == SUCCEEDED, message=text, data=text if text == SUCCEEDED else None, value=text)
 
     @operation("job/set_command", legacy="send_command_to_job", asks=JobCommand, allows=production, form=JSON)
     async def set_command(self, caller: Caller, request: JobCommand, call: Call) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final, get_type_hints
 
@@ -72,6 +73,18 @@ def described(job: Job | None) -> dict[str, Any] | None:
     found = dict(zip(JOB_SLOTS, _job_values(job), strict=True))
     found["Files"] = [dict(zip(FILE_SLOTS, _file_values(file), strict=True)) for file in job.files]
     return found
+
+
+def state_of(job: Job) -> list[Any]:
+    """A job as a state list, as ``job_of`` reads them; what is not set is the text NULL."""
+    files = [[*map(_stated, _file_values(file)), None] for file in job.files]
+    return [*map(_stated, _job_values(job)), files]
+
+
+def _stated(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return {"_datetime_object": f"{value:%Y-%m-%d %H:%M:%S.%f}"}
+    return "NULL" if value is None else value
 
 
 def read_jobs(text: str) -> list[Any]:

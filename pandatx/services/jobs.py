@@ -45,6 +45,13 @@ class Jobs:
             found |= await self._database.transaction("jobs.describe", store.describe, some, archive)
         return [found.get(panda_id) for panda_id in ids]
 
+    async def recent(self, panda_id: int, days: int | None) -> Job | None:
+        """A whole job, None for one that is not there or has not changed for so many ``days``."""
+        (job,) = await self.describe([panda_id], True)
+        if job is None or days is None or job.modification_time is None:
+            return job
+        return job if job.modification_time > self._clock.now() - timedelta(days=days) else None
+
     async def find(self, status: str | None, queue: str | None, owner: str | None, limit: int) -> list[Job]:
         """The newest jobs of a status, queue and owner, without their files."""
         return await store.find(self._database, status, queue, owner, limit)

@@ -17,19 +17,20 @@ LIMIT: Final = 55.0
 
 @frozen
 class Statistics:
-    """What share ranks and user priorities are made of. Give it the scheduler's pool."""
+    """What share ranks, user priorities and statistics are made of. Give it the scheduler's pool."""
 
     _database: Database
     _clock: Clock
     _facts: Facts
 
     async def count(self) -> int | None:
-        """Count all jobs, unless others do; the number of rows written, None where others keep them."""
+        """Count all jobs; the number of rows written for the shares, None where others keep these."""
         return await self._database.limited("statistics.count", LIMIT, 5.0, self._count)
 
     async def _count(self, tx: Transaction) -> int | None:
         now = self._clock.now()
         if await store.counted_by_others(tx, now):
+            await store.tell(tx, now)
             return None
         queues = self._facts.known.queues.values()
         powers = {queue.name: queue.core_power for queue in queues if queue.core_power > 0}

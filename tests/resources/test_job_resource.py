@@ -69,7 +69,8 @@ class Services:
 
 
 def served(services: Services, **more: Any) -> Any:
-    return site_of(JobResource(services, services, services), PandatxResource(services, services, services), **more)
+    jobs = JobResource(services, services, services, services, services)
+    return site_of(jobs, PandatxResource(services, services, services, services), **more)
 
 
 def state(**named: Any) -> list[Any]:

@@ -1,0 +1,244 @@
+"""What users ask of their tasks (reference/wire.md 3.3). Nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.internet.threads import deferToThread
+
+from pandatx.clock import Clock
+from pandatx.domain import task_listing
+from pandatx.domain.caller import Caller
+from pandatx.domain.job import Job
+from pandatx.domain.query_requests import JumboDatasets, TaskDatasets, TaskDetails, TaskJobs, TaskSearch, TasksModified
+from pandatx.domain.task_listing import INPUTS, UNMERGED, BadFilter, DatasetRead, Filters, TaskRead
+from pandatx.domain.task_secrets import shown
+from pandatx.errors import NotFound, PandaError
+from pandatx.identity.names import compact_name
+from pandatx.services.jobs import Jobs
+from pandatx.store import task_queries as store
+from pandatx.store.database import Database, Transaction, in_batches
+
+TOGETHER: Final = 100
+"""Tasks that are described in one transaction."""
+FILES_TOGETHER: Final = 2000
+MOST_FILES: Final = 500_000
+MOST_FULL: Final = 500
+MOST_JOBS: Final = 5500
+WINDOW: Final = timedelta(days=30)
+UNSUCCESSFUL: Final = ("failed", "cancelled", "closed")
+
+
+class TaskNotFound(NotFound):
+    """There is no such task, or none of what was asked of it."""
+
+    def __init__(self, text: str = "Task not found") -> None:
+        super().__init__(text)
+
+
+class BadSearch(PandaError):
+    """A search for tasks that cannot be understood."""
+
+
+@frozen
+class TaskQueries:
+    """Read tasks, their datasets, files and jobs."""
+
+    _database: Database
+    _clock: Clock
+    _jobs: Jobs
+
+    async def status(self, task_id: int) -> str:
+        """The status of a task. Raises TaskNotFound."""
+        return str((await self._row(task_id))["status"])
+
+    async def parameters(self, caller: Caller, task_id: int) -> dict[str, Any]:
+        """The parameters that a task was made with, without secrets where it is not the caller's.
+
+        Raises TaskNotFound.
+        """
+        text = await store.parameters(self._database, task_id)
+        found = await deferToThread(task_listing.decoded, text)
+        if found is None:
+            raise TaskNotFound
+        owner = (await store.status(self._database, task_id) or {}).get("username")
+        own = caller.production or (caller.name != "" and caller.name == owner)
+        return found if own else await deferToThread(shown, found)
+
+    async def describe(self, caller: Caller, task_id: int) -> dict[str, Any]:
+        """All that is told of a task. Raises TaskNotFound."""
+        found = await self._described(caller, [task_id])
+        if not found:
+            raise TaskNotFound
+        return found[0]
+
+    async def describe_parent(self, caller: Caller, task_id: int) -> dict[str, Any]:
+        """All that is told of the parent of a task. Raises TaskNotFound with what is missing."""
+        child = await store.status(self._database, task_id)
+        if child is None:
+            raise TaskNotFound("Child task not found")
+        if child["parent_tid"] in (None, task_id):
+            raise TaskNotFound("No parent task found")
+        found = await self._described(caller, [child["parent_tid"]])
+        if not found:
+            raise TaskNotFound("Parent task not found")
+        return found[0]
+
+    async def search(self, caller: Caller, request: TaskSearch) -> list[dict[str, Any]]:
+        """The newest tasks of the caller, or of the user whom the filters name, that the filters let through.
+
+        Patterns are applied to the tasks that the equalities have left. Raises BadSearch.
+        """
+        try:
+            since = task_listing.read_since(request.since)
+            filters = task_listing.read_filters(request.filters, caller.name)
+        except BadFilter as fault:
+            raise BadSearch(str(fault)) from None
+        ids = await store.find(self._database, filters, since, request.n_tasks)
+        return await self._described(caller, ids, filters)
+
+    async def _described(
+        self, caller: Caller, ids: Sequence[int], filters: Filters | None = None
+    ) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for some in in_batches(ids, TOGETHER):
+            read = await self._database.transaction("task_queries.read", store.read, some)
+            found += await deferToThread(_tell, read, caller, filters)
+        return found
+
+    async def modified(self, caller: Caller, request: TasksModified) -> list[dict[str, Any]]:
+        """The tasks of an owner that have changed since a time, by the wire's names; nothing for a time that is none.
+
+        No more than ``WINDOW`` back. With ``full`` the first 500 of them, with their datasets and counts.
+        """
+        try:
+            since = task_listing.read_since(request.since)
+        except BadFilter:
+            return []
+        if since is None:
+            return []
+        user = compact_name(request.dn) if request.dn else caller.name
+        own = caller.production or user == caller.name
+        since = max(since, self._clock.now() - WINDOW)
+        return await self._database.transaction("task_queries.modified", self._modified, user, since, request, own)
+
+    async def _modified(
+        self, tx: Transaction, user: str, since: datetime, request: TasksModified, own: bool
+    ) -> list[dict[str, Any]]:
+        n = MOST_FULL if request.full else None
+        rows = await store.modified(tx, user, since, request.prod_source_label, request.min_task_id, n)
+        tasks = [{name: row[name.lower()] for name in _BRIEF} for row in rows]
+        if request.full and tasks:
+            ids = [task["jediTaskID"] for task in tasks]
+            datasets, states = await store.datasets(tx, ids), await store.file_states(tx, ids)
+            texts = await store.texts(tx, ids)
+            for task in tasks:
+                task_id = task["jediTaskID"]
+                task["inDS"], task["outDS"] = task_listing.names_of(datasets[task_id])
+                counts = sorted(states.get(task_id, {}).items())
+                task["statistics"] = ",".join(f"{state}*{n}" for state, n in counts)
+                task["cliParams"] = _command_line(texts.get(task_id), own)
+        return tasks
+
+    async def details(self, caller: Caller, request: TaskDetails) -> dict[str, Any]:
+        """A task's datasets, its jobs, and what became of its files. Raises TaskNotFound."""
+        return await self._database.transaction("task_queries.details", self._details, caller, request)
+
+    async def _details(self, tx: Transaction, caller: Caller, request: TaskDetails) -> dict[str, Any]:
+        task_id = request.task_id
+        read = await store.read(tx, [task_id])
+        if not read:
+            raise TaskNotFound
+        datasets = (await store.datasets(tx, [task_id]))[task_id]
+        main = {each.id: each for each in datasets if each.main and each.type in (*INPUTS, UNMERGED)}
+        living = await store.living_jobs(tx, task_id)
+        jobs: dict[bool, dict[int, None]] = {False: {}, True: {}}
+        by_status: dict[str, int] = {}
+        for dataset_id, panda_id, n in await store.jobs_of_files(tx, task_id, list(main)):
+            unmerged = main[dataset_id].type == UNMERGED
+            jobs[unmerged][panda_id] = None
+            if not unmerged and panda_id in living:
+                by_status[living[panda_id]] = by_status.get(living[panda_id], 0) + n
+        ins, outs = task_listing.names_of(datasets)
+        found: dict[str, Any] = {
+            "inDS": ins,
+            "outDS": outs,
+            "statistics": task_listing.statistics(datasets, by_status),
+            "PandaID": list(jobs[False]),
+            "mergeStatus": None,
+            "mergePandaID": list(jobs[True]),
+        }
+        if request.include_status:
+            found["status"] = read[0].row["status"]
+        if request.include_parameters:
+            told = task_listing.described(read[0], caller.name, caller.production)
+            found["cliParams"] = told.get("task_creation_arguments") or ""
+        return found
+
+    async def datasets(self, request: TaskDatasets) -> list[DatasetRead]:
+        """The datasets of a task that are of the wanted types."""
+        found = await self._database.transaction("task_queries.datasets", store.datasets, [request.task_id])
+        return [each for each in found[request.task_id] if each.type in request.dataset_types]
+
+    async def files(self, task_id: int, datasets: Sequence[DatasetRead]) -> AsyncIterator[tuple[int, list[Any]]]:
+        """The files of some datasets, so many at a time, each time with the id of their dataset.
+
+        Raises PandaError when there are too many to be told at once.
+        """
+        n = 0
+        for dataset in datasets:
+            after = -1
+            while some := await store.files(self._database, task_id, dataset.id, after, FILES_TOGETHER):
+                yield dataset.id, some
+                after, n = some[-1]["id"], n + len(some)
+                if n > MOST_FILES:
+                    raise PandaError(f"the datasets have more than {MOST_FILES} files: ask for one type at a time")
+                if len(some) < FILES_TOGETHER:
+                    break
+
+    async def job_ids(self, task_id: int) -> list[int]:
+        """The jobs of a task, whatever has become of them."""
+        return await store.job_ids(self._database, task_id)
+
+    async def jobs(self, request: TaskJobs) -> list[Job]:
+        """The first jobs of a task, whole, or of those without success."""
+        wanted = UNSUCCESSFUL if request.unsuccessful_only else None
+        ids = await store.job_ids(self._database, request.task_id, wanted)
+        return [job for job in await self._jobs.describe(ids[:MOST_JOBS], True) if job is not None]
+
+    async def jumbo_datasets(self, request: JumboDatasets) -> dict[str, dict[str, Any]]:
+        """The status and the output datasets of tasks with jumbo jobs that ended in a time, by task."""
+        now = self._clock.now()
+        since, until = now - timedelta(days=request.from_offset), now - timedelta(days=request.to_offset)
+        found: dict[str, dict[str, Any]] = {}
+        for task_id, status, dataset in await store.jumbo_datasets(self._database, since, until):
+            found.setdefault(str(task_id), {"status": status, "datasets": []})["datasets"].append(dataset)
+        return found
+
+    async def _row(self, task_id: int) -> dict[str, Any]:
+        row = await store.status(self._database, task_id)
+        if row is None:
+            raise TaskNotFound
+        return row
+
+
+_BRIEF: Final = tuple(
+    """
+    jediTaskID modificationTime status processingType transUses transHome architecture reqID creationDate site cloud
+    taskName
+    """.split()
+)
+
+
+def _command_line(parameters: str | None, own: bool) -> str:
+    told = (task_listing.decoded(parameters) or {}).get("cliParams") or ""
+    return told if own else shown(told)
+
+
+def _tell(read: Sequence[TaskRead], caller: Caller, filters: Filters | None) -> list[dict[str, Any]]:
+    """In a thread: parameters can be long, and patterns are users'."""
+    told = [task_listing.described(each, caller.name, caller.production) for each in read]
+    return [task for task in told if filters is None or task_listing.fits(task, filters.patterns)]

@@ -1,0 +1,51 @@
+"""The metadata of the finished jobs of a user's task (reference/wire.md 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+from attrs import frozen
+from twisted.internet.threads import deferToThread
+
+from pandatx.errors import PandaError
+from pandatx.store import user_metadata as store
+from pandatx.store.database import Database, in_batches
+
+TOGETHER: Final = 200
+LARGEST: Final = 128 << 20
+"""Characters of metadata that are told at once."""
+
+
+@frozen
+class UserMetadata:
+    """Read what pilots reported as metadata."""
+
+    _database: Database
+
+    async def of_task(self, task_id: int) -> dict[str, Any]:
+        """The metadata of the finished jobs by PandaID, already JSON; what is no JSON is left out.
+
+        Raises PandaError where there is too much.
+        """
+        found: dict[str, Any] = {}
+        size = 0
+        for some in in_batches(await store.finished(self._database, task_id), TOGETHER):
+            texts = await store.texts(self._database, some)
+            size += sum(len(text) for _, text in texts)
+            if size > LARGEST:
+                raise PandaError(f"the jobs of the task have more than {LARGEST} characters of metadata")
+            found |= await deferToThread(_read, texts)
+        return found
+
+
+def _read(texts: Sequence[tuple[int, str]]) -> dict[str, Any]:
+    found = {}
+    for panda_id, text in texts:
+        try:
+            orjson.loads(text)
+        except ValueError:
+            continue
+        found[str(panda_id)] = orjson.Fragment(text.encode())
+    return found

@@ -1,0 +1,23 @@
+"""The tags of a job that has not ended."""
+
+from __future__ import annotations
+
+from pandatx.domain.debug_mode import DebugRow
+from pandatx.store.database import Transaction
+from pandatx.store.queries import load
+
+SQL = load(__file__)
+
+
+async def lock(tx: Transaction, panda_id: int) -> tuple[DebugRow | None, bool]:
+    """A job, and whether it is active; it is locked."""
+    for active, query in ((False, SQL.lock_defined), (True, SQL.lock_active)):
+        found = await tx.run(query, id=panda_id)
+        if found.rows:
+            job, owner, status, tags, group = found.rows[0]
+            return DebugRow(panda_id=job, owner=owner, status=status, tags=tags, working_group=group), active
+    return None, False
+
+
+async def set_tags(tx: Transaction, panda_id: int, active: bool, tags: str | None) -> None:
+    await tx.run(SQL.set_active if active else SQL.set_defined, id=panda_id, tags=tags)

@@ -1,0 +1,101 @@
+-- name: statuses
+-- A task's status and owner.
+SELECT status, username, parent_tid FROM {panda}.jedi_tasks WHERE jeditaskid = %(task_id)s
+
+-- name: tasks
+-- Whole tasks; the newest first.
+SELECT {columns} FROM {panda}.jedi_tasks WHERE jeditaskid = ANY (%(ids)s) ORDER BY jeditaskid DESC
+
+-- name: parameters
+SELECT jeditaskid, taskparams FROM {panda}.jedi_taskparams WHERE jeditaskid = ANY (%(ids)s)
+
+-- name: templates
+SELECT jeditaskid, jobparamstemplate FROM {panda}.jedi_jobparams_template WHERE jeditaskid = ANY (%(ids)s)
+
+-- name: progress
+-- The files of the main inputs of each task.
+SELECT jeditaskid, coalesce(sum(nfiles), 0)::bigint AS files, coalesce(sum(nfilesfinished), 0)::bigint AS finished,
+       coalesce(sum(nfilesfailed), 0)::bigint AS failed, coalesce(sum(nfilesmissing), 0)::bigint AS missing
+  FROM {panda}.jedi_datasets
+ WHERE jeditaskid = ANY (%(ids)s) AND type IN ('input', 'pseudo_input') AND masterid IS NULL
+ GROUP BY jeditaskid
+
+-- name: found
+-- The newest tasks of a user that have the wanted values; by id, by request, or by the time of their last change.
+SELECT t.jeditaskid FROM {panda}.jedi_tasks t
+ WHERE t.username = %(username)s
+   AND (%(task_id)s::bigint IS NULL OR t.jeditaskid = %(task_id)s)
+   AND (%(req_id)s::bigint IS NULL OR t.reqid = %(req_id)s)
+   AND (%(since)s::timestamp IS NULL OR t.modificationtime >= %(since)s::timestamp)
+   AND to_jsonb(t) @> %(equal)s::jsonb
+   AND NOT EXISTS (SELECT FROM unnest(%(filled)s::text[]) f(name) WHERE to_jsonb(t) -> f.name = 'null')
+ ORDER BY t.jeditaskid DESC LIMIT %(n)s
+
+-- name: found_ever
+-- The same without any of these: the tasks of a user are found in DEFT's table, whose index every database has.
+SELECT t.jeditaskid FROM {deft}.t_task d JOIN {panda}.jedi_tasks t ON t.jeditaskid = d.taskid
+ WHERE d.username = %(username)s AND t.username = %(username)s
+   AND to_jsonb(t) @> %(equal)s::jsonb
+   AND NOT EXISTS (SELECT FROM unnest(%(filled)s::text[]) f(name) WHERE to_jsonb(t) -> f.name = 'null')
+ ORDER BY t.jeditaskid DESC LIMIT %(n)s
+
+-- name: modified
+-- The tasks of a user that have changed since; the oldest first.
+SELECT jeditaskid, modificationtime, status, processingtype, transuses, transhome, architecture, reqid, creationdate,
+       site, cloud, taskname
+  FROM {panda}.jedi_tasks
+ WHERE username = %(username)s AND modificationtime >= %(since)s::timestamp AND prodsourcelabel = %(label)s
+   AND (%(after)s::bigint IS NULL OR jeditaskid > %(after)s)
+ ORDER BY jeditaskid LIMIT %(n)s
+
+-- name: datasets
+-- The datasets of some tasks.
+SELECT jeditaskid, datasetid AS id, datasetname AS name, containername AS container, type, masterid IS NULL AS main,
+       coalesce(nfiles, 0) AS files, coalesce(nfilesused, 0) AS used, coalesce(nfilesfinished, 0) AS finished,
+       coalesce(nfilesfailed, 0) AS failed
+  FROM {panda}.jedi_datasets WHERE jeditaskid = ANY (%(ids)s) ORDER BY jeditaskid, datasetid
+
+-- name: file_states
+-- What the files of the main inputs of some tasks are doing.
+SELECT d.jeditaskid, coalesce(c.proc_status, c.status) AS state, count(*) AS n
+  FROM {panda}.jedi_datasets d
+  JOIN {panda}.jedi_dataset_contents c ON c.jeditaskid = d.jeditaskid AND c.datasetid = d.datasetid
+ WHERE d.jeditaskid = ANY (%(ids)s) AND d.type IN ('input', 'pseudo_input') AND d.masterid IS NULL
+ GROUP BY 1, 2 ORDER BY 1, 2
+
+-- name: jobs_of_files
+-- The jobs that have files of some datasets of a task, and how many files.
+SELECT datasetid, pandaid, count(*) AS n FROM {panda}.jedi_dataset_contents
+ WHERE jeditaskid = %(task_id)s AND datasetid = ANY (%(datasets)s) AND pandaid IS NOT NULL
+ GROUP BY datasetid, pandaid ORDER BY datasetid, pandaid
+
+-- name: living_jobs
+-- The jobs of a task that have not ended, but for those that merge.
+SELECT pandaid, jobstatus FROM {panda}.jobsdefined4
+ WHERE jeditaskid = %(task_id)s AND processingtype IS DISTINCT FROM 'pmerge'
+UNION ALL
+SELECT pandaid, jobstatus FROM {panda}.jobsactive4
+ WHERE jeditaskid = %(task_id)s AND processingtype IS DISTINCT FROM 'pmerge'
+
+-- name: files
+-- Some files of a dataset, after one of them.
+SELECT lfn, scope, fileid, status FROM {panda}.jedi_dataset_contents
+ WHERE jeditaskid = %(task_id)s AND datasetid = %(dataset)s AND fileid > %(after)s
+ ORDER BY fileid LIMIT %(n)s
+
+-- name: job_ids
+-- The jobs of a task, wherever they are; with statuses only those that ended so.
+SELECT pandaid FROM (
+  SELECT pandaid FROM {panda}.jobsdefined4 WHERE jeditaskid = %(task_id)s AND {ended}
+  UNION SELECT pandaid FROM {panda}.jobsactive4 WHERE jeditaskid = %(task_id)s AND {ended}
+  UNION SELECT pandaid FROM {panda}.jobsarchived4 WHERE jeditaskid = %(task_id)s AND {ended}
+  UNION SELECT pandaid FROM {arch}.jobsarchived WHERE jeditaskid = %(task_id)s AND {ended}) j
+ ORDER BY pandaid
+
+-- name: jumbo_datasets
+-- The output datasets of tasks with jumbo jobs that ended in a time.
+SELECT t.jeditaskid, t.status, d.datasetname
+  FROM {panda}.jedi_tasks t JOIN {panda}.jedi_datasets d ON d.jeditaskid = t.jeditaskid AND d.type = 'output'
+ WHERE t.modificationtime > %(since)s::timestamp AND t.modificationtime < %(until)s::timestamp AND t.prodsourcelabel = 'managed'
+   AND t.usejumbo IS NOT NULL AND t.status IN ('finished', 'done')
+ ORDER BY t.jeditaskid, d.datasetname
