@@ -1,0 +1,52 @@
+"""The statements of Harvesters by their plans: each finds its rows by an index, in a database of our own."""
+
+import pytest
+
+from pandatx.store import archive, dispatch, harvester, harvester_commands, workers
+from pandatx.store.queries import Query
+
+LITERALS = {
+    "harvester": "'h'", "queue": "'Q'", "now": "'2026-01-01'", "rows": "'[]'", "n": "5", "params": "'x'",
+    "command": "'c'", "milliseconds": "'1'", "since": "'2026-01-01'", "taken": "'2026-01-01'", "kept": "'2026-01-01'",
+    "worker": "ARRAY[1]", "ids": "ARRAY[1]",
+}  # fmt: skip
+SMALL = {"workers_statistics", "harvester_commands_add", "harvester_commands_take"}
+"""These read a table that has a row for each kind of thing, not for each worker."""
+PREPARED = [query for query in workers.SQL if query.parameters]
+OTHERS = [
+    *(query for query in workers.SQL if not query.parameters and query.name != "workers_limit_lock_wait"),
+    *(getattr(harvester.SQL, name) for name in ("owner", "dialogs", "metrics")),
+    *(getattr(harvester_commands.SQL, name) for name in ("add", "take", "give_back", "acknowledge")),
+    dispatch.SQL.touch_workers,
+]
+
+
+async def plan_of(database, prepare: str | None, explain: str) -> str:
+    async def work(tx):
+        await archive.guard(tx)
+        if prepare:
+            await tx.run(Query(name="prepare", text=prepare.replace("%", "%%")))
+        return (await tx.run(Query(name="explain", text=explain.replace("%", "%%")))).column("QUERY PLAN")
+
+    return "\n".join(await database.transaction("plan", work))
+
+
+@pytest.mark.parametrize("query", PREPARED, ids=lambda query: query.name)
+async def test_a_prepared_statement_reads_no_table_as_a_whole(database, query):
+    nulls = ", ".join("NULL" for _ in query.parameters)
+    plan = await plan_of(database, query.prepare(database.schemas), f"EXPLAIN EXECUTE {query.name} ({nulls})")
+    assert "Seq Scan on" not in plan, plan
+
+
+@pytest.mark.parametrize("query", [query for query in OTHERS if query.name not in SMALL], ids=lambda query: query.name)
+async def test_no_other_statement_does(database, query):
+    text = query.in_schemas(database.schemas)
+    words = {name: "NULL" for name in ("share", "kind")} | LITERALS
+    text = text.replace("%(harvester)s::text[]", "ARRAY['h']").replace("%(queue)s::text[]", "ARRAY['Q']")
+    for name in ("job_types", "resource_types", "statuses"):
+        text = text.replace(f"%({name})s", "ARRAY['x']")
+    text = text.replace("%(numbers)s", "ARRAY[1]")
+    for name, value in words.items():
+        text = text.replace(f"%({name})s", value)
+    plan = await plan_of(database, None, f"EXPLAIN {text}")
+    assert "Seq Scan on" not in plan, plan
