@@ -17,9 +17,9 @@ from pandatx.domain.task_split_rules import CHANGEABLE, changed
 from pandatx.errors import BadRequest
 
 STATUSES = frozenset(
-    "waiting registered defined assigning ready topreprocess preprocessing scouting scouted running throttled pending paused "
-    "staging staged prepared passed merging exhausted finishing aborting toabort tobroken toretry toincexec rerefine "
-    "toreassign reassigning done finished failed broken aborted".split()
+    "waiting registered defined assigning ready topreprocess preprocessing scouting scouted running throttled pending "
+    "paused staging staged prepared passed merging exhausted finishing aborting toabort tobroken toretry toincexec "
+    "rerefine toreassign reassigning done finished failed broken aborted".split()
 )
 OVER = frozenset("finished done prepared broken aborted toabort aborting failed".split())
 TAKEN = {

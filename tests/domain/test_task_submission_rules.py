@@ -109,9 +109,9 @@ def test_only_true_makes_a_name_unique_and_a_task_official():
 
 def test_a_task_takes_over_where_it_runs_what_it_reads_and_how_it_is_split():
     given = {
-        "dsForIN": "a,b", "site": None, "cloud": "DE", "includedSite": ["A"], "excludedSite": ["B"], "cliParams": "prun",
-        "nFiles": 5, "nEvents": 6, "fixedSandbox": "s.tgz", "sourceURL": "https://h", "ramCount": "2000",
-        "forceStaged": True, "nFilesPerJob": 2, "avoidVP": True, "currentPriority": 7,
+        "dsForIN": "a,b", "site": None, "cloud": "DE", "includedSite": ["A"], "excludedSite": ["B"],
+        "cliParams": "prun", "nFiles": 5, "nEvents": 6, "fixedSandbox": "s.tgz", "sourceURL": "https://h",
+        "ramCount": "2000", "forceStaged": True, "nFilesPerJob": 2, "avoidVP": True, "currentPriority": 7,
     }  # fmt: skip
     changes = taken_over({**given, **TASK, "jobParameters": [], "log": {}, "noEmail": True})
     assert changes.parameters == given
