@@ -204,6 +204,13 @@ class JobSubmission:
 
 
 @frozen(kw_only=True)
+class JobId:
+    """Which job."""
+
+    job_id: int = wire(exact=True, bound=BIG)
+
+
+@frozen(kw_only=True)
 class JobSearch:
     """Which jobs to list."""
 

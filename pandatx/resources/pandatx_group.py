@@ -3,18 +3,61 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from attrs import asdict, frozen
 
 from pandatx.domain.caller import Caller
 from pandatx.domain.daemons import DaemonSeen
-from pandatx.domain.requests import DaemonName, DatasetName, JobSearch, NoArguments
+from pandatx.domain.requests import DaemonName, DatasetName, JobId, JobSearch, NoArguments
+from pandatx.domain.why import Explanation, wanted
 from pandatx.resources.api import Answer, Call, operation, production
 from pandatx.resources.job import in_chunks
 from pandatx.services.daemons import DaemonBoard
 from pandatx.services.datasets import Datasets
 from pandatx.services.jobs import Jobs
+from pandatx.services.why import Why
+
+
+class FilterGiven(TypedDict):
+    """What the job needs, and how many requests of the last hour that kept from it."""
+
+    name: str
+    job_has: str
+    kept_out: int
+
+
+class PilotsGiven(TypedDict):
+    """Requests of the last hour that wanted the same. Times are UTC."""
+
+    wanted: str
+    asked: int
+    served: int
+    refused: int
+    last: str
+    why_not: list[str]
+
+
+class ErrorGiven(TypedDict):
+    """An error of the job in words."""
+
+    component: str
+    code: str
+    text: str
+    set_by: str
+
+
+class WhyGiven(TypedDict):
+    """Why a job is where it is; the weightiest reason comes first."""
+
+    job_id: int
+    status: str
+    queue: str | None
+    since: str | None
+    reasons: list[str]
+    filters: list[FilterGiven]
+    pilots: list[PilotsGiven]
+    errors: list[ErrorGiven]
 
 
 @frozen
@@ -24,6 +67,7 @@ class PandatxResource:
     _jobs: Jobs
     _datasets: Datasets
     _board: DaemonBoard
+    _why: Why
 
     @operation("pandatx/list_jobs", verb="GET", asks=JobSearch)
     async def list_jobs(self, caller: Caller, request: JobSearch, call: Call) -> Answer:
@@ -31,6 +75,11 @@ class PandatxResource:
         owner = request.owner if caller.production else caller.name
         found = await self._jobs.find(request.status, request.queue, owner, request.limit)
         return Answer(data=await in_chunks(found, call))
+
+    @operation("pandatx/why", verb="GET", asks=JobId, gives=WhyGiven)
+    async def why(self, caller: Caller, request: JobId, call: Call) -> Answer:
+        """Say why a job is where it is: what it waits for, which pilots it does not fit, or what it failed of."""
+        return Answer(data=_explained(await self._why.of(caller, request.job_id)))
 
     @operation("pandatx/complete_dataset", asks=DatasetName)
     async def complete_dataset(self, caller: Caller, request: DatasetName, call: Call) -> Answer:
@@ -53,6 +102,30 @@ class PandatxResource:
         """Let a paused daemon run again, at its next time."""
         await self._board.resume(caller, request.name)
         return Answer(data=request.name)
+
+
+def _explained(why: Explanation) -> WhyGiven:
+    job = why.job
+    return {
+        "job_id": job.panda_id,
+        "status": job.job_status,
+        "queue": job.computing_site,
+        "since": _time(job.state_change_time or job.modification_time),
+        "reasons": list(why.reasons),
+        "filters": [asdict(each) for each in why.filters],  # type: ignore[misc]
+        "pilots": [
+            {
+                "wanted": wanted(each.asked),
+                "asked": each.asked.asked,
+                "served": each.asked.served,
+                "refused": each.asked.refused,
+                "last": f"{each.asked.last:%Y-%m-%d %H:%M:%S}",
+                "why_not": list(each.why_not),
+            }
+            for each in why.pilots
+        ],
+        "errors": [asdict(each) for each in why.errors],  # type: ignore[misc]
+    }
 
 
 def _described(seen: DaemonSeen) -> dict[str, Any]:

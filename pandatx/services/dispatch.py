@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import Factory, define, field
 from twisted.logger import Logger
@@ -33,6 +33,22 @@ MOST_JOBS: Final = 100
 NO_ROLE: Final = "no production/pilot role in VOMS FQANs or non pilot owner"
 
 
+class Noticed(Protocol):
+    """Hears of each request of a pilot: answered, with a job or with none, or refused for want of a role."""
+
+    def note(self, queue: str, want: Want, served: bool) -> None: ...
+
+    def refuse(self, queue: str, want: Want) -> None: ...
+
+
+class _Unnoticed:
+    def note(self, queue: str, want: Want, served: bool) -> None:
+        pass
+
+    def refuse(self, queue: str, want: Want) -> None:
+        pass
+
+
 @define(eq=False)
 class Dispatch:
     """Hand over activated jobs, each to one pilot; what a pilot is told was committed before."""
@@ -42,6 +58,7 @@ class Dispatch:
     _facts: Facts
     _hot_timeout: float = 10.0
     _random: Random = Factory(Random)
+    _noticed: Noticed = Factory(_Unnoticed)
     _claims: Claims = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -54,10 +71,14 @@ class Dispatch:
         whose client is ``gone`` before its claim began is dropped. Raises RoleRequired, Busy, DatabaseAway.
         """
         if not caller.reports and request.prod_source_label != "user":
+            self._noticed.refuse(request.site_name, self._asking(caller, request, gone).want)
             raise RoleRequired(NO_ROLE, caller.why_no_role)
         if request.timeout <= 10:  # the time budget of reference/wire.md 2.1.1: none is left to look for a job
             return Acquired()
-        return await self._claims.submit(self._asking(caller, request, gone))
+        asking = self._asking(caller, request, gone)
+        acquired = await self._claims.submit(asking)
+        self._noticed.note(asking.queue, asking.want, bool(acquired.jobs))
+        return acquired
 
     async def give_back(self, acquired: Acquired) -> None:
         """Activate again the jobs of an answer of which no byte has left the server (rule R3)."""

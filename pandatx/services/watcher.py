@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Final
 
 import psycopg2
@@ -14,7 +15,7 @@ from pandatx.clock import Clock
 from pandatx.domain.effort import hs06_seconds
 from pandatx.domain.job import Job
 from pandatx.domain.retry_rules import errors_of_server, errors_of_silence
-from pandatx.domain.watch import Failure, JobFacts, Limits, LimitsByVO, verdict
+from pandatx.domain.watch import Failure, JobFacts, Limits, LimitsByVO, limit_of, verdict
 from pandatx.errors import PandaError
 from pandatx.services.builds import BUILD, Builds
 from pandatx.services.closer import Closer
@@ -104,6 +105,10 @@ class Watcher:
             for vo, number in known.parameters.by_vo(*key).items():
                 hours.setdefault(vo, {})[key] = number
         return LimitsByVO(Limits(), {vo: Limits.of_tunables(found) for vo, found in hours.items()})
+
+    def silence(self, job: Job, has_report: bool) -> timedelta | None:
+        """For how long the job may be silent as it is now; None where it may be for ever."""
+        return limit_of(self._facts_of(job, has_report), self.limits().of(job.vo))
 
     async def _fail(self, ids: Sequence[int], limits: LimitsByVO) -> int:
         ended = await self._database.transaction("watcher.fail", self._fail_silent, ids, limits)

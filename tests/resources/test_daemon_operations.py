@@ -44,7 +44,7 @@ class Board:
 
 
 def served(board: Board, **more: Any) -> Any:
-    return site_of(PandatxResource(None, None, board), **more)  # type: ignore[arg-type]
+    return site_of(PandatxResource(None, None, board, None), **more)  # type: ignore[arg-type]
 
 
 async def test_daemons_are_listed_with_their_times_and_their_lock() -> None:
