@@ -1,5 +1,6 @@
 """A site on loopback with a private CA, and small clients for it: what the tests of net/ share."""
 
+import http.client
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,6 +117,27 @@ def client_context(folder: Path, credential=None, version=None) -> ssl.SSLContex
     if version is not None:
         context.minimum_version = context.maximum_version = version
     return context
+
+
+def get(port, context, path="/who"):
+    connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+async def ask(tmp_path, credential=None, version=None, prepare=None, path="/who", **changes):
+    service = listeners(tmp_path, **changes)
+    if prepare is not None:
+        prepare(tmp_path / "certificates")
+    service.startService()
+    try:
+        return await in_thread(get, service.numbers["https"], client_context(tmp_path, credential, version), path)
+    finally:
+        await service.stopService()
 
 
 def in_thread(work, *args):

@@ -1,7 +1,6 @@
 """Handshakes on loopback: who gets in and as whom, and what a reload changes."""
 
 import contextlib
-import http.client
 import socket
 import ssl
 import subprocess
@@ -9,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 import voms_authority
-from serving import CA, HOST, NOW, OTHER_CA, USER, client_context, in_thread, listeners, write_settings
+from serving import CA, HOST, NOW, OTHER_CA, USER, ask, client_context, get, in_thread, listeners, write_settings
 from twisted.logger import capturedLogs
 
 from pandatx.errors import EXIT_CERTIFICATE, StartFault
@@ -20,27 +19,6 @@ PROXY = authority.make_proxy(USER, NOW)
 DEEP = authority.make_proxy(PROXY, NOW)
 LIMITED = authority.make_proxy(USER, NOW, limited=True)
 USER_DN = "/DC=local/DC=pandatx/CN=user"
-
-
-def get(port, context, path="/who"):
-    connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=10)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
-
-
-async def ask(tmp_path, credential=None, version=None, prepare=None, path="/who", **changes):
-    service = listeners(tmp_path, **changes)
-    if prepare is not None:
-        prepare(tmp_path / "certificates")
-    service.startService()
-    try:
-        return await in_thread(get, service.numbers["https"], client_context(tmp_path, credential, version), path)
-    finally:
-        await service.stopService()
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
