@@ -64,12 +64,11 @@ async def make_task(
             jeditaskid=task_id,
             status=status,
             creationdate=_AT,
-            modificationtime=_AT,
             starttime=_AT,
             tasktype="anal",
             walltime=60,
             walltimeunit="s",
-            **{**common, **columns},
+            **{"modificationtime": _AT, **common, **columns},
         )
         await _insert(
             tx,
