@@ -99,3 +99,14 @@ async def ranges(database: Database) -> list[tuple[int, int, int, int, int]]:
         "SELECT pandaid, fileid, job_processid, status, attemptnr FROM {panda}.jedi_events"
         " ORDER BY pandaid, fileid, job_processid",
     )
+
+
+SEEDS = f"""
+INSERT INTO jedi_dataset_contents (jeditaskid, datasetid, fileid, creationdate, lfn, type, status)
+VALUES ({TASK}, {DATASET}, {FILE}, '2026-01-01', 'in', 'input', 'running');
+INSERT INTO jedi_events (jeditaskid, pandaid, fileid, job_processid, datasetid, status, def_min_eventid,
+                         def_max_eventid, attemptnr, event_offset)
+SELECT {TASK}, {JOBSET}, {FILE}, g, {DATASET}, 0, g, g, 3, {JOBSET} FROM generate_series(1, 3) g;
+INSERT INTO jobsactive4 (pandaid, jobstatus, jobsetid, jeditaskid, eventservice, modificationtime)
+VALUES (50, 'running', {JOBSET}, {TASK}, 1, now() AT TIME ZONE 'UTC')"""
+"""A job and three ranges for it, in the search path doma_panda."""
