@@ -51,6 +51,7 @@ _SERVICES = {
     "panda-carbon.log": "carbon",
     "panda-hs_scrapers.log": "benchmarks",
     "panda-async_request_processor.log": "async_work request_files",
+    "panda-api_file_server.log": "uploads sandboxes sandboxes_elsewhere checkpoints logs_of_tasks",
     "panda-recover_lost_files.log": "recovery",
 }
 PARTS = (
@@ -58,6 +59,7 @@ PARTS = (
     ("pandatx.scheduler", "panda-daemons.log"),
     ("pandatx.workers", "panda-daemons.log"),
     *((f"pandatx.services.{name}", file) for file, names in _SERVICES.items() for name in names.split()),
+    ("pandatx.identity.bearer", "panda-tokens.log"),
     ("pandatx.messaging", "panda-ddm_handler.log"),
     ("pandatx.resources.pilot", "panda-JobDispatcher.log"),
     ("pandatx.resources.harvester", "panda-api_harvester.log"),
