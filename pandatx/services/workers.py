@@ -125,12 +125,11 @@ class Workers:
         known = await store.lock(tx, harvester_id, sorted(report.worker_id for report in reports))
         found = [merged(report, known.get(report.worker_id), now) for report in reports]
         workers = [worker for worker in found if worker is not None]
-        if workers:
-            await store.save(tx, harvester_id, workers, now)
-        stored = frozenset(worker.report.worker_id for worker in workers)
-        if listed:
-            await store.relate(tx, harvester_id, {worker: listed[worker] for worker in listed if worker in stored}, now)
         ended = await self._tell(tx, caller, workers, jobs, rows, now)
+        stored = frozenset(worker.report.worker_id for worker in workers)
+        if workers:
+            related = {worker: listed[worker] for worker in listed if worker in stored}
+            await store.save(tx, harvester_id, workers, related, now)
         return stored, ended
 
     async def _listed(

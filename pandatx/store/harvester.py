@@ -66,7 +66,7 @@ async def add_dialogs(tx: Transaction, harvester: str, dialogs: Iterable[Dialog]
         }
         for each in dialogs
     }
-    await tx.run(SQL.dialogs, harvester=harvester, rows=json_rows(rows.values()))
+    await tx.run(SQL.dialogs, harvester=harvester, ids=list(rows), rows=json_rows(rows.values()))
 
 
 async def add_metrics(tx: Transaction, harvester: str, metrics: Iterable[ServiceMetric]) -> None:

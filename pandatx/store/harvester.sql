@@ -24,7 +24,7 @@ ON CONFLICT (harvester_id, computingsite, resourcetype, command) DO NOTHING
 -- Messages, each instead of those of its number.
 WITH v AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s::json) v(diagid bigint, modulename text, identifier text,
    creationtime timestamp, messagelevel text, diagmessage text)),
- gone AS (DELETE FROM {panda}.harvester_dialogs d USING v WHERE d.harvester_id = %(harvester)s AND d.diagid = v.diagid)
+ gone AS (DELETE FROM {panda}.harvester_dialogs WHERE harvester_id = %(harvester)s AND diagid = ANY (%(ids)s::bigint[]))
 INSERT INTO {panda}.harvester_dialogs (harvester_id, diagid, modulename, identifier, creationtime, messagelevel, diagmessage)
 SELECT %(harvester)s, diagid, modulename, identifier, creationtime, messagelevel, diagmessage FROM v
 
@@ -33,8 +33,8 @@ SELECT %(harvester)s, diagid, modulename, identifier, creationtime, messagelevel
 INSERT INTO {panda}.harvester_metrics (harvester_id, creation_time, harvester_host, metrics)
 SELECT %(harvester)s, v.creation_time, v.host, v.metrics
   FROM json_to_recordset(%(rows)s::json) v(creation_time timestamp, host text, metrics text)
- WHERE NOT EXISTS (SELECT 1 FROM {panda}.harvester_metrics m WHERE m.harvester_id = %(harvester)s
-                      AND m.creation_time = v.creation_time AND m.harvester_host = v.host)
+ WHERE (SELECT 1 FROM {panda}.harvester_metrics m WHERE m.harvester_id = %(harvester)s
+           AND m.creation_time = v.creation_time AND m.harvester_host = v.host LIMIT 1) IS NULL
 
 -- name: set_slots
 -- How many slots a queue is to fill, instead of what was wished before.

@@ -86,13 +86,21 @@ async def lock(tx: Transaction, harvester: str, ids: Sequence[int]) -> dict[int,
     return found
 
 
-async def save(tx: Transaction, harvester: str, workers: Iterable[Worker], now: datetime) -> None:
-    """Write workers, which the caller has locked, as their reports leave them."""
-    await tx.run(SQL.save, harvester=harvester, rows=json_rows(map(_row, workers)), now=now)
+async def save(
+    tx: Transaction, harvester: str, workers: Sequence[Worker], jobs: Mapping[int, Iterable[int]], now: datetime
+) -> None:
+    """Write workers, which the caller has locked, as their reports leave them; of those in ``jobs`` these are all jobs.
+
+    The last of a transaction: what comes behind would be planned as these are.
+    """
+    await tx.run(SQL.by_hash)
+    ids = [worker.report.worker_id for worker in workers]
+    await tx.run(SQL.save, harvester=harvester, ids=ids, rows=json_rows(map(_row, workers)), now=now)
+    if jobs:
+        await _relate(tx, harvester, jobs, now)
 
 
-async def relate(tx: Transaction, harvester: str, jobs: Mapping[int, Iterable[int]], now: datetime) -> None:
-    """These are the jobs of these workers, and no others."""
+async def _relate(tx: Transaction, harvester: str, jobs: Mapping[int, Iterable[int]], now: datetime) -> None:
     pairs = [(worker, panda_id) for worker, of_worker in jobs.items() for panda_id in set(of_worker)]
     await tx.run(
         SQL.relate,

@@ -29,18 +29,25 @@ SELECT pandaid, jobstatus, attemptnr, prodsourcelabel, produsername, modificatio
 SELECT workerid, lastupdate, status, errorcode, diagmessage FROM {panda}.harvester_workers
  WHERE harvesterid = %(harvester)s AND workerid = ANY (%(ids)s) ORDER BY workerid, lastupdate FOR UPDATE
 
+-- name: by_hash
+-- For what follows in this transaction: hundreds of rows against hundreds, which the planner, that knows of a few only, would
+-- compare each with each.
+SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_nestloop', 'off', true)
+
 -- name: drop_older
 -- prepare: harvester text, ids bigint[], newest timestamp[]
 -- Rows of workers that have a newer one.
 DELETE FROM {panda}.harvester_workers w USING unnest(%(ids)s, %(newest)s) v(workerid, newest)
- WHERE w.harvesterid = %(harvester)s AND w.workerid = v.workerid AND w.lastupdate < v.newest
+ WHERE w.harvesterid = %(harvester)s AND w.workerid = ANY (%(ids)s) AND w.workerid = v.workerid
+   AND w.lastupdate < v.newest
 
 -- name: save
--- prepare: harvester text, rows json, now timestamp
+-- prepare: harvester text, ids bigint[], rows json, now timestamp
 -- Locked workers as their reports leave them, and new ones; a key that a JSON row lacks keeps its column.
 WITH v AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s) v(workerid bigint, was timestamp, {typed})),
  u AS (UPDATE {panda}.harvester_workers w SET lastupdate = %(now)s, {assignments} FROM v
-   WHERE w.harvesterid = %(harvester)s AND w.workerid = v.workerid AND w.lastupdate = v.was)
+   WHERE w.harvesterid = %(harvester)s AND w.workerid = ANY (%(ids)s) AND w.workerid = v.workerid
+     AND w.lastupdate = v.was)
 INSERT INTO {panda}.harvester_workers (harvesterid, workerid, lastupdate, {columns})
 SELECT %(harvester)s, v.workerid, %(now)s, {columns} FROM v WHERE v.was IS NULL
 ON CONFLICT DO NOTHING
