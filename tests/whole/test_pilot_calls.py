@@ -25,8 +25,8 @@ from pandatx.store.cluster import Cluster
 CALLS = """
 import json, os, sys
 from argparse import Namespace
-from pilot.util import https, proxy
 from pilot.info.storagedata import StorageData
+from pilot.util import https, proxy
 from pilot.eventservice.communicationmanager.plugins.pandacommunicator import PandaCommunicator
 
 https.https_setup(None, sys.argv[1])
