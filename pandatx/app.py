@@ -197,10 +197,15 @@ class App:
             self.core, self.config, self.clock, self.background, lambda: here and self.daemons.scheduler is not None
         )
         self.operations.health.add("messages", self._messages)
+        self.operations.health.add("tokens", self._tokens)
 
     async def _messages(self) -> Finding:
         ok, text = self.messaging.state
         return Finding(name="messages", ok=ok, text=text, vital=False)
+
+    async def _tokens(self) -> Finding:
+        ok, text = self.core.tokens.state
+        return Finding(name="tokens", ok=ok, text=text, vital=False)
 
     def _bind(self) -> None:
         pages = self.operations.public_pages()

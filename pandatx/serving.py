@@ -125,7 +125,7 @@ def _creds(serving: Serving) -> CredsResource:
     )
     return CredsResource(
         Creds(core.facts, serving.clock, core.permissions, kept),
-        UserSecrets(serving.database, serving.clock, config.outside.pilot_secrets),
+        UserSecrets(serving.database, serving.clock, core.owners, config.outside.pilot_secrets),
     )
 
 

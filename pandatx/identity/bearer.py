@@ -7,12 +7,15 @@ from collections.abc import Awaitable
 from typing import Any
 
 from attrs import evolve, field, frozen
+from twisted.logger import Logger
 
 from pandatx.domain.caller import Caller
 from pandatx.errors import TokenRejected
 from pandatx.identity.callers import peer_address
 from pandatx.identity.networks import Networks
 from pandatx.identity.tokens import Judge
+
+log = Logger()
 
 
 @frozen
@@ -27,17 +30,30 @@ class Bearers:
 
         With a certificate its DN and roles count, and the token must be good all the same (reference/wire.md 1.5.3).
         """
-        if not request.isSecure() and peer_address(request.client) not in self._trusted_proxies:
-            raise TokenRejected("Tokens are taken over TLS only: use the https port")
-        bearer = _bearer(request.requestHeaders.getRawHeaders(b"authorization"))
-        origin: bytes | None = request.getHeader(b"origin")
-        stated = None if origin is None else origin.decode("latin-1")
-        found = self._judge.judge(bearer, stated, certified.dn)
-        return _beside(found, certified) if isinstance(found, Caller) else _later(found, certified)
+        header: bytes | None = request.getHeader(b"origin")
+        origin = None if header is None else header.decode("latin-1")
+        try:
+            if not request.isSecure() and peer_address(request.client) not in self._trusted_proxies:
+                raise TokenRejected("Tokens are taken over TLS only: use the https port")
+            bearer = _bearer(request.requestHeaders.getRawHeaders(b"authorization"))
+            found = self._judge.judge(bearer, origin, certified.dn)
+        except TokenRejected as why:
+            _tell(why, origin, certified)
+            raise
+        return _beside(found, certified) if isinstance(found, Caller) else _later(found, origin, certified)
 
 
-async def _later(found: Awaitable[Caller], certified: Caller) -> Caller:
-    return _beside(await found, certified)
+async def _later(found: Awaitable[Caller], origin: str | None, certified: Caller) -> Caller:
+    try:
+        return _beside(await found, certified)
+    except TokenRejected as why:
+        _tell(why, origin, certified)
+        raise
+
+
+def _tell(why: TokenRejected, origin: str | None, certified: Caller) -> None:
+    """Operators are asked why pilots are turned away; the access log has the status only."""
+    log.info("{why} (Origin {origin} from {address})", why=why, origin=origin, address=certified.address)
 
 
 def _beside(holder: Caller, certified: Caller) -> Caller:

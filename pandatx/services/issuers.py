@@ -54,6 +54,11 @@ class Issuers:
     _waiting: dict[str, list[Deferred[None]]] = Factory(dict)
     _complaints: Complaints = field(factory=lambda: Complaints(log))
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with those that did not answer when they were last asked."""
+        return tuple(why for _, why in self._failed.values())
+
     async def keys(self, url: str, kid: str) -> Issuer:
         """The issuer whose discovery document is at ``url``; if it has no ``kid``, it is asked whether it has one now.
 
@@ -84,7 +89,7 @@ class Issuers:
             known = self._known.get(url)
             if known is None or known.read_at + RENEWED <= now:
                 await self._renew(url)
-        self._complaints.about(why for _, why in self._failed.values())
+        self._complaints.about(self.faults)
 
     def _may_ask_for_key(self, url: str, now: datetime) -> bool:
         asked = self._asked_for_key.get(url)

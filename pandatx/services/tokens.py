@@ -53,6 +53,15 @@ class Tokens:
         """Who judges tokens; None where none are taken."""
         return self._judge if self._settings.token_auth_type == "oidc" else None
 
+    @property
+    def state(self) -> tuple[bool, str]:
+        """Whether all is well, and one line on it."""
+        if self.judge is None:
+            return True, "none are taken"
+        faults = (*self.config.faults, *self._issuers.faults)
+        text = f"clients: {len(self.config.clients)}, issuers: {len(self.config.urls)}"
+        return not faults, "; ".join((text, *faults))
+
     async def start(self) -> None:
         """Read the files before the first request; the issuers need not be there."""
         if self.judge is not None:

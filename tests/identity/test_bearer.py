@@ -1,12 +1,18 @@
 """What may bring a token, and what a certificate beside it means (rule R24)."""
 
+from datetime import UTC, datetime
+
 import pytest
+from attrs import frozen
 from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock as ReactorClock
 from twisted.web.http_headers import Headers
 
+from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
-from pandatx.errors import TokenRejected
+from pandatx.errors import Banned, TokenRejected
 from pandatx.identity.bearer import Bearers
+from pandatx.identity.callers import BANS_HOLD, Callers
 from pandatx.identity.networks import Networks
 
 HOLDER = Caller(dn="Jane Roe", name="Jane Roe", how="token", issuer="i", subject="s", attributes=(("A", "b"),))
@@ -80,3 +86,51 @@ def test_plain_http_brings_tokens_only_from_trusted_proxies():
         bearers.caller_of(Request(b"Bearer abc", secure=False), NOBODY)
     assert bearers.caller_of(Request(b"Bearer abc", secure=False, peer="10.1.2.3"), NOBODY).name == "Jane Roe"
     assert bearers.caller_of(Request(b"Bearer abc"), NOBODY).name == "Jane Roe"
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@frozen
+class Lists:
+    production_dns: tuple[str, ...] = ()
+    pilot_owners: tuple[str, ...] = ()
+    loose_dn_match: bool = False
+    vo_members_are_pilots: tuple[str, ...] = ()
+
+
+@frozen
+class Bans:
+    banned: frozenset[str] = frozenset()
+    read_at: datetime | None = NOW
+
+
+class Plain:
+    """A connection without a certificate."""
+
+    def getHandle(self):
+        return self
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_a_holder_who_is_banned_is_refused_whatever_is_remembered_of_the_token(later):
+    known = [Bans()]
+    time = ReactorClock()
+    judge = Bearers(Judge(later)).caller_of
+    callers = Callers(Lists(), Clock.manual(time, NOW), bans=lambda: known[0], tokens=judge)
+
+    async def asks():
+        request = Request(b"Bearer abc")
+        request.transport = Plain()
+        found = callers.of_request(request)
+        return request, await found if later else found
+
+    request, caller = await asks()
+    assert (caller.name, request.caller_name, caller.secure) == ("Jane Roe", "Jane Roe", True)
+    known[0] = Bans(frozenset({"Jane Roe"}))
+    with pytest.raises(Banned, match="Jane Roe is banned"):
+        await asks()
+    known[0] = Bans()
+    time.advance(BANS_HOLD.total_seconds() + 1)
+    _, caller = await asks()
+    assert (caller.authenticated, caller.secure) == (True, False), "nobody knows who is banned: reports only"

@@ -69,6 +69,7 @@ async def test_keys_are_there_before_the_first_token_comes(tokens, settings, iss
     assert issuer.asked == ["/.well-known/openid-configuration", "/jwks"]
     await judged(tokens, issuer.token())
     assert len(issuer.asked) == 2
+    assert tokens.state == (True, "clients: 1, issuers: 1")
 
 
 async def test_an_issuer_that_is_away_keeps_nobody_from_coming_in_through_another(tokens, settings, issuer):
@@ -77,6 +78,9 @@ async def test_an_issuer_that_is_away_keeps_nobody_from_coming_in_through_anothe
     put(settings, "cms", client_file(gone, client_id="cms", vo="cms"))
     await tokens.refresh()
     assert await judged(tokens, issuer.token())
+    well, text = tokens.state
+    assert not well
+    assert text.startswith("clients: 2, issuers: 2; 127.0.0.1: ")
     with pytest.raises(TokenRejected, match="cannot be had"):
         await judged(tokens, gone.token(aud="cms", groups=["cms"]), "cms")
 
@@ -87,3 +91,4 @@ async def test_without_oidc_there_is_no_judge_and_nothing_is_read(settings, tmp_
     )
     await tokens.refresh()
     assert tokens.judge is None
+    assert tokens.state == (True, "none are taken")

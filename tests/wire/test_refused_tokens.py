@@ -227,6 +227,18 @@ def test_a_banned_holder_is_refused_by_name(served: Served) -> None:
         assert (answer.status, answer.json["message"]) == (403, "Ban Ned is banned")
 
 
+def test_a_second_subject_with_the_name_of_an_owner_is_refused(served: Served) -> None:
+    first = served.asks(name="an OWNER", sub="first")
+    second = served.asks(name="An Owner", sub="second")
+    assert first.v1("creds/set_user_secrets", key="a", value="b").json["success"]
+    why = f"the name An Owner belongs to another identity than {served.issuer.name} second"
+    kept = second.v1("creds/set_user_secrets", key="a", value="c")
+    assert (kept.json["success"], kept.json["message"]) == (False, why)
+    told = second.get("creds/get_user_secrets")
+    assert (told.json["success"], told.json["message"]) == (False, why)
+    assert json.loads(first.get("creds/get_user_secrets").json["data"]) == {"a": "b"}
+
+
 def test_a_certificate_beside_a_token_wins_and_the_token_must_be_good(served: Served) -> None:
     token = served.issuer.token()
     asked = served.bearer(token, certificate="production.pem")
@@ -246,6 +258,14 @@ def test_refused_tokens_change_nothing_and_stand_in_no_log(served: Served) -> No
     for file in (served.home.path / "log").iterdir():
         text = file.read_text(errors="replace")
         assert token not in text and token.rpartition(".")[2] not in text, file
+
+
+def test_operators_find_the_reasons_in_the_log(served: Served) -> None:
+    served.asks("lhcb").legacy("isAlive")
+    served.bearer(served.issuer.token(), None).legacy("isAlive")
+    logged = served.home.processes[0].logged("panda-tokens.log")
+    assert "Unknown vo : lhcb (Origin lhcb from 127.0.0.1)" in logged.replace("::1", "127.0.0.1")
+    assert "Origin is missing" in logged
 
 
 def test_a_file_that_comes_is_read_at_sighup_and_a_bad_one_is_named_once(served: Served) -> None:
