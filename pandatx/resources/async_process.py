@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 from uuid import uuid4
 
 import attrs
@@ -21,7 +21,7 @@ from pandatx.domain.async_requests import (
 from pandatx.domain.async_work import EVENT_PICKING, WORKFLOW, Status
 from pandatx.domain.caller import Caller
 from pandatx.errors import BadRequest
-from pandatx.resources.api import JSON, MEBIBYTE, TEXT, Answer, Call, Dialect, Limits, operation, production
+from pandatx.resources.api import JSON, MEBIBYTE, TEXT, Answer, Call, Dialect, Limits, operation, production, secure
 from pandatx.services.async_requests import AsyncRequests
 
 ACCEPTED: Final = "request was accepted and will be processed in a few minutes"
@@ -30,23 +30,62 @@ PATIENCE: Final = 100.0
 LARGEST: Final = Limits(inflated=10 * MEBIBYTE)
 
 
+class Accepted(TypedDict):
+    """The request is stored under this id."""
+
+    request_id: str
+
+
+class AcceptedWithLog(Accepted):
+    """The log of the work will be found there."""
+
+    logFileURL: str
+
+
+class OnMachine(TypedDict):
+    """What came of a request on one machine; times are UTC."""
+
+    machine_name: str
+    status: str
+    result: str | None
+    truncated: int | None
+    error_msg: str | None
+    attempts: int | None
+    started_at: str | None
+    finished_at: str | None
+    stderr: str | None
+    return_code: int | None
+
+
+class Outcome(TypedDict):
+    """What came of a request: complete, when every machine that is expected to answer has done so."""
+
+    overall_status: str
+    expected_machines: list[str]
+    results: list[OnMachine]
+
+
+WorkflowOutcome = dict[str, Any]
+"""status, request_id and log, and what the engine says beside."""
+
+
 @frozen
 class AsyncProcessResource:
     """What is stored at once, worked on later, and asked after with its id."""
 
     _requests: AsyncRequests
 
-    @operation("async_process/submit_grep_request", asks=GrepRequest)
+    @operation("async_process/submit_grep_request", asks=GrepRequest, gives=Accepted, allows=secure)
     async def submit_grep_request(self, caller: Caller, request: GrepRequest, call: Call) -> Answer:
         """Search a log file on all machines of a service, or on one. ``data`` has the id of the request."""
         return Answer(data={"request_id": await self._requests.grep(caller, request)})
 
-    @operation("async_process/submit_sleep_echo_request", asks=SleepEchoRequest, allows=production)
+    @operation("async_process/submit_sleep_echo_request", asks=SleepEchoRequest, gives=Accepted, allows=production)
     async def submit_sleep_echo_request(self, caller: Caller, request: SleepEchoRequest, call: Call) -> Answer:
         """Have one machine of a service wait and answer, to see that it does. ``data`` has the id of the request."""
         return Answer(data={"request_id": await self._requests.sleep_echo(caller, request)})
 
-    @operation("async_process/get_result", verb="GET", asks=RequestId)
+    @operation("async_process/get_result", verb="GET", asks=RequestId, gives=Outcome, allows=secure)
     async def get_result(self, caller: Caller, request: RequestId, call: Call) -> Answer:
         """Say what came of a request, machine by machine, to its requester and, mostly, to the production role."""
         return Answer(data=await self._requests.result(caller, request.request_id))
@@ -63,6 +102,8 @@ class RequestsResource:
         "file_server/upload_file_recovery_request",
         legacy="put_file_recovery_request",
         asks=FileRecovery,
+        gives=AcceptedWithLog,
+        allows=secure,
         form=JSON,
         limits=LARGEST,
     )
@@ -78,6 +119,8 @@ class RequestsResource:
         "file_server/upload_workflow_request",
         legacy="put_workflow_request",
         asks=WorkflowRequest,
+        gives=Accepted | WorkflowOutcome,
+        allows=secure,
         form=JSON,
         limits=LARGEST,
     )
@@ -101,6 +144,8 @@ class RequestsResource:
         "file_server/upload_event_picking_request",
         legacy="putEventPickingRequest",
         asks=EventPicking,
+        gives=Accepted,
+        allows=secure,
         form=TEXT,
         limits=LARGEST,
     )

@@ -11,12 +11,32 @@ from pandatx.domain.caller import Caller
 from pandatx.domain.daemons import DaemonSeen
 from pandatx.domain.requests import DaemonName, DatasetName, JobId, JobSearch, NoArguments
 from pandatx.domain.why import Explanation, wanted
-from pandatx.resources.api import Answer, Call, operation, production
+from pandatx.resources.api import Answer, Call, operation, production, secure
 from pandatx.resources.job import in_chunks
 from pandatx.services.daemons import DaemonBoard
 from pandatx.services.datasets import Datasets
 from pandatx.services.jobs import Jobs
 from pandatx.services.why import Why
+
+
+class DaemonGiven(TypedDict):
+    """A daemon of a living server; times are UTC, durations seconds."""
+
+    name: str
+    condition: str
+    period: float
+    sync: bool
+    loop: bool
+    last_start: str | None
+    last_duration: float | None
+    next_start: str | None
+    runs: int
+    failures: int
+    last_error: str | None
+    late: bool
+    server: str
+    lock_holder: str | None
+    locked_until: str | None
 
 
 class FilterGiven(TypedDict):
@@ -69,7 +89,7 @@ class PandatxResource:
     _board: DaemonBoard
     _why: Why
 
-    @operation("pandatx/list_jobs", verb="GET", asks=JobSearch)
+    @operation("pandatx/list_jobs", verb="GET", asks=JobSearch, gives=list[dict[str, Any]], allows=secure)
     async def list_jobs(self, caller: Caller, request: JobSearch, call: Call) -> Answer:
         """List jobs, the newest first; without the production role only the caller's own."""
         owner = request.owner if caller.production else caller.name
@@ -81,23 +101,23 @@ class PandatxResource:
         """Say why a job is where it is: what it waits for, which pilots it does not fit, or what it failed of."""
         return Answer(data=_explained(await self._why.of(caller, request.job_id)))
 
-    @operation("pandatx/complete_dataset", asks=DatasetName)
+    @operation("pandatx/complete_dataset", asks=DatasetName, gives=int, allows=secure)
     async def complete_dataset(self, caller: Caller, request: DatasetName, call: Call) -> Answer:
         """Say that the files of a dataset are there; the jobs that waited for them go on. ``data`` is their number."""
         return Answer(data=await self._datasets.complete(caller, request.name))
 
-    @operation("pandatx/list_daemons", verb="GET", allows=production)
+    @operation("pandatx/list_daemons", verb="GET", gives=list[DaemonGiven], allows=production)
     async def list_daemons(self, caller: Caller, request: NoArguments, call: Call) -> Answer:
         """List the daemons of all servers that live: what each does, its times, and who holds its lock."""
         return Answer(data=[_described(each) for each in await self._board.seen()])
 
-    @operation("pandatx/pause_daemon", asks=DaemonName, allows=production)
+    @operation("pandatx/pause_daemon", asks=DaemonName, gives=str, allows=production)
     async def pause_daemon(self, caller: Caller, request: DaemonName, call: Call) -> Answer:
         """Begin no more runs of a daemon on any server, until it is resumed; one under way goes on."""
         await self._board.pause(caller, request.name)
         return Answer(data=request.name)
 
-    @operation("pandatx/resume_daemon", asks=DaemonName, allows=production)
+    @operation("pandatx/resume_daemon", asks=DaemonName, gives=str, allows=production)
     async def resume_daemon(self, caller: Caller, request: DaemonName, call: Call) -> Answer:
         """Let a paused daemon run again, at its next time."""
         await self._board.resume(caller, request.name)

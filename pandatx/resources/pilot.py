@@ -41,6 +41,7 @@ from pandatx.resources.api import (
 )
 from pandatx.resources.decoding import ArgumentFault, Decoder, decoder
 from pandatx.resources.encoding import to_json, to_urlencoded
+from pandatx.resources.pilot_answers import JobsGiven, JobStatusGiven, ReportAnswered, ReportTold
 from pandatx.services.counters import What
 from pandatx.services.dispatch import Acquired, Dispatch
 from pandatx.services.heartbeats import Heartbeats
@@ -55,6 +56,7 @@ _WORKER_STATES = ("started", "finished")
 _CHUNK = 100
 _GET_JOB = LegacyForm(Style.STATUS, busy=20)
 _UPDATE_JOB = LegacyForm(Style.STATUS, busy=10)
+_REPORT = Limits(hot=True, report=True)
 _WORKER = LegacyForm(Style.STATUS, role_text="production or pilot role is required")
 
 
@@ -154,6 +156,7 @@ class PilotResource:
         "pilot/acquire_jobs",
         legacy="getJob",
         asks=JobRequest,
+        gives=JobsGiven,
         allows=pilots,
         form=_GET_JOB,
         limits=Limits(hot=True),
@@ -183,9 +186,10 @@ class PilotResource:
         "pilot/update_job",
         legacy="updateJob",
         asks=Heartbeat,
+        gives=ReportTold,
         allows=pilots,
         form=_UPDATE_JOB,
-        limits=Limits(hot=True),
+        limits=_REPORT,
     )
     async def update_job(self, caller: Caller, beat: Heartbeat, call: Call) -> Answer:
         """Store what a pilot reports of a job, and tell it the command that waits for it."""
@@ -197,9 +201,10 @@ class PilotResource:
         "pilot/update_jobs_bulk",
         legacy="updateJobsInBulk",
         asks=HeartbeatBatch,
+        gives=list[ReportAnswered],
         allows=secure,
         form=JSON,
-        limits=Limits(hot=True),
+        limits=_REPORT,
     )
     async def update_jobs_bulk(self, caller: Caller, batch: HeartbeatBatch, call: Call) -> Answer:
         """Store reports on many jobs; the answers stand in their order, each as if it had come alone."""
@@ -223,6 +228,7 @@ class PilotResource:
         legacy="getStatus",
         verb="GET",
         asks=JobIds,
+        gives=list[JobStatusGiven],
         allows=secure,
         allows_legacy=anyone,
         form=URLENCODED,

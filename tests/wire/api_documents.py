@@ -30,8 +30,8 @@ HEAD = """\
 Made by `make api` from the declarations in `pandatx/resources/` and from the tests; do not edit it. What each
 method takes and gives: `/docs` and `/openapi.json` of a running server, `pandatx api NAME`, or `docs/api/openapi.json`.
 
-Each method is `/api/v1/GROUP/METHOD` (REST) and, where it has an older name, `/server/panda/NAME`. The permission of the
-older name stands behind a stroke where it is another one. Every method is also held to its declaration by
+Each method is `/api/v1/GROUP/METHOD` (REST) and, where it has an older name, `/server/panda/NAME`. The permission of
+the older name stands behind a stroke where it is another one. Every method is also held to its declaration by
 `tests/wire/test_every_operation.py` (bad input) and `tests/wire/test_schemathesis.py`.
 
 | Permission | Who may call |

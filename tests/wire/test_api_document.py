@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from api_documents import CHANGES, DOCUMENT, TABLE, method_table, sources, naming, unannounced
+from api_documents import CHANGES, DOCUMENT, TABLE, method_table, naming, sources, unannounced
 from real import Real
 
 from pandatx.cli.api import described_api
