@@ -51,6 +51,10 @@ class NameTaken(NotPermitted):
         super().__init__(f"the name {name} belongs to another identity than {identity}")
 
 
+class NotConfigured(PandaError):
+    """What is asked needs a system that this server was not told of."""
+
+
 class MethodForbidden(PandaError):
     """No such method is served."""
 

@@ -15,6 +15,7 @@ from pandatx.services.async_requests import AsyncRequests
 from pandatx.services.async_work import AsyncWork, InChild, Missing, OnDemand, Pool, Work
 from pandatx.services.permissions_of_users import UserPermissions
 from pandatx.services.recovery import FileRecoveries
+from pandatx.services.relays import RELAYED, Relays
 from pandatx.services.request_files import RequestFiles
 from pandatx.store.database import Database
 
@@ -25,11 +26,15 @@ _NAME_ONE: Final = "name one in [pandatx] request_handlers"
 
 @frozen(kw_only=True)
 class Requests:
-    """``asking`` stores and tells, ``work`` runs, ``files`` takes what older front ends have left."""
+    """``asking`` stores and tells, ``work`` runs, ``files`` takes what older front ends have left.
+
+    ``relays`` hand commands on at once.
+    """
 
     asking: AsyncRequests
     work: AsyncWork
     files: RequestFiles
+    relays: Relays
 
 
 def make_requests(
@@ -50,7 +55,7 @@ def make_requests(
     asking = AsyncRequests(database, clock, work.wake, permissions)
     handled = frozenset(name for name, each in works.items() if not isinstance(each, Missing))
     files = RequestFiles(config.files.cache_dir, asking, clock, deferToThread, handled)
-    return Requests(asking=asking, work=work, files=files)
+    return Requests(asking=asking, work=work, files=files, relays=Relays(children, handlers))
 
 
 def _works(config: Config, background: Database, pool: OnDemand, handlers: Mapping[str, str]) -> Mapping[str, Work]:
@@ -68,4 +73,7 @@ def _works(config: Config, background: Database, pool: OnDemand, handlers: Mappi
         ),
         FILE_RECOVERY.name: FileRecoveries(background, pool, config.jobs.storage, config.files.cache_dir),
     }
-    return {**ours, **{kind: InChild(pool, target, settings) for kind, target in handlers.items()}}
+    return {
+        **ours,
+        **{kind: InChild(pool, target, settings) for kind, target in handlers.items() if kind not in RELAYED},
+    }

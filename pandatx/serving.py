@@ -12,9 +12,11 @@ from pandatx.core import Core
 from pandatx.identity.voms_reader import VomsReader
 from pandatx.resources.async_process import AsyncProcessResource, RequestsResource
 from pandatx.resources.creds import CredsResource
+from pandatx.resources.data_carousel import DataCarouselResource
 from pandatx.resources.event import EventResource
 from pandatx.resources.file_server import FileServerResource
 from pandatx.resources.harvester import HarvesterResource
+from pandatx.resources.idds import IddsResource
 from pandatx.resources.job import JobResource
 from pandatx.resources.metaconfig import MetaconfigResource
 from pandatx.resources.owners import OwnersResource
@@ -57,6 +59,8 @@ RESOURCES: Final[tuple[type, ...]] = (
     StatisticsResource,
     MetaconfigResource,
     WorkflowResource,
+    IddsResource,
+    DataCarouselResource,
     CredsResource,
     EventResource,
     FileServerResource,
@@ -94,6 +98,8 @@ def make_resources(serving: Serving) -> list[object]:
         StatisticsResource(JobCounts(serving.database, serving.clock, core.facts)),
         MetaconfigResource(Metaconfig(core.facts)),
         WorkflowResource(Workflows(serving.database, serving.clock)),
+        IddsResource(core.requests.relays),
+        DataCarouselResource(core.requests.relays),
         _creds(serving),
         EventResource(Events(serving.database, serving.clock)),
         _files(serving),

@@ -117,8 +117,8 @@ class OutsideSettings:
         "pandatx.request_handlers",
         kinds.HANDLERS,
         {},
-        "Who does asynchronous requests (workflow, event_picking, file_recovery, types of your own), as JSON: type to"
-        " package.module:function, run in a child.",
+        "Who does asynchronous requests (workflow, event_picking, file_recovery, types of your own) and who hands"
+        " commands to idds and data_carousel, as JSON: type to package.module:function, run in a child.",
     )
 
     @property

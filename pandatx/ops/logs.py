@@ -23,7 +23,7 @@ ACCESS, ERRORS = "panda_server_access_log", "panda_server_error_log"
 
 _SERVICES = {
     "panda-JobDispatcher.log": "dispatch claims asks heartbeats spooling pilot_news events creds permissions_of_users",
-    "panda-UserIF.log": "submission jobs why killing datasets owners async_requests secrets "
+    "panda-UserIF.log": "submission jobs why relays killing datasets owners async_requests secrets "
     "task_submission task_commands task_changes workflows task_queries job_counts metaconfig debug_mode user_metadata",
     "panda-api_harvester.log": "harvester workers",
     "panda-Setupper.log": "setup builds",
