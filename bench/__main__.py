@@ -20,6 +20,7 @@ from bench.ended import EndedTables, Moving
 from bench.figures import Processes, Tally, listener, postmaster_below
 from bench.operations import OPERATIONS, Plan
 from bench.run import Run, measure, submit_one
+from bench.upload import Uploading
 
 
 @frozen(kw_only=True)
@@ -58,6 +59,7 @@ class Options:
     database_pid: tuple[int, ...]
     host_cert: str | None
     host_key: str | None
+    size: int
 
 
 @click.command(context_settings={"show_default": True})
@@ -97,6 +99,7 @@ class Options:
 @click.option("--database-pid", multiple=True, type=int, help="The postmaster; default: the one below the server.")
 @click.option("--host-cert", help="handshake: the certificate that s_server shows, best the server's own.")
 @click.option("--host-key", help="handshake: its key.")
+@click.option("--size", default=768, help="upload: MiB of the sandbox that is sent while pilots ask for jobs.")
 def main(**values: Any) -> None:
     """Load a PanDA server with OPERATION and print rate, p50, p99, errors and CPU per request."""
     options = Options(**values)
@@ -133,7 +136,7 @@ def _rounds(options: Options) -> dict[str, Any]:
         results.append(measure(_prepared(options), Run(
             operation=options.operation, seconds=options.seconds, warmup=options.warmup, rate=options.rate,
             getjob_rate=options.getjob_rate, server=server, database=database, tables=_tables(options),
-            moving=_moving(options),
+            moving=_moving(options), uploading=_uploading(options, server),
         )))  # fmt: skip
     facts = {"url": options.url, "connections": options.connections, "keepalive": options.keepalive}
     facts |= {
@@ -156,6 +159,13 @@ def _tables(options: Options) -> Tables | None:
 
 def _moving(options: Options) -> Moving | None:
     return Moving(EndedTables(_dsn(options.dsn), options.schema)) if options.prepare_ended and options.dsn else None
+
+
+def _uploading(options: Options, server: Processes) -> Uploading | None:
+    if options.operation != "upload":
+        return None
+    sender = _target(options, options.submit_cert or options.cert)
+    return Uploading(sender, options.size, server.pids, max(options.warmup, 1.0))
 
 
 def _dsn(text: str) -> str:

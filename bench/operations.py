@@ -186,6 +186,7 @@ def wrong(answer: Answer) -> str:
 OPERATIONS: dict[str, Callable[[Plan], list[Script]]] = {
     "is_alive": _alive,
     "getjob": _get_job,
+    "upload": _get_job,
     "heartbeat": _heartbeat,
     "pilots": _pilots,
     "submit": _submit,

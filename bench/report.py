@@ -48,6 +48,10 @@ def show(result: dict[str, Any]) -> None:
             f"{result['archived_twice']} twice, {result['without_files']} without their files, "
             f"{result['without_parameters']} without parameters"
         )
+    if "upload" in result:
+        console.print(
+            "upload: " + ", ".join(f"{name} {value}" for name, value in result["upload"].items()), markup=False
+        )
     if result["counts"]:
         console.print(f"counts: {result['counts']}", markup=False)
     console.print(f"errors: {result['errors'] or 'none'}", markup=False, style="bold red" if result["errors"] else None)

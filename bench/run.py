@@ -15,6 +15,7 @@ from bench.database import BEGINNING, Tables
 from bench.ended import Moving
 from bench.figures import Processes, Tally, difference, own_seconds, summary
 from bench.operations import Plan, scripts, submitted, wrong
+from bench.upload import Uploading
 
 
 @frozen(kw_only=True)
@@ -30,6 +31,7 @@ class Run:
     database: Processes
     tables: Tables | None
     moving: Moving | None = None
+    uploading: Uploading | None = None
 
 
 @define
@@ -55,6 +57,8 @@ class Window:
     def tick(self, elapsed: float) -> None:
         if self.run.moving is not None:
             self.run.moving.tick(elapsed)
+        if self.run.uploading is not None:
+            self.run.uploading.tick(elapsed)
         if self.start is None and elapsed >= self.run.warmup:
             self.tally.clear()
             self.start = self.mark()
@@ -82,6 +86,11 @@ def measure(plan: Plan, run: Run) -> dict[str, Any]:
     after = _afterwards(plan, run, window.start, end, base, before)
     if run.moving is not None:
         after |= run.moving.figures() | run.moving.tables.whole()
+    if run.uploading is not None:
+        late = run.uploading.under_way
+        after |= run.uploading.figures()
+        if late or "error" in after["upload"]:
+            plan.tally.error("the upload outlasts the window" if late else "the upload failed")
     return {**figures, **after, "errors": dict(plan.tally.errors.most_common())}
 
 
