@@ -11,7 +11,7 @@ from pandatx.domain.requests import BIG, wire
 class IddsCommand:
     """A command for iDDS. ``args`` and ``kwargs`` are JSON texts; ``command_name`` may be followed by + and a host."""
 
-    command_name: str
+    command_name: str = wire()
     args: str | None = wire(None, document=True)
     kwargs: str | None = wire(None, document=True)
     manager: bool = wire(False)
@@ -22,7 +22,7 @@ class IddsCommand:
 class IddsWorkflowCommand:
     """A command for a workflow of the caller's. ``kwargs`` is a JSON text."""
 
-    command_name: str
+    command_name: str = wire()
     kwargs: str | None = wire(None, document=True)
     json_outputs: bool = wire(False)
 
