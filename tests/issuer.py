@@ -160,12 +160,17 @@ class Issuer:
 
     # Where it answers.
 
-    def listen(self, port: int = 0) -> None:
-        """Serve in this process; again on the same port after ``leave``."""
+    def listen(self, port: int = 0, tls: Any = None) -> None:
+        """Serve in this process; again on the same port after ``leave``. ``tls`` is a factory of contexts."""
         from twisted.internet import reactor
 
-        self._port = reactor.listenTCP(port, Site(_Page(self)), interface="127.0.0.1")  # type: ignore[attr-defined]
-        self.url = f"http://127.0.0.1:{self._port.getHost().port}"
+        found: Any = reactor
+        if tls is None:
+            self._port = found.listenTCP(port, Site(_Page(self)), interface="127.0.0.1")
+            self.url = f"http://127.0.0.1:{self._port.getHost().port}"
+        else:
+            self._port = found.listenSSL(port, Site(_Page(self)), tls, interface="127.0.0.1")
+            self.url = f"https://localhost:{self._port.getHost().port}"
 
     async def leave(self) -> int:
         """Go away: connections are refused. The port, for ``listen``."""

@@ -160,7 +160,8 @@ class Judge:
     def _check_claims(self, claims: Mapping[str, Any], client: Client, issuer: Issuer) -> datetime:
         """When the token ends; TokenRejected if it is of another issuer, for another audience, or not for now."""
         for name in ("iss", "sub"):
-            if not isinstance(claims.get(name), str) or not claims[name]:
+            value = claims.get(name)
+            if not isinstance(value, str) or not value or not value.isprintable():
                 raise _invalid(f'Token is missing the "{name}" claim')
         stated, now = claims["iss"], self._clock.now()
         if stated != issuer.name and f"{stated}/" != issuer.name and stated not in self._rules.issuers:
@@ -214,7 +215,7 @@ def _attributes(place: Standing, claims: Mapping[str, Any]) -> Iterator[tuple[st
         yield f"PANDA_OIDC_{name}", value
     for name in _TOLD:
         if name in claims:
-            yield f"PANDA_OIDC_CLAIM_{name}", str(claims[name])
+            yield f"PANDA_OIDC_CLAIM_{name}", _printable(str(claims[name]))
 
 
 def _is_for_us(audience: object, client: Client, further: tuple[str, ...]) -> bool:
@@ -246,4 +247,8 @@ def _moment(claims: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def _shown(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text[:100])
+    return _printable(text[:100])
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)

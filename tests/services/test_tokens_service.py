@@ -3,12 +3,15 @@
 import attrs
 import pytest
 import pytest_twisted
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from issuer import Issuer, client_file
-from twisted.internet import reactor
+from OpenSSL import crypto
+from twisted.internet import reactor, ssl
 
 from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.errors import TokenRejected
+from pandatx.identity.authority import make_authority, make_host
 from pandatx.services.tokens import Tokens
 
 
@@ -83,6 +86,26 @@ async def test_an_issuer_that_is_away_keeps_nobody_from_coming_in_through_anothe
     assert text.startswith("clients: 2, issuers: 2; 127.0.0.1: ")
     with pytest.raises(TokenRejected, match="cannot be had"):
         await judged(tokens, gone.token(aud="cms", groups=["cms"]), "cms")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_an_issuer_over_tls_is_believed_by_the_authorities_of_ca_dir(settings, tmp_path, trusted):
+    now = Clock(reactor).now()
+    ours, others = (make_authority(f"/O=test/CN=CA{n}", now) for n in range(2))
+    host = make_host(ours, ["localhost"], now)
+    key = crypto.PKey.from_cryptography_key(load_pem_private_key(host.key_pem(), None))
+    issuer = Issuer()
+    issuer.listen(tls=ssl.CertificateOptions(privateKey=key, certificate=crypto.X509.from_cryptography(host.cert)))
+    put(settings, "atlas", client_file(issuer))
+    (tmp_path / "ca.pem").write_bytes((ours if trusted else others).cert_pem())
+    tokens = Tokens(settings, Clock(reactor), tmp_path / "ca.pem")
+    await tokens.refresh()
+    if trusted:
+        assert (await judged(tokens, issuer.token())).issuer == issuer.name
+    else:
+        with pytest.raises(TokenRejected, match="certificate verify failed"):
+            await judged(tokens, issuer.token())
+    await issuer.leave()
 
 
 async def test_without_oidc_there_is_no_judge_and_nothing_is_read(settings, tmp_path):
