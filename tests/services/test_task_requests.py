@@ -1,0 +1,98 @@
+"""Submitting and retrying tasks where several act at once, or another server has been before."""
+
+import json
+
+import pytest
+from endings import run
+from tasks_by_hand import counters, files, make_job, make_task, recount
+from twisted.internet.defer import Deferred, gatherResults
+
+from pandatx.domain.caller import Caller
+from pandatx.domain.task_requests import TaskRetry
+from pandatx.domain.task_submission import TaskRefused
+from pandatx.services.closer import Closer
+from pandatx.services.killing import Killing
+from pandatx.services.task_commands import TaskCommands
+from pandatx.services.task_submission import TaskSubmissions
+
+ALICE = Caller(dn="/CN=alice", name="alice", how="x509")
+TASK = {"taskName": "user.alice.x/", "vo": "wlcg", "prodSourceLabel": "user", "uniqueTaskName": True}
+
+
+@pytest.fixture
+def commands(database, now):
+    async def release(block):
+        return 0
+
+    return TaskCommands(database, now, Killing(database, now, Closer(database, now, release), lambda jobs: None))
+
+
+async def test_of_two_submissions_at_once_one_is_a_duplicate(database, now, facts):
+    submissions = TaskSubmissions(database, now, facts)
+
+    async def submit():
+        try:
+            return (await submissions.submit(ALICE, TASK, None)).code
+        except TaskRefused as refused:
+            return refused.code
+
+    codes = await gatherResults([Deferred.fromCoroutine(submit()) for _ in range(3)])
+    assert sorted(codes) == [0, 1, 1]
+    assert await run(database, "SELECT count(*) FROM {deft}.t_task") == [(1,)]
+
+
+async def test_ids_of_tasks_are_beyond_what_clients_take_for_a_request(database, now, facts):
+    done = await TaskSubmissions(database, now, facts).submit(ALICE, TASK, None)
+    assert done.task_id >= 10_000_000
+
+
+async def test_failed_jobs_that_an_older_server_keeps_are_ended_before_their_files_are_tried_again(
+    database, now, commands
+):
+    task = await make_task(database, 77, n_files=3, max_attempt=2)
+    failed = await make_job(database, task, status="running", attemptnr=0, maxattempt=2)
+    running = await make_job(database, task, status="running")
+    await run(
+        database, "UPDATE {panda}.jobsactive4 SET jobstatus = 'failed' WHERE pandaid = %(id)s RETURNING 1", id=failed
+    )
+    outcome = await commands.retry(ALICE, TaskRetry(task_id=77))
+    told = "retry has been triggered for failed jobs while the task is still running"
+    assert (outcome.code, outcome.message) == (0, told)
+    assert await run(database, "SELECT pandaid FROM {panda}.jobsactive4") == [(running,)]
+    ended = await run(database, "SELECT pandaid, jobstatus FROM {panda}.jobsarchived4")
+    assert ended == [(failed, "failed")]
+    found = await files(database, task)
+    first = found[task.inputs[0]]
+    assert (first["status"], first["attemptnr"], first["maxattempt"]) == ("ready", 1, 7)
+    assert await counters(database, task) == await recount(database, task)
+
+
+async def test_sets_without_attempts_left_are_left_alone(database, now, commands):
+    task = await make_task(database, 77, n_files=1)
+    spent = await make_job(database, task, status="running", attemptnr=3, maxattempt=3)
+    await run(database, "UPDATE {panda}.jobsactive4 SET jobstatus = 'failed' RETURNING 1")
+    await commands.retry(ALICE, TaskRetry(task_id=77))
+    assert await run(database, "SELECT pandaid FROM {panda}.jobsactive4") == [(spent,)]
+
+
+async def test_parameters_that_only_the_engine_has_are_gone_by(database, now, commands):
+    await make_task(database, 77, status="failed")
+    await run(
+        database,
+        "INSERT INTO {panda}.jedi_taskparams VALUES (77, %(document)s) RETURNING 1",
+        document=json.dumps({**TASK, "site": "A"}),
+    )
+    outcome = await commands.retry(ALICE, TaskRetry(task_id=77, new_parameters={"nFiles": 2}))
+    assert outcome.code == 3
+    ((text,),) = await run(database, "SELECT comm_parameters FROM {deft}.prodsys_comm")
+    assert json.loads(text) == {"site": "A", "nFiles": 2}
+
+
+async def test_commands_are_in_the_order_in_which_they_were_given(database, now, time, commands):
+    for task_id in (77, 78):
+        await make_task(database, task_id, status="failed")
+    await commands.retry(ALICE, TaskRetry(task_id=78))
+    time.advance(10)
+    await commands.retry(ALICE, TaskRetry(task_id=77))
+    given = await run(database, "SELECT comm_task FROM {deft}.prodsys_comm ORDER BY comm_ts")
+    assert given == [(78,), (77,)]
