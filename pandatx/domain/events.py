@@ -49,6 +49,7 @@ MOST: Final = 100_000
 MOST_AT_ONCE: Final = 10_000
 """Ranges that are given out at once; Harvester asks for 5,120."""
 LONGEST_DIAG: Final = 500
+_CLONE, _RUN_ONCE = "sc:", "sc:1"
 _ID: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,19})-([0-9]{1,19})-([0-9]{1,19})-([0-9]{1,5})")
 _TAKING: Final = frozenset(("sent", "running", "starting"))
 _REPORTING: Final = _TAKING | {"transferring"}
@@ -292,6 +293,16 @@ class Lease:
     counts: bool = True
     partial: bool = False
     keeps: bool = False
+
+
+def is_clone(special_handling: str | None) -> bool:
+    """Whether a job is one of several of which only one may count: tag sc (reference/lifecycle.md 6.5)."""
+    return special_handling is not None and any(tag.startswith(_CLONE) for tag in special_handling.split(","))
+
+
+def runs_once(special_handling: str | None) -> bool:
+    """Whether of a job and its clones only the first one may run at all, and not only store its outputs."""
+    return special_handling is not None and _RUN_ONCE in special_handling.split(",")
 
 
 def lease_of(job: Job) -> Lease | None:

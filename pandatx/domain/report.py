@@ -90,18 +90,15 @@ def stale(job: Job | None, attempt_nr: int) -> str | None:
     return None
 
 
-def interpret(
-    job: Job, status: str, data: str, metadata: str | None = None, mismatch: str | None = None
-) -> ReportOutcome:
+def interpret(job: Job, status: str, data: str, metadata: str | None = None, wrong: str | None = None) -> ReportOutcome:
     """Read a report of ``status`` (finished or failed) against the definition of its job. Steps 3 to 6.
 
-    ``mismatch``: which input of the job is not its own any more, as JEDI sees it. Such a job has failed.
+    ``wrong``: why the job has failed whatever the report says.
     """
     withdrawn = job.job_status in WITHDRAWN
-    if mismatch is not None:
+    if wrong is not None:
         found = _read(job, failed=True, data=data, metadata=metadata)
-        text = f"inconsistent inputs: {mismatch}; failed lest they are processed twice"
-        return evolve(found, job_changes=found.job_changes | ddm_error(text))
+        return evolve(found, job_changes=found.job_changes | ddm_error(wrong))
     if job.job_sub_status == PILOT_CLOSED and not withdrawn:
         return ReportOutcome(failed=True, fatal=True, closed=True)
     return _read(job, failed=status == "failed" or withdrawn, data=data, metadata=metadata)
@@ -213,6 +210,11 @@ def _error_codes_cleared() -> dict[str, Any]:
     for kind in ("pilot", "exe", "ddm"):
         cleared |= {f"{kind}_error_code": 0, f"{kind}_error_diag": None}
     return cleared
+
+
+def inconsistent(mismatch: str) -> str:
+    """What is wrong with a job of whose inputs one is not its own any more, as JEDI sees it."""
+    return f"inconsistent inputs: {mismatch}; failed lest they are processed twice"
 
 
 def ddm_error(text: str) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from pandatx import metrics
 from pandatx.clock import Clock
 from pandatx.domain.conclusion import Conclusion, PluginResult, conclude
 from pandatx.domain.effort import hs06_seconds
+from pandatx.domain.events import is_clone
 from pandatx.domain.job import Job
-from pandatx.domain.report import WITHDRAWN, ReportOutcome, interpret, stale
+from pandatx.domain.report import WITHDRAWN, ReportOutcome, inconsistent, interpret, stale
 from pandatx.domain.retry_rules import errors_of_report, errors_of_server
 from pandatx.errors import PandaError
 from pandatx.services.builds import BUILD, Builds
@@ -28,6 +29,7 @@ from pandatx.services.retry_rules import Failed, RetryRules
 from pandatx.services.rounds import Rounds
 from pandatx.store import archive as jobs_store
 from pandatx.store import closing as blocks_store
+from pandatx.store import events
 from pandatx.store import reports as store
 from pandatx.store.archive import Change
 from pandatx.store.database import Database, Transaction
@@ -40,6 +42,8 @@ TOGETHER: Final = 100
 """Reports in one batch."""
 RENEWAL: Final = 180.0
 """Seconds between renewals of the locks while a plugin runs (rule R8)."""
+CAME_SECOND: Final = "failed to lock semaphore for job cloning"
+"""What is said of a clone that finished although another has run, or stored its outputs, in its place."""
 _RETRY_HELD: Final = timedelta(seconds=2)
 _RETRY_REFUSED: Final = timedelta(minutes=1)
 
@@ -150,7 +154,7 @@ class Adder:
         ids = sorted({report.panda_id for report in reports})
         jobs = await jobs_store.read(tx, ids)
         metadata = await store.metadata(tx, list(jobs)) if jobs else {}
-        mismatches = await store.mismatches(tx, jobs.values())
+        wrong = await self._wrong(tx, jobs, reports)
         items, useless = [], []
         for report in reports:
             job = jobs.get(report.panda_id)
@@ -159,13 +163,29 @@ class Adder:
                 log.info("job {id}: its final report has no effect: {why}", id=report.panda_id, why=why)
                 useless.append(report)
             else:
-                about, mismatch = metadata.get(job.panda_id), mismatches.get(job.panda_id)
-                outcome = interpret(job, report.status, report.data, about, mismatch)
+                about = metadata.get(job.panda_id)
+                outcome = interpret(job, report.status, report.data, about, wrong.get(job.panda_id))
                 queue = self._facts.queue(job.computing_site or "")
                 power = queue.core_power if queue is not None else 0.0
                 items.append(Item(report=report, job=job, outcome=outcome, core_power=power))
         await store.drop(tx, useless)
         return len(reports), items
+
+    async def _wrong(self, tx: Transaction, jobs: Mapping[int, Job], reports: Iterable[Report]) -> dict[int, str]:
+        """Why jobs have failed whatever their reports say: inputs that are not theirs, clones that came second."""
+        wrong = {panda_id: inconsistent(text) for panda_id, text in (await store.mismatches(tx, jobs.values())).items()}
+        done = (jobs.get(report.panda_id) for report in reports if report.status == "finished")
+        clones = [
+            (job.panda_id, job.jedi_task_id, job.jobset_id)
+            for job in done
+            if job is not None
+            and job.jedi_task_id
+            and job.job_status not in WITHDRAWN
+            and is_clone(job.special_handling)
+        ]
+        if clones:
+            wrong = dict.fromkeys(await events.losers(tx, clones), CAME_SECOND) | wrong
+        return wrong
 
     def _by_target(self, items: Iterable[Item]) -> dict[str, list[Item]]:
         groups: dict[str, list[Item]] = {}

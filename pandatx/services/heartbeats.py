@@ -6,21 +6,22 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import psycopg2
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
-from pandatx.domain.heartbeat import DEBUG, ActiveRow, Verdict, decide, queued_since
+from pandatx.domain.events import runs_once
+from pandatx.domain.heartbeat import DEBUG, KILL, ActiveRow, Verdict, decide, queued_since
 from pandatx.domain.lifecycle import REPORTABLE
 from pandatx.domain.requests import Heartbeat, Reply
 from pandatx.errors import BadRequest, Busy, PandaError, RoleRequired
 from pandatx.metrics import STATES_FOREIGN
 from pandatx.services.batching import Batcher
 from pandatx.services.facts import Facts
+from pandatx.store import events, jedi, killing
 from pandatx.store import heartbeats as store
-from pandatx.store import jedi
 from pandatx.store.database import Database, Transaction
 from pandatx.store.job_metrics import Queued, add_queuing_times
 
@@ -38,6 +39,8 @@ LOCK_WAIT: Final = 5.0
 """Seconds that a report waits for others that hold its job."""
 ALONE: Final = 2
 """Reports at once that wait for others, each in a session."""
+SECOND: Final = "killed by job cloning"
+"""Of a clone that was to run although another one runs."""
 NO_ROLE: Final = "no production/pilot role in VOMS FQANs or non pilot owner"
 
 
@@ -69,6 +72,7 @@ class _Effects:
     started: set[str] = Factory(set)
     queued: list[Queued] = Factory(list)
     corrupted: dict[int, str] = Factory(dict)
+    clones: list[int] = Factory(list)
 
 
 _UNSTORABLE: Final = (ValueError, TypeError, psycopg2.DataError, psycopg2.IntegrityError)
@@ -237,7 +241,19 @@ class Heartbeats:
                 _note(effects, report.beat, row, verdict)
                 answers.append(self._reply(verdict))
         await self._apply(tx, effects)
+        if effects.clones:
+            lost = await self._contend(tx, effects.clones)
+            answers = [_told_to_end(answer) if report.beat.job_id in lost else answer
+                       for report, answer in zip(reports, answers, strict=True)]  # fmt: skip
         return answers, effects.started
+
+    async def _contend(self, tx: Transaction, ids: Sequence[int]) -> frozenset[int]:
+        """Those of clones that begin to run after another has; they are killed."""
+        clones = (job for jobs in (await events.jobs(tx, [(0, one) for one in ids], False)).values() for job in jobs)
+        lost = await events.losers(tx, ((one.panda_id, one.jedi_task_id or 0, one.jobset_id) for one in clones))
+        if lost:
+            await killing.flag(tx, sorted(lost), SECOND)
+        return lost
 
     async def _apply(self, tx: Transaction, effects: _Effects) -> None:
         now = self._clock.now()
@@ -263,6 +279,10 @@ class Heartbeats:
         return Reply(command=verdict.command, pilot_secrets=secrets)
 
 
+def _told_to_end(answer: Reply | Exception) -> Reply | Exception:
+    return evolve(answer, command=KILL) if isinstance(answer, Reply) else answer
+
+
 def _may_report(caller: Caller, row: ActiveRow | None) -> bool:
     """Rule R16. Who was given a job without a role is its owner: such callers are given no others.
 
@@ -282,6 +302,8 @@ def _note(effects: _Effects, beat: Heartbeat, row: ActiveRow | None, verdict: Ve
             effects.moves.append(jedi.Move(panda_id=row.panda_id, old=row.job_status, new=verdict.new_status))
     if verdict.first_running:
         effects.started.add(row.computing_site or "")
+        if row.jedi_task_id is not None and runs_once(row.special_handling):
+            effects.clones.append(row.panda_id)
         if row.jedi_task_id is not None and (since := queued_since(row.special_handling)) is not None:
             queued = Queued(panda_id=row.panda_id, task_id=row.jedi_task_id, since=since, status="running")
             effects.queued.append(queued)

@@ -139,6 +139,19 @@ async def take(tx: Transaction, wanted: Wanted) -> list[Range]:
     ]
 
 
+async def losers(tx: Transaction, clones: Iterable[tuple[int, int, int | None]]) -> frozenset[int]:
+    """Of clones, as job, task and jobset, those that others were faster than: the one range of a jobset is with the
+    first of its jobs to ask for it, and stays there.
+    """
+    lost = set()
+    for panda_id, task_id, jobset_id in sorted(clones, key=lambda clone: clone[0]):
+        if not (await tx.run(SQL.has, task=task_id, job=panda_id)).scalar():
+            wanted = Wanted(panda_id=panda_id, task_id=task_id, jobset_id=jobset_id, n=1)
+            if not await take(tx, wanted):
+                lost.add(panda_id)
+    return frozenset(lost)
+
+
 async def ready(tx: Transaction, panda_id: int, jobset_id: int | None, task_id: int) -> int:
     """How many ranges a job could get: of its jobset, or of its whole task if it is a jumbo one."""
     kind, own = next(iter((await tx.run(SQL.event_service, job=panda_id)).rows), (None, None))

@@ -14,6 +14,10 @@ WITH p AS MATERIALIZED ({free} ORDER BY e.pandaid, e.fileid, e.job_processid {cl
 -- The same, of whichever files.
 WITH p AS MATERIALIZED ({free} {claimed}), {taken}
 
+-- name: has
+-- Whether a job has had a range.
+SELECT EXISTS (SELECT FROM {panda}.jedi_events WHERE jeditaskid = %(task)s AND pandaid = %(job)s)
+
 -- name: ready
 -- How many ranges are left of a jobset, or of a whole task.
 SELECT count(*) FROM {panda}.jedi_events

@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
+from pandatx.domain.events import is_clone
 from pandatx.domain.job import Job
 from pandatx.domain.report import WITHDRAWN
 from pandatx.domain.task_files import MERGE
@@ -69,6 +70,7 @@ async def mismatches(tx: Transaction, jobs: Iterable[Job]) -> dict[int, str]:
         ids=[job.panda_id for job in of_tasks],
         tasks=[job.jedi_task_id for job in of_tasks],
         merges=[job.processing_type == MERGE for job in of_tasks],
+        clones=[is_clone(job.special_handling) for job in of_tasks],
     )
     found: dict[int, str] = {}
     for panda_id, lfn, attempt, missing, status, now_at, taken_by in result.rows:

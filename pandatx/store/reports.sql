@@ -15,17 +15,19 @@ RETURNING r.pandaid, r.attemptnr, r.jobstatus, r.timestamp, r.data
 SELECT pandaid, metadata FROM {panda}.metatable WHERE pandaid = ANY (%(ids)s) AND metadata IS NOT NULL
 
 -- name: mismatches
--- prepare: ids bigint[], tasks bigint[], merges boolean[]
--- Inputs of jobs of tasks that JEDI has not given to them, or not any more: of the master input, of a merge job all.
+-- prepare: ids bigint[], tasks bigint[], merges boolean[], clones boolean[]
+-- Inputs of jobs of tasks that JEDI has not given to them, or not any more: of the master input, of a merge job all. Clones share
+-- theirs.
 SELECT f.pandaid, f.lfn, f.attemptnr AS attempt, c.fileid IS NULL AS missing, c.status, c.attemptnr, c.pandaid AS taken_by
-  FROM unnest(%(ids)s, %(tasks)s, %(merges)s) v(pandaid, jeditaskid, merges)
+  FROM unnest(%(ids)s, %(tasks)s, %(merges)s, %(clones)s) v(pandaid, jeditaskid, merges, clones)
   JOIN {panda}.filestable4 f ON f.pandaid = v.pandaid AND f.fileid IS NOT NULL
   JOIN {panda}.jedi_datasets d ON d.jeditaskid = v.jeditaskid AND d.datasetid = f.datasetid
   LEFT JOIN {panda}.jedi_dataset_contents c
          ON c.jeditaskid = v.jeditaskid AND c.datasetid = f.datasetid AND c.fileid = f.fileid
  WHERE CASE WHEN v.merges THEN f.type = 'input' ELSE d.masterid IS NULL AND d.type IN ('input', 'pseudo_input') END
    AND (c.fileid IS NULL OR c.keeptrack = 1 AND c.attemptnr IS NOT NULL AND (c.status = 'finished'
-     OR c.status <> 'running' AND c.is_waiting IS NULL OR c.attemptnr <> f.attemptnr OR c.pandaid IS DISTINCT FROM f.pandaid))
+     OR c.status <> 'running' AND c.is_waiting IS NULL OR c.attemptnr <> f.attemptnr
+     OR NOT v.clones AND c.pandaid IS DISTINCT FROM f.pandaid))
  ORDER BY f.pandaid, f.row_id
 
 -- name: check

@@ -1,0 +1,136 @@
+"""Several jobs on the same input of which one counts: its range of events is what they compete for (tag sc).
+
+runonce (sc:1): who begins to run first; storeonce (sc:2): who finishes first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from endings import DirectPool, job, make_adder, run, seed_file, seed_report
+from event_ranges import FILE, JOBSET, TASK, make_consumer, make_ranges, ranges
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults, succeed
+
+from pandatx.clock import Clock
+from pandatx.domain.caller import Caller
+from pandatx.domain.requests import Heartbeat
+from pandatx.services.facts import Facts
+from pandatx.services.heartbeats import Heartbeats
+from pandatx.store.database import Database
+
+PILOT = Caller(dn="/CN=pilot", name="pilot", how="x509", pilot=True)
+READY, SENT = 0, 1
+
+
+class NoSpool:
+    def add(self, caller: Any, beat: Any) -> Any:
+        return succeed(None)
+
+
+@pytest.fixture
+def heartbeats(database: Database) -> Heartbeats:
+    clock = Clock(reactor)
+    return Heartbeats(database, clock, Facts(database, clock), NoSpool(), lambda: None)
+
+
+async def clone(database: Database, panda_id: int, tag: str, status: str = "starting") -> None:
+    await make_consumer(
+        database, panda_id, eventservice=3, specialhandling=f"eventservice,{tag}", jobstatus=status, attemptnr=1
+    )
+
+
+async def says(heartbeats: Heartbeats, panda_id: int, status: str = "running") -> str:
+    beat = Heartbeat(job_id=panda_id, job_status=status, attempt_nr=1)
+    return (await heartbeats.report(PILOT, beat)).command
+
+
+async def killed(database: Database, panda_id: int) -> bool:
+    text = "SELECT commandtopilot = 'tobekilled' FROM {panda}.jobsactive4 WHERE pandaid = %(id)s"
+    ((flagged,),) = await run(database, text, id=panda_id)
+    return bool(flagged)
+
+
+async def test_the_first_to_run_goes_on_and_the_others_are_killed(database, heartbeats):
+    await make_ranges(database, 1)
+    for panda_id in (50, 51):
+        await clone(database, panda_id, "sc:1")
+    assert await says(heartbeats, 51) == ""
+    assert await says(heartbeats, 50) == "tobekilled"
+    assert await ranges(database) == [(51, FILE, 1, SENT, 3)]
+    assert [await killed(database, panda_id) for panda_id in (50, 51)] == [True, False]
+    assert await says(heartbeats, 51) == ""
+    assert await says(heartbeats, 50) == "tobekilled"
+
+
+async def test_of_clones_that_begin_at_once_one_goes_on(database, heartbeats):
+    await make_ranges(database, 1)
+    for panda_id in (50, 51, 52):
+        await clone(database, panda_id, "sc:1", "sent")
+    told = await gatherResults([Deferred.fromCoroutine(says(heartbeats, n)) for n in (50, 51, 52)])
+    assert sorted(told) == ["", "tobekilled", "tobekilled"]
+
+
+async def test_other_jobs_and_those_that_store_once_run_without_asking(database, heartbeats):
+    await make_ranges(database, 1)
+    await clone(database, 50, "sc:2")
+    await clone(database, 51, "sc:12")
+    assert [await says(heartbeats, panda_id) for panda_id in (50, 51)] == ["", ""]
+    assert await ranges(database) == [(JOBSET, FILE, 1, READY, 3)]
+
+
+async def finished(database: Database, panda_id: int) -> None:
+    await run(
+        database,
+        "UPDATE {panda}.jobsactive4 SET jobstatus = 'holding' WHERE pandaid = %(id)s RETURNING 1",
+        id=panda_id,
+    )
+    await seed_file(database, panda_id, f"out{panda_id}")
+    await seed_file(database, panda_id, f"log{panda_id}", "log")
+    await seed_report(database, panda_id)
+
+
+@pytest.mark.parametrize("tag", ["sc:1", "sc:2"])
+async def test_the_first_to_finish_stores_and_the_others_have_failed(database, tag):
+    await make_ranges(database, 1)
+    for panda_id in (50, 51):
+        await clone(database, panda_id, tag)
+        await finished(database, panda_id)
+    adder = make_adder(database, DirectPool())
+    assert await adder.run_once() == 2
+    first, second = await job(database, 50), await job(database, 51)
+    assert (first["jobstatus"], first["ddmerrorcode"]) == ("finished", 0)
+    assert (second["jobstatus"], second["ddmerrorcode"]) == ("failed", 200)
+    assert second["ddmerrordiag"] == "failed to lock semaphore for job cloning"
+    assert await ranges(database) == [(50, FILE, 1, SENT, 3)]
+
+
+async def test_one_that_runs_alone_may_finish(database, heartbeats):
+    await make_ranges(database, 1)
+    await clone(database, 50, "sc:1")
+    await says(heartbeats, 50)
+    await finished(database, 50)
+    await make_adder(database, DirectPool()).run_once()
+    assert (await job(database, 50))["jobstatus"] == "finished"
+
+
+async def test_clones_share_their_input(database):
+    """JEDI's row of the file names one of them only."""
+    await make_ranges(database, 1)
+    await run(
+        database,
+        "INSERT INTO {panda}.jedi_datasets (jeditaskid, datasetid, datasetname, type, creationtime, modificationtime,"
+        " status) VALUES (%(task)s, 11, 'd', 'input', '2026-01-01', '2026-01-01', 'ready') RETURNING 1",
+        task=TASK,
+    )
+    text = "UPDATE {panda}.jedi_dataset_contents SET pandaid = 99, attemptnr = 0, keeptrack = 1 RETURNING 1"
+    await run(database, text)
+    await clone(database, 50, "sc:2")
+    await seed_file(
+        database, 50, f"in.{FILE}", "input", jeditaskid=TASK, datasetid=11, fileid=FILE, attemptnr=0,
+        destinationdblock=None,
+    )  # fmt: skip
+    await finished(database, 50)
+    await make_adder(database, DirectPool()).run_once()
+    assert (await job(database, 50))["jobstatus"] == "finished"
