@@ -3,6 +3,7 @@
 #   make run                     the server alone, on .run/panda, until Ctrl-C
 #   make test [PG=BINDIR]        what every push must pass; PG: the binaries of another PostgreSQL
 #   make test-long PILOT=DIR     the tests that take minutes; DIR: a checkout of PanDAWMS/pilot3
+#   make fuzz [SECONDS=3600]     hostile bytes for so long, shared among the tests of tests/fuzz
 #   make lint                    format, lint, types and the import contract alone
 #   make api                     docs/api/openapi.json and docs/api.md anew, from what is declared and tested
 #   make schemathesis            10,000 generated requests over the whole API document
@@ -14,10 +15,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 HOME_DIR := .run/panda
 ARGS ?= --help
+SECONDS ?= 3600
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo run test test-long lint api schemathesis bench clean help
+.PHONY: demo run test test-long fuzz lint api schemathesis bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -61,6 +63,9 @@ api: $(STAMP)
 
 schemathesis: $(STAMP)
 	$(BIN)/pytest -m long tests/wire/test_schemathesis.py
+
+fuzz: $(STAMP)
+	PANDATX_FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest tests/fuzz
 
 bench: $(STAMP)
 	$(BIN)/python -m bench $(ARGS)

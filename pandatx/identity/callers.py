@@ -18,7 +18,6 @@ from pandatx.errors import Banned, TokenRejected
 from pandatx.identity import names, proxies
 from pandatx.identity.networks import Networks
 from pandatx.identity.roles import IdentityLists, Roles
-from pandatx.identity.trust import Standing
 from pandatx.identity.voms_reader import Attributes, VomsReader
 
 log = Logger()
@@ -37,6 +36,7 @@ NOT_TAKEN = "_pandatx_not_taken"
 
 LIMITED = "a limited proxy may only ask for jobs and report on them"
 STALE = "the revocation list of a CA of the certificate is too old"
+UNREADABLE = "the client certificate cannot be read"
 ENDED = "the certificate or proxy has expired"
 NO_BANS = "nobody knows at the moment who is banned"
 
@@ -82,16 +82,12 @@ class NoHolder(Exception):
 
 
 def holder(chain: Sequence[x509.Certificate]) -> Holder:
-    """The first certificate, leaf first, that is not a proxy. Raises NoHolder."""
+    """The first certificate, leaf first, that is not a proxy. Raises NoHolder, and ValueError for what is none."""
     limited = False
     until: datetime | None = None
     for at, cert in enumerate(chain):
         until = min(until or cert.not_valid_after_utc, cert.not_valid_after_utc)
-        try:
-            info = proxies.proxy_info(cert)
-        except ValueError as fault:
-            log.warn("a client certificate cannot be read: {fault}", fault=str(fault))
-            raise NoHolder("the client certificate cannot be read") from None
+        info = proxies.proxy_info(cert)
         if info is None:
             if at + 1 < len(chain) and not _is_authority(chain[at + 1]):
                 raise NoHolder("the certificate was issued by one that is no CA")
@@ -180,55 +176,58 @@ class Callers:
         try:
             if not_taken := getattr(transport, NOT_TAKEN, ""):
                 raise NoHolder(not_taken)
-            chain = _verified_chain(transport)
-            key = tuple(cert.fingerprint(hashes.SHA256()) for cert in chain)
-            if (known := self._chains.get(key)) is not None and self._holds(known, now):
-                return _keep(transport, _Known(evolve(known.caller, address=address), known.until, known.generation))
-            found = _holder_now(chain, now)
+            found = self._of_chain(_verified_chain(transport), now)
         except NoHolder as nobody:
-            return _keep(transport, _Known(Caller(address=address, why_not_secure=str(nobody))))
-        generation = self._voms.generation
-        standing = self._voms.trust.standing(chain, now)
-        if standing.revoked:
-            log.warn("{address}: the certificate of {dn} was revoked", address=address, dn=standing.revoked)
-            return _keep(transport, _Known(Caller(address=address, why_not_secure=f"{standing.revoked} is revoked")))
+            return _keep(transport, _Known(Caller(why_not_secure=str(nobody))), address)
+        except ValueError as fault:  # certificates are read when they are asked
+            log.warn("{address}: a client certificate cannot be read: {fault}", address=address, fault=str(fault))
+            return _keep(transport, _Known(Caller(why_not_secure=UNREADABLE)), address)
+        if isinstance(found, _Known):
+            return _keep(transport, found, address)
 
-        def keep(attributes: Attributes) -> Caller:
-            known = self._known(chain, found, standing, attributes, address, generation)
-            if len(self._chains) >= REMEMBERED:
-                del self._chains[next(iter(self._chains))]
-            self._chains[key] = known
-            return _keep(transport, known)
+        async def wait(found: Awaitable[_Known]) -> Caller:
+            return _keep(transport, await found, address)
 
-        async def wait(attributes: Awaitable[Attributes]) -> Caller:
-            return keep(await attributes)
-
-        attributes = self._voms.read(chain, found.cert, now)
-        return keep(attributes) if isinstance(attributes, Attributes) else wait(attributes)
+        return wait(found)
 
     def _holds(self, known: _Known, now: datetime) -> bool:
         if known.generation is None:
             return True
         return known.generation == self._voms.generation and (known.until is None or now < known.until)
 
-    def _known(
-        self,
-        chain: Sequence[x509.Certificate],
-        found: Holder,
-        standing: Standing,
-        attributes: Attributes,
-        address: str,
-        generation: int,
-    ) -> _Known:
-        ends = [end for end in (found.until, standing.until, attributes.until) if end is not None]
-        caller = self._of_holder(found, attributes, address)
-        if standing.stale:
-            # The list cannot say whether the caller was revoked: no secure calls then, but reports (rule R13).
-            caller = evolve(caller, limited=True, why_not_secure=STALE)
-        caller = evolve(caller, voms=tuple(credentials(chain, found, attributes)))
-        return _Known(caller, min(ends), generation)
+    def _of_chain(self, chain: Sequence[x509.Certificate], now: datetime) -> _Known | Awaitable[_Known]:
+        """The caller of a chain, remembered for connections to come. Raises NoHolder, and ValueError."""
+        key = tuple(cert.fingerprint(hashes.SHA256()) for cert in chain)
+        known = self._chains.get(key)
+        if known is not None and self._holds(known, now):
+            return known
+        found, generation = _holder_now(chain, now), self._voms.generation
+        standing = self._voms.trust.standing(chain, now)
+        if standing.revoked:
+            log.warn("the certificate of {dn} was revoked", dn=standing.revoked)
+            raise NoHolder(f"{standing.revoked} is revoked")
 
-    def _of_holder(self, found: Holder, attributes: Attributes, address: str) -> Caller:
+        own = tuple(credentials(chain, found))
+
+        def judged(attributes: Attributes) -> _Known:
+            ends = [end for end in (found.until, standing.until, attributes.until) if end is not None]
+            caller = self._of_holder(found, attributes)
+            if standing.stale:
+                # The list cannot say whether the caller was revoked: no secure calls then, but reports (rule R13).
+                caller = evolve(caller, limited=True, why_not_secure=STALE)
+            caller = evolve(caller, voms=(*own, *attributes.words))
+            if len(self._chains) >= REMEMBERED:
+                del self._chains[next(iter(self._chains))]
+            self._chains[key] = known = _Known(caller, min(ends), generation)
+            return known
+
+        async def wait(attributes: Awaitable[Attributes]) -> _Known:
+            return judged(await attributes)
+
+        attributes = self._voms.read(chain, found.cert, now)
+        return judged(attributes) if isinstance(attributes, Attributes) else wait(attributes)
+
+    def _of_holder(self, found: Holder, attributes: Attributes) -> Caller:
         name, fqans = names.compact_name(found.dn), attributes.fqans
         granted = Roles(self._lists).of_certificate(found.dn, name, fqans)
         self._name_loose(granted.loosely, found.dn)
@@ -241,7 +240,6 @@ class Callers:
             production=granted.production,
             pilot=granted.pilot,
             working_groups=granted.working_groups,
-            address=address,
             why_not_secure=LIMITED if found.limited else "",
             why_no_role=attributes.why,
             by_name=granted.by_name,
@@ -268,22 +266,21 @@ def _holder_now(chain: Sequence[x509.Certificate], now: datetime) -> Holder:
     return found
 
 
-def _keep(transport: Any, known: _Known) -> Caller:
-    setattr(transport, _CACHE, known)
-    return known.caller
+def _keep(transport: Any, known: _Known, address: str) -> Caller:
+    """Remember who it is, at the address that the connection comes from."""
+    caller = evolve(known.caller, address=address)
+    setattr(transport, _CACHE, _Known(caller, known.until, known.generation))
+    return caller
 
 
-def credentials(chain: Sequence[x509.Certificate], found: Holder, attributes: Attributes) -> Iterable[str]:
-    """The chain in the words of mod_gridsite's GRST_CRED_<n>: the user, each proxy, each FQAN, with their times and how
-    many proxies stand below."""
+def credentials(chain: Sequence[x509.Certificate], found: Holder) -> Iterable[str]:
+    """The user and each proxy in the words of mod_gridsite's GRST_CRED_<n>, with their times and how many proxies stand
+    below."""
     own = chain[: chain.index(found.cert) + 1]
     for below, cert in reversed(list(enumerate(own))):
         kind = "X509USER" if cert is found.cert else "GSIPROXY"
         start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
         yield f"{kind} {start.timestamp():.0f} {end.timestamp():.0f} {below} {names.slash_dn(cert)}"
-    for each in attributes.granted:
-        for fqan in each.fqans:
-            yield f"VOMS {each.start.timestamp():.0f} {each.end.timestamp():.0f} 0 {fqan}"
 
 
 def peer_address(peer: Any) -> str:

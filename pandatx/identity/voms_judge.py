@@ -121,16 +121,20 @@ class Judge:
         vo = self._vomsdir.vos.get(said.vo)
         if vo is None or not (vo.chains or vo.hosts):
             raise NotBelieved(f"the VO {said.vo} has no signer in vomsdir")
-        signers = [cert for cert in (*said.signers[:1], *vo.hosts) if name_key(cert.subject) == said.issuer]
         why = "the certificate of their signer is missing"
-        for signer in dict.fromkeys(signers):
+        for signer in (*said.signers[:1], *vo.hosts):
             try:
+                if name_key(signer.subject) != said.issuer:
+                    continue
                 self._check_signature(said, signer)
                 path = self._path(signer, said.signers[1:], now)
+                dns = tuple(dn_key(names.slash_dn(cert)) for cert in path)
             except NotBelieved as fault:
                 why = str(fault)
                 continue
-            dns = tuple(dn_key(names.slash_dn(cert)) for cert in path)
+            except (ValueError, UnsupportedAlgorithm, crypto.Error):  # certificates are read when they are asked
+                why = "the certificate of their signer cannot be read"
+                continue
             if signer in vo.hosts or any(dns[: len(chain)] == chain for chain in vo.chains):
                 return path
             why = f"their signer {names.slash_dn(signer)} is none of those of the VO {said.vo} in vomsdir"

@@ -38,6 +38,15 @@ class Attributes:
     def fqans(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(fqan for each in self.granted for fqan in each.fqans))
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The same in the words of mod_gridsite's GRST_CRED_<n>, with their times."""
+        return tuple(
+            f"VOMS {each.start.timestamp():.0f} {each.end.timestamp():.0f} 0 {fqan}"
+            for each in self.granted
+            for fqan in each.fqans
+        )
+
 
 NONE = Attributes()
 
