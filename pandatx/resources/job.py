@@ -24,11 +24,11 @@ from pandatx.resources.api import (
     TEXT,
     Answer,
     Call,
-    Dialect,
     Limits,
     anyone,
     operation,
     production,
+    secure,
 )
 from pandatx.resources.encoding import to_json
 from pandatx.resources.jobspec import counted, described, job_of, read_jobs, state_of
@@ -62,6 +62,19 @@ Descriptions: Final[Any] = list[dict[str, Any] | None]
 """Jobs by the names of reference/wire.md 3.4."""
 
 
+@frozen(kw_only=True)
+class Described(Answer):
+    """Descriptions of jobs. ``jobs`` are told as state lists to a client of 2021 that asks so and accepts no JSON."""
+
+    jobs: tuple[Job | None, ...] | None
+
+    def legacy(self, as_json: bool) -> list[Any]:
+        """A JSON text in either case."""
+        if as_json or self.jobs is None:
+            return list(self.data)
+        return [state_of(job) for job in self.jobs if job is not None]
+
+
 @frozen
 class JobResource:
     """What users and Harvester ask of jobs."""
@@ -79,6 +92,7 @@ class JobResource:
         gives=Receipts,
         form=PICKLED,
         limits=Limits(inflated=256 * MEBIBYTE),
+        allows=secure,
     )
     async def submit(self, caller: Caller, request: JobSubmission, call: Call) -> Answer:
         """Store jobs, all or none. They come as state lists or as objects by field name, up to 5000 of them."""
@@ -110,6 +124,7 @@ class JobResource:
         gives=list[StatusAndCommand],
         allows_legacy=anyone,
         form=STATUS_JSON,
+        allows=secure,
     )
     async def get_status(self, caller: Caller, request: JobIds, call: Call) -> Answer:
         """Say the status of jobs and the commands that wait for their pilots, in the order of the ids."""
@@ -125,15 +140,12 @@ class JobResource:
         gives=Descriptions,
         allows_legacy=anyone,
         form=JSON,
+        allows=secure,
     )
     async def get_description(self, caller: Caller, request: JobStatusIds, call: Call) -> Answer:
         """Describe jobs that are not archived, in the order of the ids; null for one that is not there."""
         jobs = await self._jobs.describe(request.job_ids, False)
-        if call.dialect is Dialect.LEGACY and request.no_pickle:
-            # A client of 2021 reads state lists here, as a JSON text.
-            return Answer(value=[state_of(job) for job in jobs if job is not None])
-        found = await in_chunks(jobs, call)
-        return Answer(data=found, value=found)
+        return Described(data=await in_chunks(jobs, call), jobs=tuple(jobs) if request.no_pickle else None)
 
     @operation(
         "job/get_description_incl_archive",
@@ -142,6 +154,7 @@ class JobResource:
         asks=JobIds,
         gives=Descriptions,
         form=PICKLED,
+        allows=secure,
     )
     async def get_description_incl_archive(self, caller: Caller, request: JobIds, call: Call) -> Answer:
         """Describe jobs wherever they are, in the order of the ids; null for one that is not there."""
@@ -156,6 +169,7 @@ class JobResource:
         gives=dict[str, Any],
         allows_legacy=anyone,
         form=JSON,
+        allows=secure,
     )
     async def get_metadata_for_analysis_jobs(self, caller: Caller, request: TaskId, call: Call) -> Answer:
         """Give what the pilots of the finished jobs of a user's task reported as metadata, by PandaID."""
@@ -184,7 +198,7 @@ class JobResource:
         own = caller.production or (caller.name != "" and caller.name == job.prod_user_name)
         return Answer(value=text if own else shown(text))
 
-    @operation("job/kill", legacy="killJobs", asks=JobKill, gives=list[bool], form=PICKLED)
+    @operation("job/kill", legacy="killJobs", asks=JobKill, gives=list[bool], form=PICKLED, allows=secure)
     async def kill(self, caller: Caller, request: JobKill, call: Call) -> Answer:
         """End jobs; a job that is not the caller's is left alone, and its place in the answer is false."""
         ended = await self._killing.kill(
@@ -192,13 +206,13 @@ class JobResource:
         )
         return Answer(data=list(ended), value=list(ended))
 
-    @operation("job/reassign", legacy="reassignJobs", asks=JobIds, form=PICKLED)
+    @operation("job/reassign", legacy="reassignJobs", asks=JobIds, form=PICKLED, allows=secure)
     async def reassign(self, caller: Caller, request: JobIds, call: Call) -> Answer:
         """Take jobs back from their queues, for their tasks to make new ones."""
         await self._killing.reassign(caller, request.job_ids)
         return Answer(value=True)
 
-    @operation("job/set_debug_mode", legacy="setDebugMode", asks=DebugMode, gives=str, form=TEXT)
+    @operation("job/set_debug_mode", legacy="setDebugMode", asks=DebugMode, gives=str, form=TEXT, allows=secure)
     async def set_debug_mode(self, caller: Caller, request: DebugMode, call: Call) -> Answer:
         """Turn the debug mode of a job on or off; ``data`` and the message say what became of it."""
         text = await self._debug.change(caller, request)

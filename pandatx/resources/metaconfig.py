@@ -10,7 +10,7 @@ from pandatx.domain.caller import Caller
 from pandatx.domain.query_requests import SiteType
 from pandatx.domain.requests import NoArguments
 from pandatx.errors import PandaError
-from pandatx.resources.api import JSON, STATUS, Answer, Call, anyone, operation
+from pandatx.resources.api import JSON, STATUS, Answer, Call, anyone, operation, secure
 from pandatx.services.metaconfig import Metaconfig
 
 NONE_KNOWN: Final = "database error in the PanDA server"
@@ -39,6 +39,7 @@ class MetaconfigResource:
         gives=dict[str, bool],
         allows_legacy=anyone,
         form=JSON,
+        allows=secure,
     )
     async def get_banned_users(self, caller: Caller, request: NoArguments, call: Call) -> Answer:
         """List the users whose accounts are disabled; each stands there with false, as it always did."""
@@ -52,6 +53,7 @@ class MetaconfigResource:
         gives=list[ResourceType],
         allows_legacy=anyone,
         form=STATUS,
+        allows=secure,
     )
     async def get_resource_types(self, caller: Caller, request: NoArguments, call: Call) -> Answer:
         """List the resource types with their bounds."""

@@ -11,7 +11,7 @@ from attrs import frozen
 from pandatx.domain.caller import Caller
 from pandatx.domain.query_requests import Anything
 from pandatx.domain.requests import NoArguments
-from pandatx.resources.api import TEXT, Answer, Call, Limits, anyone, operation
+from pandatx.resources.api import TEXT, Answer, Call, Limits, anyone, operation, secure
 
 _GROUP: Final = re.compile(r"/[^/]+/([^/]+)/Role=production(?:/|$)")
 
@@ -58,6 +58,7 @@ class SystemResource:
         gives=Attributes,
         allows_legacy=anyone,
         form=TEXT,
+        allows=secure,
     )
     async def get_attributes(self, caller: Caller, request: Anything, call: Call) -> Answer:
         """Say what the caller asked with, and under which names its credentials are known."""
@@ -74,13 +75,14 @@ class SystemResource:
         gives=dict[str, str],
         allows_legacy=anyone,
         form=TEXT,
+        allows=secure,
     )
     async def get_voms_attributes(self, caller: Caller, request: NoArguments, call: Call) -> Answer:
         """Say which credentials of a VO the caller has."""
         found = _credentials(caller)
         return Answer(data=found, message=_lines(found).rstrip("\n"), value=_lines(found))
 
-    @operation("system/get_user_attributes", verb="GET", gives=UserAttributes)
+    @operation("system/get_user_attributes", verb="GET", gives=UserAttributes, allows=secure)
     async def get_user_attributes(self, caller: Caller, request: NoArguments, call: Call) -> Answer:
         """Say who the server takes the caller for, and which roles it sees."""
         found = UserAttributes(

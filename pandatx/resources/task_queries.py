@@ -20,7 +20,7 @@ from pandatx.domain.query_requests import (
     TasksModified,
 )
 from pandatx.domain.task_requests import TaskId
-from pandatx.resources.api import JSON, PICKLED, Answer, Call, anyone, operation
+from pandatx.resources.api import JSON, PICKLED, Answer, Call, anyone, operation, secure
 from pandatx.resources.encoding import to_json
 from pandatx.resources.jobspec import described
 from pandatx.services.task_queries import TaskQueries
@@ -126,6 +126,7 @@ class TaskQueryResource:
         gives=str,
         allows_legacy=anyone,
         form=PICKLED,
+        allows=secure,
     )
     async def get_status(self, caller: Caller, request: TaskId, call: Call) -> Answer:
         """Say the status of a task."""
@@ -140,23 +141,26 @@ class TaskQueryResource:
         gives=dict[str, Any],
         allows_legacy=anyone,
         form=PICKLED,
+        allows=secure,
     )
     async def get_task_parameters(self, caller: Caller, request: TaskId, call: Call) -> Answer:
         """Give the parameters that a task was made with; secrets in them are for its owner only."""
         found = await self._queries.parameters(caller, request.task_id)
         return Answer(data=found, value=to_json(found).decode())
 
-    @operation("task/get_detailed_info", verb="GET", asks=TaskId, gives=TaskDescription)
+    @operation("task/get_detailed_info", verb="GET", asks=TaskId, gives=TaskDescription, allows=secure)
     async def get_detailed_info(self, caller: Caller, request: TaskId, call: Call) -> Answer:
         """Describe a task: its attributes, parameters and progress."""
         return Answer(data=await self._queries.describe(caller, request.task_id))
 
-    @operation("task/get_parent_detailed_info", verb="GET", asks=TaskId, gives=TaskDescription)
+    @operation("task/get_parent_detailed_info", verb="GET", asks=TaskId, gives=TaskDescription, allows=secure)
     async def get_parent_detailed_info(self, caller: Caller, request: TaskId, call: Call) -> Answer:
         """Describe the parent of a task."""
         return Answer(data=await self._queries.describe_parent(caller, request.task_id))
 
-    @operation("task/get_tasks_detailed_info_since", verb="GET", asks=TaskSearch, gives=list[TaskDescription])
+    @operation(
+        "task/get_tasks_detailed_info_since", verb="GET", asks=TaskSearch, gives=list[TaskDescription], allows=secure
+    )
     async def get_tasks_detailed_info_since(self, caller: Caller, request: TaskSearch, call: Call) -> Answer:
         """Describe the newest tasks of the caller, or of another user, that some filters let through."""
         found = await self._queries.search(caller, request)
@@ -174,6 +178,7 @@ class TaskQueryResource:
         asks=TasksModified,
         gives=dict[str, TaskModified],
         form=PICKLED,
+        allows=secure,
     )
     async def get_tasks_modified_since(self, caller: Caller, request: TasksModified, call: Call) -> Answer:
         """Describe the tasks of an owner that have changed since a time, within 30 days, by their requests."""
@@ -188,6 +193,7 @@ class TaskQueryResource:
         asks=TaskDetails,
         gives=TaskInDetail,
         form=PICKLED,
+        allows=secure,
     )
     async def get_details(self, caller: Caller, request: TaskDetails, call: Call) -> Answer:
         """Say which datasets and jobs a task has, and what became of its input files."""
@@ -202,13 +208,14 @@ class TaskQueryResource:
         gives=list[int],
         allows_legacy=anyone,
         form=PICKLED,
+        allows=secure,
     )
     async def get_job_ids(self, caller: Caller, request: TaskId, call: Call) -> Answer:
         """List the jobs of a task, whatever has become of them."""
         found = await self._queries.job_ids(request.task_id)
         return Answer(data=found, value=found)
 
-    @operation("task/get_job_descriptions", verb="GET", asks=TaskJobs, gives=list[dict[str, Any]])
+    @operation("task/get_job_descriptions", verb="GET", asks=TaskJobs, gives=list[dict[str, Any]], allows=secure)
     async def get_job_descriptions(self, caller: Caller, request: TaskJobs, call: Call) -> Answer:
         """Describe the first 5500 jobs of a task, or of those that failed or were ended."""
         found = []
@@ -225,6 +232,7 @@ class TaskQueryResource:
         asks=TaskDatasets,
         gives=list[DatasetWithFiles],
         form=JSON,
+        allows=secure,
     )
     async def get_datasets_and_files(self, caller: Caller, request: TaskDatasets, call: Call) -> Answer:
         """List the datasets of a task with their files, or without."""
@@ -252,6 +260,7 @@ class TaskQueryResource:
         gives=dict[str, JumboTask],
         allows_legacy=anyone,
         form=JSON,
+        allows=secure,
     )
     async def get_jumbo_job_datasets(self, caller: Caller, request: JumboDatasets, call: Call) -> Answer:
         """List the output datasets of tasks with jumbo jobs that ended between two times, in days before now."""

@@ -1,0 +1,212 @@
+"""The calls on jobs in both dialects, over the real services (reference/wire.md 2.11, 2.12, 3.4, 5.1, 5.2)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from asking import get, old, post
+from real import Real
+from server import Tables
+from sites import ANYBODY, LIMITED, OTHER, PILOT, PRODUCTION, USER
+from tasks_by_hand import make_job, make_task
+
+from pandatx.domain.caller import Caller
+from pandatx.resources.jobspec import JOB_SLOTS, job_of
+from pandatx.store.database import Database
+
+OWNER = Caller(dn="/DC=local/DC=pandatx/CN=user", name="user", how="x509")
+PICKLES = "ERROR : this server answers no pickles: send 'Accept: application/json', or use panda-client 2.0 or newer"
+
+
+@pytest.fixture
+def tables(real: Real) -> Tables:
+    """Two activated jobs of the owner."""
+    found = Tables(real.dsn)
+    found.activate(2)
+    return found
+
+
+def tags(tables: Tables, job: int) -> str | None:
+    found = tables.scalar("SELECT specialhandling FROM jobsactive4 WHERE pandaid = %(id)s", id=job)
+    return None if found is None else str(found)
+
+
+@pytest.mark.parametrize("caller", [OWNER, PRODUCTION, PILOT])
+async def test_debug_mode_is_for_owners_too_and_succeeds_if_it_says_so(
+    real: Real, tables: Tables, caller: Caller
+) -> None:
+    on = {"success": True, "message": "Succeeded", "data": "Succeeded"}
+    again = {"success": False, "message": "Already set accordingly", "data": None}
+    assert (await post(real, "job/set_debug_mode", caller, job_id=1, mode=True)).json == on
+    assert tags(tables, 1) == "dm"
+    assert (await post(real, "job/set_debug_mode", caller, job_id=1, mode=True)).json == again
+    assert (await post(real, "job/set_debug_mode", caller, job_id=1, mode=False)).json == on
+    assert tags(tables, 1) is None
+
+
+async def test_debug_mode_in_the_older_dialect(real: Real, tables: Tables) -> None:
+    assert (await old(real, "setDebugMode", OWNER, pandaID=1, modeOn="True")).text == "Succeeded"
+    assert tags(tables, 1) == "dm"
+    text = "Permission denied. Not the owner or production manager"
+    assert (await old(real, "setDebugMode", OTHER, pandaID=1, modeOn="False")).text == text
+    assert (await old(real, "setDebugMode", OWNER, pandaID=9, modeOn="True")).text == "PandaID=9 not found in active DB"
+    assert (await old(real, "setDebugMode", ANYBODY, pandaID=1, modeOn="False")).text == (
+        "SSL secure connection is required"
+    )
+    assert tags(tables, 1) == "dm"
+
+
+async def test_debug_mode_of_anothers_job_changes_nothing(real: Real, tables: Tables) -> None:
+    before = real.contents()
+    got = await post(real, "job/set_debug_mode", OTHER, job_id=1, mode=True)
+    text = "Permission denied. Not the owner or production manager"
+    assert got.json == {"success": False, "message": text, "data": None}
+    assert real.contents() == before
+
+
+async def test_a_debugged_jobs_pilot_is_told(real: Real, tables: Tables) -> None:
+    await post(real, "job/set_debug_mode", OWNER, job_id=1, mode=True)
+    real.run("UPDATE jobsactive4 SET jobstatus = 'running' WHERE pandaid = 1")
+    got = await post(real, "pilot/update_job", PILOT, job_id=1, job_status="running")
+    assert got.json["data"]["command"] == "debug"
+
+
+async def test_job_status_is_told_as_json_to_anybody(real: Real, tables: Tables) -> None:
+    got = await old(real, "getJobStatus", ANYBODY, ids="[1, 9]")
+    assert [job and job["PandaID"] for job in got.json] == [1, None]
+    assert (await post(real, "job/get_description", OWNER, job_ids=[9, 1])).json["data"][1]["PandaID"] == 1
+
+
+async def test_job_status_is_told_as_state_lists_to_who_asks_for_no_pickle(real: Real, tables: Tables) -> None:
+    got = await old(real, "getJobStatus", ANYBODY, accept=None, ids="[1, 9]", no_pickle="True")
+    (state,) = got.json
+    assert len(state) == len(JOB_SLOTS) + 1
+    assert (state[0], state[JOB_SLOTS.index("jobStatus")], state[JOB_SLOTS.index("pilotID")]) == (
+        1,
+        "activated",
+        "NULL",
+    )
+    assert set(state[JOB_SLOTS.index("creationTime")]) == {"_datetime_object"}
+    again = job_of(state, 0)
+    assert (again.job_name, len(again.files)) == ("test.1", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("submitJobs", {"jobs": "[]"}),
+        ("getFullJobStatus", {"ids": "[1]"}),
+        ("killJobs", {"ids": "[1]"}),
+        ("reassignJobs", {"ids": "[1]"}),
+    ],
+)
+async def test_who_waits_for_a_pickle_is_told_which_client_reads_json(
+    real: Real, tables: Tables, name: str, asked: dict[str, Any]
+) -> None:
+    before = real.contents()
+    got = await old(real, name, OWNER, accept=None, **asked)
+    assert (got.status, got.text) == (400, PICKLES)
+    assert real.contents() == before
+
+
+async def test_full_status_and_kill_in_the_older_dialect(real: Real, tables: Tables) -> None:
+    assert (await old(real, "killJobs", OWNER, ids="[1, 9]", killOpts="a,b", useMailAsID="False")).json == [True, False]
+    found = (await old(real, "getFullJobStatus", OWNER, ids="[1, 2, 9]")).json
+    assert [job and job["jobStatus"] for job in found] == ["cancelled", "activated", None]
+    assert (await old(real, "killJobs", OTHER, ids="[2]")).json == [False]
+    assert (await old(real, "killJobs", LIMITED, ids="[2]")).json == [False, "SSL secure connection is required"]
+    assert tables.status(2) == "activated"
+
+
+async def test_reassigning_in_the_older_dialect(real: Real, tables: Tables) -> None:
+    assert (await old(real, "reassignJobs", PRODUCTION, ids="[2]", forPending="True")).json is True
+    assert (await old(real, "reassignJobs", OTHER, ids="[1]")).json == [
+        False, "jobs are reassigned by their owner or by the production role",
+    ]  # fmt: skip
+
+
+async def test_an_empty_submission_in_the_older_dialect(real: Real) -> None:
+    assert (await old(real, "submitJobs", OWNER, jobs="[]")).json == []
+
+
+async def test_the_script_of_a_job_is_a_plain_text_in_both_dialects(real: Real, tables: Tables) -> None:
+    got = await get(real, "job/generate_offline_execution_script", ANYBODY, job_id=1)
+    assert (got.status, got.header("content-type")) == (200, "text/plain; charset=utf-8")
+    assert got.text.startswith("#!/bin/bash\n# PanDA job 1,") and "runGen-00-00-02 --exec true" in got.text
+    assert (await old(real, "getScriptOfflineRunning", ANYBODY, pandaID=1)).text == got.text
+    gone = await get(real, "job/generate_offline_execution_script", ANYBODY, job_id=9)
+    assert gone.text == "ERROR: Cannot get PandaID=9 in DB"
+    real.run("UPDATE jobsactive4 SET modificationtime = '2020-01-01' WHERE pandaid = 1")
+    late = await get(real, "job/generate_offline_execution_script", ANYBODY, job_id=1, days=5)
+    assert late.text.startswith("ERROR: Cannot get PandaID=1 in DB for the last 5 days.")
+
+
+async def test_the_script_of_anothers_job_has_no_secrets(real: Real, tables: Tables) -> None:
+    real.run("UPDATE jobparamstable SET jobparameters = '--token abc' WHERE pandaid = 1")
+    scripts = [
+        (await get(real, "job/generate_offline_execution_script", caller, job_id=1)).text
+        for caller in (OWNER, PRODUCTION, OTHER, ANYBODY)
+    ]
+    assert ["abc" in text for text in scripts] == [True, True, False, False]
+
+
+async def test_metadata_of_the_finished_jobs_of_a_users_task(real: Real, database: Database) -> None:
+    task = await make_task(database, 10_000_001)
+    await make_job(database, task)
+    archived = (
+        "INSERT INTO {} (pandaid, jobstatus, jeditaskid, prodsourcelabel, modificationtime)"
+        " VALUES (%s, %s, %s, 'user', '2026-01-01')"
+    )
+    for job, status, text in ((900, "finished", '{"a": 1}'), (901, "failed", "{}"), (902, "finished", "no JSON")):
+        real.run(archived.format("jobsarchived4"), job, status, task.id)
+        real.run("INSERT INTO metatable VALUES (%s, '2026-01-01', %s)", job, text)
+    real.run(archived.format("doma_pandaarch.jobsarchived"), 800, "finished", task.id)
+    real.run("INSERT INTO doma_pandaarch.metatable_arch VALUES (800, '2026-01-01', '[2]')")
+    expected = {"800": [2], "900": {"a": 1}}
+    got = await get(real, "job/get_metadata_for_analysis_jobs", task_id=task.id)
+    assert got.json == {"success": True, "message": "", "data": expected}
+    assert (await old(real, "getUserJobMetadata", ANYBODY, jediTaskID=task.id)).json == expected
+    none = await get(real, "job/get_metadata_for_analysis_jobs", task_id=5)
+    assert none.json == {"success": True, "message": "No metadata found", "data": {}}
+
+
+async def test_a_command_is_for_the_production_role(real: Real, tables: Tables) -> None:
+    assert (await old(real, "send_command_to_job", PRODUCTION, panda_id=1, com="ls -l")).json == [
+        True,
+        "command received",
+    ]
+    gone = "no active job with PandaID=9"
+    assert (await old(real, "send_command_to_job", PRODUCTION, panda_id=9, com="ls")).json == [False, gone]
+    role = "production or pilot role required"
+    assert (await old(real, "send_command_to_job", OWNER, panda_id=1, com="ls")).json == [False, role]
+    assert (await post(real, "job/set_command", PRODUCTION, job_id=1, command="tobekilled")).json == {
+        "success": True, "message": "command received", "data": None,
+    }  # fmt: skip
+    assert (await post(real, "job/set_command", PRODUCTION, job_id=1, command="ls")).json["message"] == (
+        "job is being killed"
+    )
+
+
+async def test_statuses_for_pilots_and_harvester(real: Real, tables: Tables) -> None:
+    got = await old(real, "getStatus", ANYBODY, ids="1 9")
+    assert got.text == "StatusCode=0&status=activated%2Bnotfound&attemptNr=0%2B0"
+    checked = {"status": "unknown", "command": "tobekilled"}
+    assert (await old(real, "checkJobStatus", ANYBODY, ids="1,9")).json == {
+        "StatusCode": 0, "data": [{"status": "activated", "command": None}, checked],
+    }  # fmt: skip
+    found = (await get(real, "pilot/get_job_status", USER, job_ids=[9, 1])).json["data"]
+    assert found == [
+        {"job_id": 9, "status": "not found", "attempt_number": 0},
+        {"job_id": 1, "status": "activated", "attempt_number": 0},
+    ]
+
+
+async def test_reports_in_bulk_are_answered_as_text_or_as_json(real: Real, tables: Tables) -> None:
+    real.run("UPDATE jobsactive4 SET jobstatus = 'running'")
+    jobs = json.dumps([{"jobId": 1, "state": "running"}, {"jobId": 9, "state": "running"}])
+    got = await old(real, "updateJobsInBulk", PILOT, accept=None, jobList=jobs, harvester_id="h")
+    assert got.json[0] is True and got.json[1][0] == "StatusCode=0&command=NULL"
+    got = await old(real, "updateJobsInBulk", PILOT, jobList=jobs)
+    assert json.loads(got.json[1][0]["content"]) == {"StatusCode": 0, "command": "NULL"}
