@@ -168,7 +168,7 @@ def make_core(
         board=DaemonBoard(background, clock, state.instance),
         requests=requests,
         permissions=permissions,
-        tokens=Tokens(config.identity, clock, config.http.ca_dir),
+        tokens=Tokens(config.identity, clock, config.http.ca_dir, state.path / "token_issuers.json"),
         files=make_files(config, clock, database, web),
         web=web,
         pool=pool,

@@ -174,9 +174,9 @@ class Issuer:
 
     async def leave(self) -> int:
         """Go away: connections are refused. The port, for ``listen``."""
-        port = int(self._port.getHost().port)
-        await self._port.stopListening()
-        return port
+        if self._port.connected:
+            await self._port.stopListening()
+        return int(self.url.rpartition(":")[2])
 
 
 class _Page(Resource):

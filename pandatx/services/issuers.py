@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 from attrs import Factory, define, field, frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from pandatx.clients.oidc_issuers import issuer_document
@@ -15,6 +18,8 @@ from pandatx.clients.web import Away, Web
 from pandatx.clock import Clock
 from pandatx.identity.token_keys import Issuer, IssuerAway, read_discovery, read_keys
 from pandatx.services.complaints import Complaints
+from pandatx.store import issuer_keys as store
+from pandatx.store.issuer_keys import KeptKeys
 
 log = Logger()
 
@@ -41,17 +46,20 @@ class _Known:
 
 @define(eq=False)
 class Issuers:
-    """``may_be_asked`` says which addresses are trusted, ``algorithms`` what keys may verify by."""
+    """``may_be_asked`` says which addresses are trusted, ``algorithms`` what keys may verify by. In ``file`` the keys
+    outlive this process."""
 
     _web: Web
     _clock: Clock
     _may_be_asked: Callable[[str], bool]
     _algorithms: tuple[str, ...]
+    _file: Path | None = None
     generation: int = 0
     _known: dict[str, _Known] = Factory(dict)
     _failed: dict[str, tuple[datetime, str]] = Factory(dict)
     _asked_for_key: dict[str, datetime] = Factory(dict)
     _waiting: dict[str, list[Deferred[None]]] = Factory(dict)
+    _news: bool = False
     _complaints: Complaints = field(factory=lambda: Complaints(log))
 
     @property
@@ -67,16 +75,26 @@ class Issuers:
         known, now = self._known.get(url), self._clock.now()
         if known is None or known.read_at + HOLD <= now:
             await self._read_patiently(url, now)
+        elif kid not in known.issuer.keys and self._may_ask_for_key(url, now):
+            self._asked_for_key[url] = now
+            await self._renew(url)
         elif known.read_at + FRESH <= now and url not in self._waiting:
             Deferred.fromCoroutine(self._renew(url)).addErrback(
                 lambda failure: log.failure("keys of {u}", failure, u=url)
             )
-        elif kid not in known.issuer.keys and self._may_ask_for_key(url, now):
-            self._asked_for_key[url] = now
-            await self._renew(url)
         if (known := self._known.get(url)) is None:
             raise IssuerAway("no client of it is configured any more")
         return known.issuer
+
+    async def load(self) -> None:
+        """Know what the process before this one knew."""
+        if self._file is None:
+            return
+        for url, kept in (await deferToThread(store.read, self._file)).items():
+            with suppress(ValueError):
+                said = kept.jwks.encode("latin-1")
+                issuer = Issuer(kept.issuer, read_keys(said, self._algorithms))
+                self._known.setdefault(url, _Known(issuer, said, min(kept.read_at, self._clock.now())))
 
     async def renew(self, urls: Iterable[str]) -> None:
         """Fetch again what is due of these, and forget the others."""
@@ -90,6 +108,19 @@ class Issuers:
             if known is None or known.read_at + RENEWED <= now:
                 await self._renew(url)
         self._complaints.about(self.faults)
+        if self._news and self._file is not None:
+            await self._keep(self._file)
+
+    async def _keep(self, file: Path) -> None:
+        self._news = False
+        kept = {
+            url: KeptKeys(issuer=known.issuer.name, jwks=known.said.decode("latin-1"), read_at=known.read_at)
+            for url, known in self._known.items()
+        }
+        try:
+            await deferToThread(store.write, file, kept)
+        except OSError as fault:
+            log.warn("{file} cannot be written: {fault}", file=str(file), fault=fault.strerror)
 
     def _may_ask_for_key(self, url: str, now: datetime) -> bool:
         asked = self._asked_for_key.get(url)
@@ -128,6 +159,8 @@ class Issuers:
             name, where = read_discovery(await issuer_document(self._web, url, self._may_be_asked))
             said = await issuer_document(self._web, where, self._may_be_asked)
             found = Issuer(name, read_keys(said, self._algorithms))
+            if not any(found.keys.values()):
+                raise ValueError("it publishes no key that tokens may be signed by")
         except (Away, ValueError) as fault:
             why = str(fault) if isinstance(fault, Away) else f"{url}: {fault}"
             self._failed[url] = self._clock.now(), why
@@ -135,6 +168,7 @@ class Issuers:
         self._failed.pop(url, None)
         before = self._known.get(url)
         self._known[url] = _Known(found, said, self._clock.now())
+        self._news = True
         if before is not None and (before.issuer.name, before.said) != (name, said):
             self.generation += 1
             log.info("the keys of {issuer} have changed: {kids}", issuer=name, kids=", ".join(sorted(found.keys)))

@@ -25,11 +25,13 @@ _LIMIT: Final = 10.0
 
 @define(eq=False)
 class Tokens:
-    """What is known of tokens; ``refresh`` brings it up to date. ``ca_dir`` is trusted beside the system."""
+    """What is known of tokens; ``refresh`` brings it up to date. ``ca_dir`` is trusted beside the system; in ``file``
+    the issuers' keys are kept."""
 
     _settings: IdentitySettings
     _clock: Clock
     _ca_dir: Path
+    _file: Path | None = None
     config: AuthConfig = field(factory=AuthConfig)
     _issuers: Issuers = field(init=False)
     _judge: Judge = field(init=False)
@@ -40,7 +42,7 @@ class Tokens:
         settings = self._settings
         self._may_be_asked = asked_over_tls(settings.plain_token_issuers)
         web = Web(self._clock.reactor, self._ca_dir, limit=_LIMIT, largest=MIB)
-        self._issuers = Issuers(web, self._clock, self._may_be_asked, settings.token_algorithms)
+        self._issuers = Issuers(web, self._clock, self._may_be_asked, settings.token_algorithms, self._file)
         rules = TokenRules(
             algorithms=settings.token_algorithms,
             issuers=settings.legacy_token_issuers,
@@ -66,6 +68,7 @@ class Tokens:
         """Read the files before the first request; the issuers need not be there."""
         if self.judge is not None:
             await self.read_files()
+            await self._issuers.load()
 
     async def refresh(self) -> None:
         """Read the files, and fetch the keys that are due; a failure leaves what is known."""

@@ -117,6 +117,45 @@ async def test_an_issuer_that_fails_is_left_alone_for_a_while(keyring, issuer, t
     await keyring.keys(issuer.discovery, "first")
 
 
+async def test_known_keys_outlive_a_restart_while_the_issuer_is_away(issuer, time, tmp_path):
+    def keyring():
+        return Issuers(Web(reactor, limit=5), Clock.manual(time, NOW), asked_over_tls(), ("RS256",), tmp_path / "kept")
+
+    first = keyring()
+    await first.load()
+    await first.renew([issuer.discovery])
+    assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o600
+    await issuer.leave()
+    second = keyring()
+    await second.load()
+    await second.renew([issuer.discovery])
+    found = await second.keys(issuer.discovery, "first")
+    assert (found.name, set(found.keys["first"])) == (issuer.name, {"RS256"})
+    pass_time(time, HOLD)
+    with pytest.raises(IssuerAway):
+        await second.keys(issuer.discovery, "first")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"u": 5}', b'{"u": ["a", "b"]}', b'{"u": ["a", "{", 1e300]}', b'{"u": ["a", "{", 5]}'],
+)
+async def test_a_file_of_kept_keys_that_is_none_is_nothing(issuer, time, tmp_path, content):
+    (tmp_path / "kept").write_bytes(content)
+    keyring = Issuers(Web(reactor), Clock.manual(time, NOW), asked_over_tls(), ("RS256",), tmp_path / "kept")
+    await keyring.load()
+    assert (await keyring.keys(issuer.discovery, "first")).name == issuer.name
+
+
+async def test_an_issuer_that_publishes_nothing_of_use_is_not_believed(keyring, issuer, time):
+    await keyring.renew([issuer.discovery])
+    issuer.keys = {}
+    pass_time(time, RENEWED)
+    await keyring.renew([issuer.discovery])
+    assert set((await keyring.keys(issuer.discovery, "first")).keys) == {"first"}
+    assert "no key that tokens may be signed by" in keyring.faults[0]
+
+
 class Answers(Resource):
     """Answers what the test says, by path."""
 
