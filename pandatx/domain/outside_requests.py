@@ -12,7 +12,7 @@ class IddsCommand:
     """A command for iDDS. ``args`` and ``kwargs`` are JSON texts; ``command_name`` may be followed by + and a host."""
 
     command_name: str = wire()
-    args: str | None = wire(None)
+    args: str | None = wire(None, document=True)
     kwargs: str | None = wire(None, document=True)
     manager: bool = wire(False)
     json_outputs: bool = wire(False)
