@@ -106,7 +106,7 @@ class Roles:
             pilot=production or owner or by_vo.pilot,
             working_groups=by_vo.working_groups,
             loosely=tuple(dict.fromkeys(loose + loose_owner)),
-            by_name=production and not by_vo.production and not self._by_dn(self._lists.production_dns, dn, name),
+            by_name=self._by_name(self._lists.production_dns, dn, name) and not by_vo.production,
         )
 
     def of_fqans(self, fqans: tuple[str, ...]) -> Granted:
@@ -116,8 +116,8 @@ class Roles:
         pilot = production or any(_PILOT.match(fqan) or f"{fqan}/".startswith(members) for fqan in fqans)
         return Granted(production=production, pilot=pilot, working_groups=working_groups(fqans))
 
-    def _by_dn(self, entries: tuple[str, ...], dn: str, name: str) -> bool:
-        return any(entry != name and matches(entry, dn, name) for entry in entries)
+    def _by_name(self, entries: tuple[str, ...], dn: str, name: str) -> bool:
+        return name in entries and not any(entry != name and matches(entry, dn, name) for entry in entries)
 
     def _listed(self, entries: tuple[str, ...], dn: str, name: str) -> tuple[bool, tuple[str, ...]]:
         if any(matches(entry, dn, name) for entry in entries):

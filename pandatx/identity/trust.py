@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from errno import ENOENT
 from itertools import pairwise
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -33,12 +34,25 @@ class Standing:
     until: datetime | None = None
 
 
-@frozen(eq=False)
-class Trust:
-    """What client certificates and the signers of VOMS attributes are judged by."""
+@frozen(kw_only=True)
+class File:
+    """What one file says."""
 
     authorities: tuple[x509.Certificate, ...] = ()
     crls: tuple[x509.CertificateRevocationList, ...] = ()
+
+
+@frozen(eq=False)
+class Trust:
+    """What client certificates and the signers of VOMS attributes are judged by.
+
+    ``files``: what stands where; ``held``: lists, by fingerprint, that could not be read again, and since when.
+    """
+
+    authorities: tuple[x509.Certificate, ...] = ()
+    crls: tuple[x509.CertificateRevocationList, ...] = ()
+    files: Mapping[str, File] = Factory(dict)
+    held: Mapping[bytes, datetime] = Factory(dict)
     _named: dict[bytes, list[x509.CertificateRevocationList]] = field(factory=dict, init=False)
     _newest: dict[bytes, x509.CertificateRevocationList | None] = field(factory=dict, init=False)
 
@@ -68,7 +82,8 @@ class Trust:
 
     def standing(self, chain: Sequence[x509.Certificate], now: datetime) -> Standing:
         """What the lists say, now, of a chain that was verified up to its root. A CA without a list revokes nobody; one
-        whose newest list ran out more than an hour ago may have revoked anybody (rule R13)."""
+        whose newest list ran out, or could be read for the last time, more than an hour ago may have revoked anybody
+        (rule R13)."""
         stale, until = False, None
         for cert, issuer in pairwise(chain):
             crl = self._list_of(issuer)
@@ -76,7 +91,7 @@ class Trust:
                 continue
             if crl.get_revoked_certificate_by_serial_number(cert.serial_number) is not None:
                 return Standing(revoked=slash_dn(cert))
-            end = (crl.next_update_utc or NEVER) + GRACE
+            end = min(crl.next_update_utc or NEVER, self.held.get(_print_of(crl), NEVER)) + GRACE
             stale = stale or end < now
             until = until if end < now else min(until or end, end)
         return Standing(stale=stale, until=until)
@@ -103,33 +118,65 @@ def _signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) ->
         return False
 
 
-def read_trust(place: Path | None) -> Trust:
+def read_trust(place: Path | None, before: Trust | None = None, now: datetime | None = None) -> Trust:
     """Read ``place``: a file of certificates, or a directory with *.pem, *.crt, *.0 and with *.r0, *.crl.
 
-    A file that cannot be read or parsed is one warning and left out, so that one bad CA does not stop a site. OSError
-    only when the place itself cannot be read.
+    A file that cannot be read or parsed is one warning, so that one bad CA does not stop a site; what it said
+    ``before`` holds, and all of it where the place itself cannot be read. OSError only when there is no such earlier
+    reading.
     """
-    authorities: dict[bytes, x509.Certificate] = {}
-    crls: dict[bytes, x509.CertificateRevocationList] = {}
-    for path in _files(place):
+    before, now = before or Trust(), now or datetime.now(UTC)
+    try:
+        paths = _files(place)
+        if before.files and not any(path.exists() for path in paths):
+            raise FileNotFoundError(ENOENT, "nothing is there")
+    except OSError as fault:
+        if not before.files:
+            raise
+        log.warn("{path} cannot be read, what it said before holds: {fault}", path=str(place), fault=fault.strerror)
+        return _trust(before.files, {crl: before.held.get(crl, now) for crl in map(_print_of, before.crls)})
+    files: dict[str, File] = {}
+    held: dict[bytes, datetime] = {}
+    for path in paths:
         try:
-            data = path.read_bytes()
-            if _is_crl(path, data):
-                crl = _load_crl(data)
-                crls[crl.fingerprint(hashes.SHA256())] = crl
-            else:
-                for cert in x509.load_pem_x509_certificates(data):
-                    authorities[cert.fingerprint(hashes.SHA256())] = cert
+            files[str(path)] = _read_file(path)
         except (OSError, ValueError) as fault:
-            log.warn("{path} is left out of the trusted authorities: {fault}", path=str(path), fault=str(fault))
-    return Trust(tuple(authorities.values()), tuple(crls.values()))
+            old = before.files.get(str(path))
+            what = "is left out of the trusted authorities" if old is None else "is as it was before"
+            log.warn("{path} {what}: {fault}", path=str(path), what=what, fault=str(fault))
+            if old is not None:
+                files[str(path)] = old
+                held |= {crl: before.held.get(crl, now) for crl in map(_print_of, old.crls)}
+    return _trust(files, held)
+
+
+def _trust(files: Mapping[str, File], held: Mapping[bytes, datetime]) -> Trust:
+    authorities = {cert.fingerprint(hashes.SHA256()): cert for file in files.values() for cert in file.authorities}
+    crls = {_print_of(crl): crl for file in files.values() for crl in file.crls}
+    return Trust(tuple(authorities.values()), tuple(crls.values()), files, held)
+
+
+def _print_of(crl: x509.CertificateRevocationList) -> bytes:
+    return crl.fingerprint(hashes.SHA256())
+
+
+def _read_file(path: Path) -> File:
+    data = path.read_bytes()
+    if _is_crl(path, data):
+        return File(crls=(_load_crl(data),))
+    return File(authorities=tuple(x509.load_pem_x509_certificates(data)))
 
 
 def stamp(places: Sequence[Path | None]) -> tuple[tuple[str, int, int], ...]:
     """What changes when any of the files does; cheap to compare with an earlier one."""
     found = []
     for place in places:
-        for path in _files(place) if place is not None and place.exists() else []:
+        try:
+            paths = _files(place)
+        except OSError:
+            found.append((str(place), 0, -1))
+            continue
+        for path in paths:
             try:
                 status = path.stat()
             except OSError:

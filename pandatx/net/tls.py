@@ -101,8 +101,9 @@ class ServerTLS:
         return True
 
     def reload_if_changed(self) -> bool:
-        """Reload when a file has changed since the last time; the caller asks once a minute (rule R13)."""
-        return self._mark() != self._stamp and self.reload()
+        """Reload when a file has changed since the last time, or could not be read then; the caller asks once a minute
+        (rule R13)."""
+        return (bool(self._voms.trust.held) or self._mark() != self._stamp) and self.reload()
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         if self._context is None:
@@ -116,9 +117,9 @@ class ServerTLS:
     def _read_trust(self) -> Trust:
         place = None if self._files.ca_dir is None else Path(self._files.ca_dir)
         try:
-            trust = read_trust(place)
+            trust = read_trust(place, self._voms.trust)
         except OSError as fault:
-            trust = Trust((), ())
+            trust = Trust()
             log.warn("the CA directory {place} cannot be read: {fault}", place=str(place), fault=fault.strerror)
         if not trust.authorities:
             log.warn("no CA is trusted, so that every client certificate is refused (ca_dir {place})", place=str(place))

@@ -97,3 +97,16 @@ def test_working_groups_come_from_the_groups_that_one_may_produce_for():
         "higgs",
     )
     assert roles.working_groups(["/wlcg/Bulk/Role=production", "/wlcg/other"]) == ("bulk",)
+
+
+def test_a_role_that_comes_from_a_compact_name_alone_is_marked():
+    """Several subjects may have the name (rule R27)."""
+
+    def by_name(*entries, fqans=()):
+        return Roles(Lists(production_dns=entries)).of_certificate(DN, "John Doe", fqans).by_name
+
+    assert by_name("John Doe")
+    assert not by_name("John Doe", DN)
+    assert not by_name(DN)
+    assert not by_name("Somebody")
+    assert not by_name("John Doe", fqans=("/atlas/Role=production",))

@@ -13,6 +13,7 @@ from twisted.logger import capturedLogs
 
 from pandatx.errors import EXIT_CERTIFICATE, StartFault
 from pandatx.identity import authority
+from pandatx.identity.voms_reader import VomsReader
 from pandatx.net.tls import ServerTLS
 
 PROXY = authority.make_proxy(USER, NOW)
@@ -250,12 +251,30 @@ async def test_authorities_are_reread_even_when_the_key_no_longer_can_be(tmp_pat
 
 
 def test_files_are_read_again_only_when_they_have_changed(tmp_path):
-    tls = ServerTLS(write_settings(tmp_path))
+    vomsdir = tmp_path / "vomsdir"
+    (vomsdir / "atlas").mkdir(parents=True)
+    reader = VomsReader(vomsdir)
+    tls = ServerTLS(write_settings(tmp_path), reader)
     tls.load()
     assert not tls.reload_if_changed()
     (tmp_path / "certificates" / "ca.r0").write_bytes(authority.make_crl(CA, [], NOW))
     assert tls.reload_if_changed()
     assert not tls.reload_if_changed()
+    (vomsdir / "atlas" / "voms.lsc").write_text(f"{HOST.dn}\n{CA.dn}\n")
+    generation = reader.generation
+    assert tls.reload_if_changed()
+    assert reader.generation == generation + 1
+    assert not tls.reload_if_changed()
+
+
+def test_what_could_not_be_read_is_tried_again_each_time(tmp_path):
+    tls = ServerTLS(write_settings(tmp_path))
+    tls.load()
+    file = tmp_path / "certificates" / "ca.r0"
+    for content, again in ((authority.make_crl(CA, [], NOW), False), (b"half", True)):
+        file.write_bytes(content)
+        assert tls.reload_if_changed()
+        assert tls.reload_if_changed() == again
 
 
 @pytest.mark.parametrize(
