@@ -28,7 +28,7 @@ PIECE: Final = MEBIBYTE // 4
 """Bytes that go to a thread together."""
 MOST_WAITING: Final = MEBIBYTE
 """Bytes of a body that wait for the disk before its client must wait too."""
-SYNCED: Final = 8 * MEBIBYTE
+SYNCED: Final = 2 * MEBIBYTE
 """Bytes after which a file is brought to the disk, so that others' commits never wait behind all of it."""
 WRAPPING: Final = 4096
 """Bytes of a body around the file in it, at most."""

@@ -149,3 +149,55 @@ async def test_nothing_else_of_the_auth_directory_is_shown(auth: Site) -> None:
     bad = (f"{name}_auth_config.json" for name in ("../x", "none", "broken", "deep", "dir", "fifo"))
     for path in ("token_cache.json", "", *bad):
         assert (await auth.get(f"/auth/{path}")).status == 404, path
+
+
+# What a squid in front of the cache port goes by
+
+
+async def test_a_sandbox_is_kept_by_caches_and_all_else_is_asked_for_again(site: Site, tree: Path) -> None:
+    for name in ("sources.1.tar.gz", "jobO.1.tar.gz", "jobO.1.__ow__", "hpo_cp_1_2"):
+        (tree / "cache" / name).write_bytes(b"x")
+    lasting = "public, max-age=86400"
+    for path, kept in (
+        ("sources.1.tar.gz", lasting), ("jobO.1.tar.gz", lasting), ("jobO.1.__ow__", "public, no-cache"),
+        ("hpo_cp_1_2", "public, no-cache"), ("jedilog/a.log", "public, no-cache"),
+        ("schedconfig/LOCAL.all.json", "public, max-age=60"), ("none", "no-store"),
+    ):  # fmt: skip
+        assert (await site.get(f"/cache/{path}")).header("cache-control") == kept, path
+    answer = await site.get("/cache/sources.1.tar.gz")
+    assert not answer.header("set-cookie") and not answer.header("vary")
+    again = await site.get("/cache/sources.1.tar.gz", if_none_match=answer.header("etag") or "")
+    assert (again.status, again.header("cache-control"), again.header("etag")) == (304, lasting, answer.header("etag"))
+
+
+async def test_parts_of_a_file(site: Site) -> None:
+    for asked, status, body in (
+        ("bytes=0-3", 206, b"0123"), ("bytes=8-", 206, b"89"), ("bytes=-3", 206, b"789"),
+        ("bytes=0-99", 206, b"0123456789"),
+        ("bytes=5-2", 200, b"0123456789"), ("lines=1-2", 200, b"0123456789"), ("bytes=x", 200, b"0123456789"),
+    ):  # fmt: skip
+        answer = await site.get("/cache/sandbox.tar.gz", range=asked)
+        assert (answer.status, answer.body) == (status, body), asked
+        assert answer.header("accept-ranges") == "bytes"
+    several = await site.get("/cache/sandbox.tar.gz", range="bytes=0-1,8-9")
+    assert several.status == 206
+    assert (several.header("content-type") or "").startswith("multipart/byteranges")
+    beyond = await site.get("/cache/sandbox.tar.gz", range="bytes=10-")
+    assert (beyond.status, beyond.header("content-range")) == (416, "bytes */10")
+    head = await site.ask("HEAD", "/cache/sandbox.tar.gz")
+    assert (head.status, head.body, head.header("content-length")) == (200, b"", "10")
+
+
+async def test_what_comes_in_and_hidden_files_are_nobodys(site: Site, tree: Path) -> None:
+    (tree / "cache" / ".incoming").mkdir()
+    (tree / "cache" / ".incoming" / "x").write_bytes(b"half of it")
+    (tree / "cache" / ".hidden").write_bytes(b"x")
+    for path in (".incoming/x", ".incoming", ".hidden", "jedilog/.x", "schedconfig/.x"):
+        assert (await site.get(f"/cache/{path}")).status == 404, path
+
+
+async def test_a_log_of_plain_text_is_not_called_gzip_whatever_its_name(site: Site, tree: Path) -> None:
+    (tree / "cache" / "jedilog" / "b.out").write_bytes(b"plain")
+    answer = await site.get("/cache/jedilog/b.out")
+    assert answer.text == "plain"
+    assert not answer.header("content-encoding")

@@ -24,10 +24,12 @@ from twisted.internet.threads import deferToThread
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "net"))
 
-from serving import client_context, listeners, until  # noqa: E402
+from serving import CA, client_context, listeners, until
 
-from pandatx.resources import multipart_files  # noqa: E402
-from pandatx.resources.multipart_files import MOST_WAITING, PIECE, Sink, UploadRoom  # noqa: E402
+from pandatx.clients.sandboxes import Sandboxes
+from pandatx.clients.web import Web
+from pandatx.resources import multipart_files
+from pandatx.resources.multipart_files import MOST_WAITING, PIECE, Sink, UploadRoom
 
 PATH = "/api/v1/file_server/upload_cache_file"
 MIB = 1 << 20
@@ -206,6 +208,21 @@ async def test_many_at_once_are_all_taken(served: Served) -> None:
     for each in asked:
         assert b"true" in (await each)[1]
     assert {name: (served.cache / name).read_bytes() for name in contents} == contents
+
+
+async def test_copyarchive_of_another_server_finds_and_touches_what_is_here(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "authority.pem").write_bytes(CA.cert_pem())
+    there = Sandboxes(Web(reactor, tmp_path / "authority.pem"), served.port)
+    served.cache.mkdir()
+    (served.cache / "sources.1").write_bytes(b"x")
+    os.utime(served.cache / "sources.1", (0, 0))
+    assert await there.exists("localhost", "sources.1")
+    assert await there.touch("localhost", "sources.1")
+    assert (served.cache / "sources.1").stat().st_mtime > 1
+    assert not await there.exists("localhost", "sources.2")
+    assert not await there.touch("localhost", "sources.2")
+    served.real.caller = ANYBODY
+    assert not await there.touch("localhost", "sources.1"), "it must come with a certificate"
 
 
 async def test_every_path_that_takes_files_has_room_for_its_largest(served: Served) -> None:
