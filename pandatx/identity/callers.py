@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
 from pandatx.errors import Banned, TokenRejected
-from pandatx.identity import names, proxies
+from pandatx.identity import names
+from pandatx.identity.holders import Holder, NoHolder, credentials, holder
 from pandatx.identity.networks import Networks
 from pandatx.identity.roles import IdentityLists, Roles
 from pandatx.identity.voms_reader import Attributes, VomsReader
@@ -37,7 +38,6 @@ NOT_TAKEN = "_pandatx_not_taken"
 LIMITED = "a limited proxy may only ask for jobs and report on them"
 STALE = "the revocation list of a CA of the certificate is too old"
 UNREADABLE = "the client certificate cannot be read"
-ENDED = "the certificate or proxy has expired"
 NO_BANS = "nobody knows at the moment who is banned"
 
 
@@ -64,48 +64,6 @@ class _Known:
     caller: Caller
     until: datetime | None = None
     generation: int | None = None
-
-
-@frozen
-class Holder:
-    """The end entity of a chain: its certificate and DN, whether a limited proxy speaks for it, and when the chain
-    ends."""
-
-    cert: x509.Certificate
-    dn: str
-    limited: bool
-    until: datetime
-
-
-class NoHolder(Exception):
-    """Nobody is behind a chain, and why."""
-
-
-def holder(chain: Sequence[x509.Certificate]) -> Holder:
-    """The first certificate, leaf first, that is not a proxy. Raises NoHolder, and ValueError for what is none."""
-    limited = False
-    until: datetime | None = None
-    for at, cert in enumerate(chain):
-        until = min(until or cert.not_valid_after_utc, cert.not_valid_after_utc)
-        info = proxies.proxy_info(cert)
-        if info is None:
-            if at + 1 < len(chain) and not _is_authority(chain[at + 1]):
-                raise NoHolder("the certificate was issued by one that is no CA")
-            return Holder(cert=cert, dn=names.slash_dn(cert), limited=limited, until=until)
-        if not proxies.speaks_for_its_issuer(info):
-            raise NoHolder("the policy of the proxy gives it no rights of its issuer, or none that are known here")
-        limited = limited or proxies.is_limited(cert, info)
-    raise NoHolder("the chain has proxies only")
-
-
-def _is_authority(cert: x509.Certificate) -> bool:
-    """OpenSSL has looked at it already, and old roots have no such extension: only one that says no is none."""
-    try:
-        return cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return cert.issuer == cert.subject
-    except ValueError:
-        return False
 
 
 @define(eq=False)
@@ -201,7 +159,7 @@ class Callers:
         known = self._chains.get(key)
         if known is not None and self._holds(known, now):
             return known
-        found, generation = _holder_now(chain, now), self._voms.generation
+        found, generation = holder(chain, now), self._voms.generation
         standing = self._voms.trust.standing(chain, now)
         if standing.revoked:
             log.warn("the certificate of {dn} was revoked", dn=standing.revoked)
@@ -257,30 +215,11 @@ class Callers:
                 )
 
 
-def _holder_now(chain: Sequence[x509.Certificate], now: datetime) -> Holder:
-    if not chain:
-        raise NoHolder("")
-    found = holder(chain)
-    if found.until <= now:
-        raise NoHolder(ENDED)
-    return found
-
-
 def _keep(transport: Any, known: _Known, address: str) -> Caller:
     """Remember who it is, at the address that the connection comes from."""
     caller = evolve(known.caller, address=address)
     setattr(transport, _CACHE, _Known(caller, known.until, known.generation))
     return caller
-
-
-def credentials(chain: Sequence[x509.Certificate], found: Holder) -> Iterable[str]:
-    """The user and each proxy in the words of mod_gridsite's GRST_CRED_<n>, with their times and how many proxies stand
-    below."""
-    own = chain[: chain.index(found.cert) + 1]
-    for below, cert in reversed(list(enumerate(own))):
-        kind = "X509USER" if cert is found.cert else "GSIPROXY"
-        start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
-        yield f"{kind} {start.timestamp():.0f} {end.timestamp():.0f} {below} {names.slash_dn(cert)}"
 
 
 def peer_address(peer: Any) -> str:

@@ -12,7 +12,8 @@ from twisted.web.http_headers import Headers
 from pandatx.clock import Clock
 from pandatx.errors import Banned, TokenRejected
 from pandatx.identity import authority, proxies
-from pandatx.identity.callers import ENDED, STALE, Callers
+from pandatx.identity.callers import STALE, Callers
+from pandatx.identity.holders import ENDED
 from pandatx.identity.networks import Networks
 from pandatx.identity.trust import Trust
 from pandatx.identity.voms_reader import VomsReader
