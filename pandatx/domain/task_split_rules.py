@@ -1,4 +1,4 @@
-"""Split rules: the two-letter tags in JEDI_TASKS.splitRule (reference/lifecycle.md 7.4)."""
+"""Changing split rules: which of them may change, and the text after that (reference/lifecycle.md 7.4)."""
 
 from __future__ import annotations
 
@@ -6,27 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from pandatx.domain.split_rules import NAMES
 from pandatx.errors import BadRequest
 
+_TAGS: Final = {name: tag for tag, name in NAMES.items()}
 CHANGEABLE: Final[Mapping[str, str]] = {
-    "allowIncompleteInDS": "AI",
-    "t1Weight": "TW",
-    "nEsConsumers": "EC",
-    "nMaxFilesPerJob": "MF",
-    "nGBPerJob": "NG",
-    "noInputPooling": "NI",
-    "nFilesPerJob": "NF",
-    "nEventsPerWorker": "ES",
-    "nJumboJobs": "NJ",
-    "avoidVP": "AV",
-    "allowInputLAN": "IL",
-    "useLocalIO": "LI",
-    "noLoopingCheck": "LC",
-    "maxCoreCount": "CC",
-    "onlyTagsForFC": "OT",
-    "useZipToPin": "UZ",
-    "ignoreMissingInDS": "IM",
-    "noAutoPause": "NP",
+    name: _TAGS[name]
+    for name in (
+        *("allowIncompleteInDS", "t1Weight", "nEsConsumers", "nMaxFilesPerJob", "nGBPerJob", "noInputPooling"),
+        *("nFilesPerJob", "nEventsPerWorker", "nJumboJobs", "avoidVP", "allowInputLAN", "useLocalIO"),
+        *("noLoopingCheck", "maxCoreCount", "onlyTagsForFC", "useZipToPin", "ignoreMissingInDS", "noAutoPause"),
+    )
 }
 """Parameters of a task that may be changed while it lives, and their tags."""
 LONGEST: Final = 200

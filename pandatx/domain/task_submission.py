@@ -74,7 +74,9 @@ def unfit(why: str) -> TaskRefused:
 
 @frozen(kw_only=True)
 class NewTask:
-    """A task to be stored. ``unique``: another one of its name is looked for, of any user's if it is ``official``."""
+    """A task to be stored. ``unique``: another one of its name is looked for, among those of the ``group`` too if the
+    task is official, and among everybody's if it is ``official`` by the production role.
+    """
 
     parameters: Mapping[str, Any]
     name: str
@@ -83,7 +85,8 @@ class NewTask:
     user: str
     priority: int
     unique: bool
-    official: bool
+    official: bool = False
+    group: str | None = None
 
     @property
     def document(self) -> str:
@@ -115,6 +118,7 @@ def new_task(submitted: Mapping[str, Any], caller: Caller, flags: str = "") -> N
     texts = {key: _text(parameters, key, width) for key, width in _WIDTHS.items()}
     if not caller.production:
         parameters = without_priority(_restricted(parameters, caller), caller, flags)
+    official = parameters.get("official") is True
     return NewTask(
         parameters=parameters,
         name=texts["taskName"],
@@ -123,7 +127,8 @@ def new_task(submitted: Mapping[str, Any], caller: Caller, flags: str = "") -> N
         user=texts["userName"],
         priority=_number(parameters, "taskPriority", DEFAULT_PRIORITY, BIG),
         unique=parameters["taskType"] == ANALYSIS and parameters.get("uniqueTaskName") is True,
-        official=parameters.get("official") is True,
+        official=official and caller.production,
+        group=official_group(caller) if official else None,
     )
 
 

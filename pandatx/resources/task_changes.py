@@ -69,7 +69,7 @@ class TaskChangesResource:
         """Give tasks and their waiting jobs, on request also the running ones, another global share."""
         outcome = await self._changes.reassign_share(caller, request)
         done = outcome.code == 0
-        value = [outcome.code, outcome.message or None]
+        value = [outcome.code, None if done else outcome.message]
         return Answer(data=outcome.code, message=outcome.message, success=done, value=value)
 
     @operation(

@@ -43,6 +43,7 @@ TASKS_AT_ONCE: Final = 100
 _MORE_ATTEMPTS: Final = ("running", "scouting", "ready")
 _WAIT: Final = ("pending", "defined", "assigned", "waiting", "activated")
 _RUN: Final = ("running", "starting")
+_NAMED: Final = 100
 _NORMAL, _CLONED = 0, 2
 """Values of JEDI_TASKS.eventService."""
 
@@ -113,13 +114,15 @@ class TaskChanges:
         if request.share not in {leaf.name for leaf in self._facts.known.shares.leaves}:
             return Outcome(1, f"Share {request.share} is not a leave share ")
         statuses = _WAIT + _RUN if request.reassign_running_jobs else _WAIT
-        wanted = sorted(set(request.task_id_list))
-        for some in in_batches(wanted, TASKS_AT_ONCE):
+        left = set(request.task_id_list)
+        for some in in_batches(sorted(left), TASKS_AT_ONCE):
             tasks = await self._database.transaction("tasks.share", store.set_share, some, request.share)
+            left -= set(tasks)
             if tasks:
                 log.info("{who}: share {share} for {tasks}", who=caller.name, share=request.share, tasks=tasks)
                 await self._change_jobs(JobChange(tasks=tasks, share=request.share, statuses=statuses))
-        return Outcome(0, "")
+        named = ", ".join(map(str, sorted(left)[:_NAMED]))
+        return Outcome(0, f"left alone, since they are locked or unknown: {named}" if left else "")
 
     async def enable_jumbo_jobs(self, caller: Caller, request: JumboJobs) -> Outcome:
         """Have jumbo jobs made for a task, which leaves its scouts behind for that; none turns them off."""

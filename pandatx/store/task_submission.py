@@ -30,13 +30,12 @@ async def same(tx: Transaction, task: NewTask) -> tuple[int, str | None] | None:
 
     Nobody else can submit one until the end of the transaction.
     """
-    owner = None if task.official else task.user
-    what = {"name": task.name, "vo": task.vo, "label": task.label, "owner": owner}
-    await tx.run(SQL.hold_name, name="\n".join(str(each) for each in what.values()))
-    found = (await tx.run(SQL.same, **what)).one()
+    await tx.run(SQL.hold_name, name=f"{task.vo} {task.label} {task.name}")
+    what = {"name": task.name, "vo": task.vo, "label": task.label, "owner": task.user, "crew": task.group}
+    found = (await tx.run(SQL.same, **what, anyone=task.official)).one()
     if found is not None:
         return int(found["jeditaskid"]), str(found["status"])
-    waiting = (await tx.run(SQL.same_waiting, **what)).scalar()
+    waiting = (await tx.run(SQL.same_waiting, **what, anyone=task.official)).scalar()
     return None if waiting is None else (int(waiting), None)
 
 

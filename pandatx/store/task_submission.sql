@@ -18,18 +18,18 @@ SELECT max(id) AS id FROM (
 SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0))
 
 -- name: same
--- prepare: name text, vo text, label text, owner text
--- The newest task of this name, of a user or of anybody, locked.
+-- prepare: name text, vo text, label text, owner text, crew text, anyone boolean
+-- The newest task of this name, of a user, a working group or anybody, locked.
 SELECT jeditaskid, status FROM {panda}.jedi_tasks
  WHERE taskname = %(name)s AND vo = %(vo)s AND prodsourcelabel = %(label)s
-   AND (%(owner)s IS NULL OR username = %(owner)s) ORDER BY jeditaskid DESC LIMIT 1 FOR UPDATE
+   AND (%(anyone)s OR username = %(owner)s OR workinggroup = %(crew)s) ORDER BY jeditaskid DESC LIMIT 1 FOR UPDATE
 
 -- name: same_waiting
--- prepare: name text, vo text, label text, owner text
--- The same of those that the engine has not taken yet.
+-- prepare: name text, vo text, label text, owner text, crew text, anyone boolean
+-- The same of those that the engine has not taken yet; which working group they are of is not known.
 SELECT taskid FROM {deft}.t_task
  WHERE taskname = %(name)s AND vo = %(vo)s AND prodsourcelabel = %(label)s
-   AND (%(owner)s IS NULL OR username = %(owner)s) ORDER BY taskid DESC LIMIT 1
+   AND (%(anyone)s OR username = %(owner)s OR %(crew)s IS NOT NULL) ORDER BY taskid DESC LIMIT 1
 
 -- name: active
 -- prepare: statuses text[], label text, owner text

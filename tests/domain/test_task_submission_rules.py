@@ -65,7 +65,10 @@ def test_super_users_may_choose_the_priority():
 def test_an_official_task_is_its_groups():
     parameters = new_task({**TASK, "official": True, "workingGroup": "other"}, GROUP).parameters
     assert parameters["workingGroup"] == "phys-higgs"
-    assert new_task({**TASK, "official": True}, GROUP).official
+    assert new_task({**TASK, "official": True}, GROUP).group == "phys-higgs"
+    assert new_task(TASK, GROUP).group is None
+    assert not new_task({**TASK, "official": True}, GROUP).official
+    assert new_task({**TASK, "official": True}, PRODUCTION).official
     assert "workingGroup" not in new_task({**TASK, "official": True, "workingGroup": "other"}, USER).parameters
 
 
@@ -104,7 +107,7 @@ def test_parameters_that_have_no_json_are_refused(value):
 
 def test_only_true_makes_a_name_unique_and_a_task_official():
     task = new_task({**TASK, "uniqueTaskName": "true", "official": 1}, USER)
-    assert (task.unique, task.official) == (False, False)
+    assert (task.unique, task.official, task.group) == (False, False, None)
 
 
 def test_a_task_takes_over_where_it_runs_what_it_reads_and_how_it_is_split():

@@ -118,7 +118,8 @@ async def test_a_share_is_that_of_the_tasks_and_of_their_jobs(real: Real, databa
     got = await rest(
         real, "reassign_global_share", PRODUCTION, task_id_list=[77, 78, 79], share="B", reassign_running_jobs=running
     )
-    assert got.json == {"success": True, "message": "", "data": 0}
+    told = "left alone, since they are locked or unknown: 78, 79"
+    assert got.json == {"success": True, "message": told, "data": 0}
     assert rows(real, "SELECT jeditaskid, gshare FROM jedi_tasks ORDER BY 1") == [(77, "B"), (78, "A")]
     found = dict(
         rows(

@@ -128,12 +128,23 @@ async def test_an_ended_task_of_the_name_is_executed_again(real: Real, database:
     assert [row for row in rows(real, "SELECT taskid FROM t_task") if row[0] >= FIRST] == []
 
 
-async def test_tasks_of_others_have_names_of_their_own_unless_they_are_official(real: Real, database: Any) -> None:
-    await mine(database, "running")
+async def test_tasks_of_others_have_names_of_their_own_unless_they_are_of_the_same_group(
+    real: Real, database: Any
+) -> None:
+    await mine(database, "finished", workinggroup="higgs")
     assert (await rest(real, "submit", OTHER, task_parameters=PARAMETERS)).json["data"] == FIRST
+    official = {**PARAMETERS, "official": True}
+    foreign = evolve(OTHER, fqans=("/atlas/susy/Role=production",))
+    for caller in (OTHER, foreign):
+        before = real.contents()
+        assert (await rest(real, "submit", caller, task_parameters=official)).json["data"] == 1
+        assert real.contents() == before
     group = evolve(OTHER, fqans=("/atlas/higgs/Role=production",))
-    got = await rest(real, "submit", group, task_parameters={**PARAMETERS, "official": True})
-    assert got.json["data"] == 2
+    got = await rest(real, "submit", group, task_parameters=official)
+    assert (got.json["success"], got.json["data"]) == (True, 77)
+    assert commands(real)[0][:3] == (77, "DEFT", "incexec")
+    real.run("DELETE FROM doma_deft.prodsys_comm")
+    assert (await rest(real, "submit", PRODUCTION, task_parameters=official)).json["data"] == 77
 
 
 async def test_a_user_may_have_so_many_tasks_under_way(real: Real, database: Any) -> None:
