@@ -34,13 +34,14 @@ _JOB: Final = {
     "command_to_pilot": "commandtopilot",
     "sup_error_code": "superrorcode",
 }
-# What a job has had before it does not get again: the row of that attempt still stands under its id.
+# What a job has had before it does not get again: the row of that attempt still stands under its id. OFFSET keeps the
+# look-up by the whole key; as a join it compares every candidate with all that the job has had.
 _FREE: Final = """
    SELECT e.jeditaskid, e.pandaid, e.fileid, e.job_processid FROM {panda}.jedi_events e
     WHERE e.jeditaskid = %(task)s AND e.status = 0 AND e.attemptnr > 0
       AND (%(dataset)s::bigint IS NULL OR e.datasetid = %(dataset)s)
       AND NOT EXISTS (SELECT FROM {panda}.jedi_events o WHERE o.jeditaskid = %(task)s AND o.pandaid = %(job)s
-                        AND o.fileid = e.fileid AND o.job_processid = e.job_processid)"""
+                        AND o.fileid = e.fileid AND o.job_processid = e.job_processid OFFSET 0)"""
 _CLAIMED: Final = "LIMIT %(n)s FOR UPDATE OF e SKIP LOCKED"
 _TAKEN: Final = """
  u AS (UPDATE {panda}.jedi_events e SET pandaid = %(job)s, status = 1, is_jumbo = %(jumbo)s::smallint FROM p

@@ -52,7 +52,8 @@ SELECT nextval('{panda}.filestable4_row_id_seq'), %(now)s, w.pandaid, w.jeditask
 RETURNING pandaid AS job, lfn, row_id
 
 -- name: write
--- How ranges ended. What is not out any more, or is in another attempt by now, stays as it is.
+-- How ranges ended. What is not out any more, or is in another attempt by now, stays as it is. Statuses are out of the
+-- planner's sight, here and below: rows are to be found by their keys, however few have a status.
 UPDATE {panda}.jedi_events e
    SET status = w.status, objstore_id = w.objstore_id, error_code = w.error_code, error_diag = w.error_diag,
        path_convention = w.path_convention, attemptnr = CASE WHEN w.fatal THEN 1 ELSE e.attemptnr END,
@@ -61,7 +62,7 @@ UPDATE {panda}.jedi_events e
          status smallint, fatal boolean, objstore_id bigint, error_code integer, error_diag varchar(500),
          path_convention smallint, ziprow_id bigint)
  WHERE e.jeditaskid = w.jeditaskid AND e.pandaid = w.pandaid AND e.fileid = w.fileid
-   AND e.job_processid = w.job_processid AND e.attemptnr = w.attemptnr AND e.status = ANY (%(statuses)s::smallint[])
+   AND e.job_processid = w.job_processid AND e.attemptnr = w.attemptnr AND e.status + 0 = ANY (%(statuses)s::integer[])
 
 -- name: count
 -- The events that jobs, or the jobsets they are of, have processed, as their ranges say.
@@ -85,31 +86,31 @@ SELECT e.jeditaskid, e.pandaid, e.fileid, e.job_processid, e.attemptnr, e.status
 -- failed stays as it is, and is tried once more as a copy. Each part looks at other rows, so that one statement does.
 WITH {ended},
  d AS (UPDATE {panda}.jedi_events e SET status = 6 FROM v
-   WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status = 3),
+   WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 = 3),
  r AS (UPDATE {panda}.jedi_events e
    SET pandaid = coalesce(v.jobset, e.event_offset, e.pandaid), attemptnr = e.attemptnr - v.counts,
        status = CASE WHEN v.partial AND e.attemptnr <= v.counts THEN 8 ELSE 0 END
-   FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status IN (0, 1, 2, 98, 99)),
+   FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 IN (0, 1, 2, 98, 99)),
  f AS (UPDATE {panda}.jedi_events e SET processed_upto_eventid = NULL FROM v
-   WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status = 7)
+   WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 = 7)
 INSERT INTO {panda}.jedi_events (jeditaskid, datasetid, pandaid, fileid, attemptnr, status, job_processid, def_min_eventid,
                                  def_max_eventid, processed_upto_eventid, event_offset)
 SELECT e.jeditaskid, e.datasetid, coalesce(v.jobset, e.event_offset), e.fileid, e.attemptnr - 1,
        CASE WHEN v.partial AND e.attemptnr <= 1 THEN 8 ELSE 0 END, e.job_processid, e.def_min_eventid, e.def_max_eventid,
        e.processed_upto_eventid, e.event_offset
-  FROM v JOIN {panda}.jedi_events e ON e.jeditaskid = v.task AND e.pandaid = v.job AND e.status = 7
+  FROM v JOIN {panda}.jedi_events e ON e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 = 7
  WHERE e.processed_upto_eventid IS NOT NULL AND coalesce(v.jobset, e.event_offset) <> e.pandaid
 ON CONFLICT DO NOTHING
 
 -- name: leave_jumbo
 WITH {ended}
 UPDATE {panda}.jedi_events e SET pandaid = e.event_offset, status = 0, attemptnr = e.attemptnr - v.counts, is_jumbo = NULL
-  FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status IN (1, 2) AND e.event_offset IS NOT NULL
+  FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 IN (1, 2) AND e.event_offset IS NOT NULL
 
 -- name: leave_fine_grained
 WITH {ended}
 UPDATE {panda}.jedi_events e SET pandaid = coalesce(v.jobset, e.event_offset, e.pandaid), status = 0
-  FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status <> 3
+  FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 <> 3
 
 -- name: leave_samples
 -- Points of a search for hyperparameters: what has no attempts left has failed, the rest is anybody's again.
@@ -117,7 +118,7 @@ WITH {ended}
 UPDATE {panda}.jedi_events e
    SET status = CASE WHEN e.attemptnr > 1 THEN 0 ELSE 7 END, pandaid = CASE WHEN e.attemptnr > 1 THEN 0 ELSE e.pandaid END,
        attemptnr = e.attemptnr - 1
-  FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status NOT IN (0, 3, 7)
+  FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 NOT IN (0, 3, 7)
 
 -- name: leave_withdrawn
 -- Jobs that were killed: nobody wants what they made, nor what waits in their jobsets, unless their events are to be kept.
@@ -127,7 +128,7 @@ WITH {ended},
        pandaid = CASE WHEN v.keeps THEN coalesce(v.jobset, e.event_offset, e.pandaid) ELSE e.pandaid END,
        attemptnr = CASE WHEN v.keeps THEN e.attemptnr - v.counts ELSE e.attemptnr END
    FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job
-    AND e.status IN (0, 1, 2, 98, 99, CASE WHEN v.keeps THEN 0 ELSE 3 END, CASE WHEN v.keeps THEN 0 ELSE 6 END)),
+    AND e.status + 0 IN (0, 1, 2, 98, 99, CASE WHEN v.keeps THEN 0 ELSE 3 END, CASE WHEN v.keeps THEN 0 ELSE 6 END)),
  s AS MATERIALIZED (SELECT e.jeditaskid, e.pandaid, e.fileid, e.job_processid
    FROM (SELECT DISTINCT task, jobset FROM v WHERE NOT keeps AND jobset <> job) v
    JOIN {panda}.jedi_events e ON e.jeditaskid = v.task AND e.pandaid = v.jobset AND e.status = 0

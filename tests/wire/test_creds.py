@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,14 @@ async def test_a_proxy_is_of_a_role_and_of_whom_is_asked_for_by_dn_or_compact_na
     assert found["data"]["userProxy"] == "of the pilot"
     got = await older(real, "getProxy", role="atlas:/atlas/Role=production", dn="/DC=x/CN=Him/CN=proxy/CN=123")
     assert got.json["userProxy"] == "of him"
+
+
+async def test_getproxy_of_pilot3_is_gzipped_json_that_does_not_say_so(real: Real, credentials: Path) -> None:
+    await allow(real, "p")
+    keep(credentials / file_name("atlpilo2", "atlas"), PEM)
+    body = gzip.compress(json.dumps({"role": "atlas", "dn": "atlpilo2"}).encode())
+    got = await real.ask("POST", "/server/panda/getProxy", body, content_type=JSON, user_agent="pilot/3.11.5.1")
+    assert got.json == {"StatusCode": 0, "errorDialog": "", "userProxy": PEM}
 
 
 async def test_a_proxy_that_is_not_kept_is_status_code_90(real: Real) -> None:
