@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from asking import post
 from real import Real
 from sites import PILOT, PRODUCTION, USER
 from tasks_by_hand import counters, files, make_job, make_task, recount
-from test_task_operations import FIRST, PARAMETERS, ROLE, commands, legacy, rest, rows
+from test_task_operations import FIRST, PARAMETERS, ROLE, commands, legacy, rows
 
 from pandatx.domain.requests import JobRequest
 
 CHANGES = {
-    "reactivate": ("reactivateTask", {}),
-    "increase_attempts": ("increaseAttemptNrPanda", {"increase": 3}),
-    "change_priority": ("changeTaskPriority", {"priority": 5}),
-    "change_attribute": ("changeTaskAttributePanda", {"attribute_name": "ramCount", "value": 5}),
-    "change_split_rule": ("changeTaskSplitRulePanda", {"attribute_name": "NF", "value": "5"}),
-    "change_modification_time": ("changeTaskModTimePanda", {"hour_offset": -12}),
-    "enable_jumbo_jobs": ("enableJumboJobs", {"jumbo_jobs_total": 3}),
+    "task/reactivate": ("reactivateTask", {}),
+    "task/increase_attempts": ("increaseAttemptNrPanda", {"increase": 3}),
+    "task/change_priority": ("changeTaskPriority", {"priority": 5}),
+    "task/change_attribute": ("changeTaskAttributePanda", {"attribute_name": "ramCount", "value": 5}),
+    "task/change_split_rule": ("changeTaskSplitRulePanda", {"attribute_name": "NF", "value": "5"}),
+    "task/change_modification_time": ("changeTaskModTimePanda", {"hour_offset": -12}),
+    "task/enable_jumbo_jobs": ("enableJumboJobs", {"jumbo_jobs_total": 3}),
 }
 
 
@@ -28,7 +29,7 @@ async def test_owners_may_not_change_their_tasks_like_this(real: Real, database:
     await make_task(database, 77, user="Some User")
     before = real.contents()
     method, values = CHANGES[path]
-    got = await rest(real, path, USER, task_id=77, **values)
+    got = await post(real, path, USER, task_id=77, **values)
     assert got.json == {"success": False, "message": ROLE, "data": None}
     assert (await legacy(real, method, USER, jediTaskID=77))[0] is False
     assert real.contents() == before
@@ -36,10 +37,10 @@ async def test_owners_may_not_change_their_tasks_like_this(real: Real, database:
 
 @pytest.mark.parametrize("path", sorted(CHANGES))
 async def test_a_task_that_is_not_there_is_not_changed(real: Real, path: str) -> None:
-    await rest(real, "submit", task_parameters=PARAMETERS)
+    await post(real, "task/submit", task_parameters=PARAMETERS)
     before = real.contents()
     for task_id in (1, FIRST):
-        got = await rest(real, path, PRODUCTION, task_id=task_id, **CHANGES[path][1])
+        got = await post(real, path, PRODUCTION, task_id=task_id, **CHANGES[path][1])
         assert got.json["success"] is False
         assert "not found" in got.json["message"].lower() or "status=waiting" in got.json["message"]
     assert real.contents() == before
@@ -54,7 +55,7 @@ async def test_a_priority_is_that_of_the_task_its_mirror_and_its_jobs(real: Real
     for status in ("defined", "activated", "running"):
         await make_job(database, task, status=status, currentpriority=100)
     await make_job(database, other, status="activated", currentpriority=100)
-    got = await rest(real, "change_priority", PRODUCTION, task_id=77, priority=900)
+    got = await post(real, "task/change_priority", PRODUCTION, task_id=77, priority=900)
     assert got.json == {"success": True, "message": "1 tasks changed", "data": None}
     assert rows(real, "SELECT jeditaskid, currentpriority FROM jedi_tasks ORDER BY 1") == [(77, 900), (78, None)]
     assert rows(real, "SELECT current_priority, timestamp IS NOT NULL FROM t_task WHERE taskid = 77") == [(900, True)]
@@ -68,7 +69,7 @@ async def test_a_priority_is_that_of_the_task_its_mirror_and_its_jobs(real: Real
     ]  # fmt: skip
     assert await legacy(real, "changeTaskPriority", PRODUCTION, jediTaskID=77, newPriority=1) == 1
     assert await legacy(real, "changeTaskPriority", PRODUCTION, jediTaskID=1, newPriority=1) == 0
-    missing = await rest(real, "change_priority", PRODUCTION, task_id=1, priority=1)
+    missing = await post(real, "task/change_priority", PRODUCTION, task_id=1, priority=1)
     assert missing.json == {"success": False, "message": "Task not found", "data": None}
 
 
@@ -77,7 +78,7 @@ async def test_more_jobs_than_one_batch_have_the_priority_too(real: Real, databa
     task = await make_task(database, 77, n_files=5)
     for _ in range(5):
         await make_job(database, task, status="activated", currentpriority=100)
-    await rest(real, "change_priority", PRODUCTION, task_id=77, priority=900)
+    await post(real, "task/change_priority", PRODUCTION, task_id=77, priority=900)
     assert rows(real, "SELECT currentpriority FROM jobsactive4") == [(900,)] * 5
 
 
@@ -91,7 +92,7 @@ async def test_pilots_are_given_the_jobs_of_a_task_by_its_new_priority_at_once(r
     await make_job(database, high, currentpriority=400, **where)
     taken = await real.core.dispatch.acquire(PILOT, asked)
     assert [job.panda_id for job in taken.jobs] == [first]
-    await rest(real, "change_priority", PRODUCTION, task_id=77, priority=900)
+    await post(real, "task/change_priority", PRODUCTION, task_id=77, priority=900)
     taken = await real.core.dispatch.acquire(PILOT, asked)
     assert [job.panda_id for job in taken.jobs] == [late]
 
@@ -115,8 +116,13 @@ async def test_a_share_is_that_of_the_tasks_and_of_their_jobs(real: Real, databa
     for status in ("pending", "defined", "activated", "starting", "running", "sent"):
         await make_job(database, task, status=status, gshare="A")
     await make_job(database, locked, status="activated", gshare="A")
-    got = await rest(
-        real, "reassign_global_share", PRODUCTION, task_id_list=[77, 78, 79], share="B", reassign_running_jobs=running
+    got = await post(
+        real,
+        "task/reassign_global_share",
+        PRODUCTION,
+        task_id_list=[77, 78, 79],
+        share="B",
+        reassign_running_jobs=running,
     )
     told = "left alone, since they are locked or unknown: 78, 79"
     assert got.json == {"success": True, "message": told, "data": 0}
@@ -140,8 +146,8 @@ async def test_only_a_leaf_is_a_share_for_tasks(real: Real, database: Any, share
     await seed_shares(real)
     await make_task(database, 77, gshare="A")
     before = real.contents()
-    got = await rest(
-        real, "reassign_global_share", PRODUCTION, task_id_list=[77], share=share, reassign_running_jobs=False
+    got = await post(
+        real, "task/reassign_global_share", PRODUCTION, task_id_list=[77], share=share, reassign_running_jobs=False
     )
     assert got.json == {"success": False, "message": f"Share {share} is not a leave share ", "data": 1}
     told = await legacy(
@@ -168,7 +174,7 @@ async def test_an_old_client_names_the_tasks_in_json_since_pickles_are_not_read(
 
 
 async def test_shares_are_for_the_production_role(real: Real) -> None:
-    got = await rest(real, "reassign_global_share", USER, task_id_list=[7], share="B", reassign_running_jobs=False)
+    got = await post(real, "task/reassign_global_share", USER, task_id_list=[7], share="B", reassign_running_jobs=False)
     assert got.json["message"] == ROLE
 
 
@@ -186,7 +192,7 @@ async def test_files_that_used_up_their_attempts_have_some_again(real: Real, dat
         "UPDATE jedi_datasets SET nfilesused = 3, nfilesfailed = 2, nfilesfinished = 1 WHERE datasetid = %s",
         task.datasets["input"],
     )
-    got = await rest(real, "increase_attempts", PRODUCTION, task_id=77, increase=3)
+    got = await post(real, "task/increase_attempts", PRODUCTION, task_id=77, increase=3)
     told = "increased attemptNr for 3 inputs (2 reactivated)"
     assert got.json == {"success": True, "message": told, "data": 0}
     found = await files(database, task)
@@ -205,11 +211,11 @@ async def test_no_attempts_more_change_nothing_and_no_file_has_more_than_the_col
 ) -> None:
     task = await make_task(database, 77, n_files=1, max_attempt=1)
     real.run("UPDATE jedi_dataset_contents SET attemptnr = 1 WHERE fileid = %s", task.inputs[0])
-    got = await rest(real, "increase_attempts", PRODUCTION, task_id=77, increase=0)
+    got = await post(real, "task/increase_attempts", PRODUCTION, task_id=77, increase=0)
     assert got.json["message"] == "increased attemptNr for 1 inputs (0 reactivated)"
-    await rest(real, "increase_attempts", PRODUCTION, task_id=77, increase=32767)
+    await post(real, "task/increase_attempts", PRODUCTION, task_id=77, increase=32767)
     assert (await files(database, task))[task.inputs[0]]["maxattempt"] == 32767
-    assert (await rest(real, "increase_attempts", PRODUCTION, task_id=77, increase=32768)).json["success"] is False
+    assert (await post(real, "task/increase_attempts", PRODUCTION, task_id=77, increase=32768)).json["success"] is False
 
 
 @pytest.mark.parametrize(
@@ -222,7 +228,7 @@ async def test_attempts_are_increased_of_tasks_under_way(
 ) -> None:
     await make_task(database, 77, status=status, oldstatus=old)
     before = real.contents()
-    got = await rest(real, "increase_attempts", PRODUCTION, task_id=77, increase=1)
+    got = await post(real, "task/increase_attempts", PRODUCTION, task_id=77, increase=1)
     assert (got.json["success"], got.json["data"]) == ((True, 0) if taken else (False, 2))
     if not taken:
         told = f"command rejected since status={status} or oldStatus={old} not in ['running', 'scouting', 'ready']"
@@ -233,7 +239,7 @@ async def test_attempts_are_increased_of_tasks_under_way(
 async def test_fewer_attempts_are_refused_in_the_words_of_each_dialect(real: Real, database: Any) -> None:
     await make_task(database, 77)
     before = real.contents()
-    got = await rest(real, "increase_attempts", PRODUCTION, task_id=77, increase=-1)
+    got = await post(real, "task/increase_attempts", PRODUCTION, task_id=77, increase=-1)
     message = "increase must be a positive integer, got -1"
     assert got.json == {"success": False, "message": message, "data": None}
     told = await legacy(real, "increaseAttemptNrPanda", PRODUCTION, jediTaskID=77, increasedNr=-1)
@@ -250,7 +256,7 @@ async def test_a_task_begins_again_with_all_of_its_input(real: Real, database: A
     real.run("UPDATE jedi_dataset_contents SET status = 'finished', attemptnr = 1 WHERE type = 'input'")
     real.run("UPDATE jedi_dataset_contents SET status = 'ready', attemptnr = 3 WHERE fileid = %s", spent)
     real.run("UPDATE jedi_datasets SET nfilesused = 3, nfilesfinished = 3, nfilestobeused = 1 WHERE type = 'input'")
-    got = await rest(real, "reactivate", PRODUCTION, task_id=77, keep_attempt_nr=keep, trigger_job_generation=True)
+    got = await post(real, "task/reactivate", PRODUCTION, task_id=77, keep_attempt_nr=keep, trigger_job_generation=True)
     told = "updated 6 inputs and task 77 was reactivated "
     assert got.json == {"success": True, "message": told, "data": 0}
     assert rows(real, "SELECT status FROM jedi_tasks") == [("ready",)]
@@ -260,7 +266,7 @@ async def test_a_task_begins_again_with_all_of_its_input(real: Real, database: A
     assert await counters(database, task) == await recount(database, task)
     assert set(rows(real, "SELECT nfilestobeused FROM jedi_datasets WHERE type = 'input'")) == {(3,)}
     assert await legacy(real, "reactivateTask", PRODUCTION, jediTaskID=77) == [0, told]
-    missing = await rest(real, "reactivate", PRODUCTION, task_id=1)
+    missing = await post(real, "task/reactivate", PRODUCTION, task_id=1)
     assert missing.json == {"success": False, "message": "jediTaskID=1 not found", "data": 2}
 
 
@@ -279,7 +285,7 @@ async def test_four_attributes_may_be_changed(real: Real, database: Any, name: s
     )
     await real.core.facts.refresh()
     await make_task(database, 77)
-    got = await rest(real, "change_attribute", PRODUCTION, task_id=77, attribute_name=name, value=4000)
+    got = await post(real, "task/change_attribute", PRODUCTION, task_id=77, attribute_name=name, value=4000)
     assert got.json == {"success": True, "message": "1 tasks changed", "data": None}
     kind = {"ramCount": "SCORE_HIMEM", "coreCount": "MCORE"}.get(name, "SCORE")
     assert rows(real, f"SELECT {column}, resource_type FROM jedi_tasks") == [(4000, kind)]
@@ -290,24 +296,24 @@ async def test_four_attributes_may_be_changed(real: Real, database: Any, name: s
 async def test_no_other_attribute_is_changed(real: Real, database: Any) -> None:
     await make_task(database, 77)
     before = real.contents()
-    got = await rest(real, "change_attribute", PRODUCTION, task_id=77, attribute_name="status", value=1)
+    got = await post(real, "task/change_attribute", PRODUCTION, task_id=77, attribute_name="status", value=1)
     message = "status is not a valid attribute. Valid attributes are ['ramCount', 'wallTime', 'cpuTime', 'coreCount']"
     assert got.json == {"success": False, "message": message, "data": None}
     told = await legacy(real, "changeTaskAttributePanda", PRODUCTION, jediTaskID=77, attrName="status", attrValue=1)
     assert told == [2, "disallowed to update status"]
-    rule = await rest(real, "change_split_rule", PRODUCTION, task_id=77, attribute_name="US", value="1")
+    rule = await post(real, "task/change_split_rule", PRODUCTION, task_id=77, attribute_name="US", value="1")
     assert (rule.json["success"], rule.json["data"]) == (False, 2)
     assert rule.json["message"].startswith("US is not a valid attribute. Valid attributes are ['AI', 'TW', ")
     told = await legacy(real, "changeTaskSplitRulePanda", PRODUCTION, jediTaskID=77, attrName="US", attrValue=1)
     assert told == [2, "disallowed to update US"]
-    injected = await rest(real, "change_split_rule", PRODUCTION, task_id=77, attribute_name="NF", value="1,US=3")
+    injected = await post(real, "task/change_split_rule", PRODUCTION, task_id=77, attribute_name="NF", value="1,US=3")
     assert injected.json["success"] is False
     assert real.contents() == before
 
 
 async def test_a_split_rule_has_another_value_or_goes(real: Real, database: Any) -> None:
     await make_task(database, 77, splitrule="US=1,NF=2,AN=1,2")
-    got = await rest(real, "change_split_rule", PRODUCTION, task_id=77, attribute_name="NF", value=5)
+    got = await post(real, "task/change_split_rule", PRODUCTION, task_id=77, attribute_name="NF", value=5)
     assert got.json == {"success": True, "message": "1 tasks changed", "data": None}
     assert rows(real, "SELECT splitrule FROM jedi_tasks") == [("US=1,AN=1,2,NF=5",)]
     told = await legacy(real, "changeTaskSplitRulePanda", PRODUCTION, jediTaskID=77, attrName="NF", attrValue="None")
@@ -317,14 +323,14 @@ async def test_a_split_rule_has_another_value_or_goes(real: Real, database: Any)
 
 async def test_a_modification_time_is_so_many_hours_from_now(real: Real, database: Any) -> None:
     await make_task(database, 77)
-    got = await rest(real, "change_modification_time", PRODUCTION, task_id=77, hour_offset=-12)
+    got = await post(real, "task/change_modification_time", PRODUCTION, task_id=77, hour_offset=-12)
     assert got.json == {"success": True, "message": "1 tasks changed", "data": None}
     ago = "SELECT round(extract(epoch FROM now() AT TIME ZONE 'UTC' - modificationtime) / 3600) FROM jedi_tasks"
     assert rows(real, ago) == [(12,)]
     told = await legacy(real, "changeTaskModTimePanda", PRODUCTION, jediTaskID=77, diffValue=1)
     assert told == [1, None]
     before = real.contents()
-    never = await rest(real, "change_modification_time", PRODUCTION, task_id=77, hour_offset=10**12)
+    never = await post(real, "task/change_modification_time", PRODUCTION, task_id=77, hour_offset=10**12)
     assert never.json["message"] == "failed to convert 1000000000000 to time"
     assert real.contents() == before
 
@@ -335,7 +341,7 @@ async def test_a_modification_time_is_so_many_hours_from_now(real: Real, databas
 @pytest.mark.parametrize("status", ["scouting", "running"])
 async def test_jumbo_jobs_leave_the_scouts_behind(real: Real, database: Any, status: str) -> None:
     await make_task(database, 77, status=status, splitrule="NJ=1,US=1")
-    got = await rest(real, "enable_jumbo_jobs", PRODUCTION, task_id=77, jumbo_jobs_total=8)
+    got = await post(real, "task/enable_jumbo_jobs", PRODUCTION, task_id=77, jumbo_jobs_total=8)
     assert got.json == {"success": True, "message": "done", "data": 0}
     assert rows(real, "SELECT usejumbo, splitrule FROM jedi_tasks") == [("W", "US=1,NJ=8,MJ=8")]
     given = [(77, "DEFT", "avalanche", "avalanche by Prod", None)] if status == "scouting" else []
@@ -344,22 +350,26 @@ async def test_jumbo_jobs_leave_the_scouts_behind(real: Real, database: Any, sta
     assert off == [0, "done"]
     assert rows(real, "SELECT usejumbo, splitrule FROM jedi_tasks") == [("D", "US=1,NJ=0,MJ=0")]
     assert await legacy(real, "enableJumboJobs", PRODUCTION, jediTaskID=1, nJumboJobs=1) == [2, "task not found"]
-    assert (await rest(real, "enable_jumbo_jobs", PRODUCTION, task_id=77, jumbo_jobs_total=-1)).json["success"] is False
+    assert (await post(real, "task/enable_jumbo_jobs", PRODUCTION, task_id=77, jumbo_jobs_total=-1)).json[
+        "success"
+    ] is False
 
 
 async def test_jobs_are_cloned_and_not_any_more(real: Real, database: Any) -> None:
     await make_task(database, 77, splitrule="US=1")
-    got = await rest(real, "enable_job_cloning", PRODUCTION, jedi_task_id=77)
+    got = await post(real, "task/enable_job_cloning", PRODUCTION, jedi_task_id=77)
     assert got.json == {"success": True, "message": "", "data": None}
     now = "SELECT splitrule, eventservice FROM jedi_tasks"
     assert rows(real, now) == [("US=1,UC=1,ES=1,EC=2,NS=2", 2)]
-    await rest(real, "enable_job_cloning", PRODUCTION, jedi_task_id=77, mode="storeonce", multiplicity=3, num_sites=4)
+    await post(
+        real, "task/enable_job_cloning", PRODUCTION, jedi_task_id=77, mode="storeonce", multiplicity=3, num_sites=4
+    )
     assert rows(real, now) == [("US=1,UC=2,ES=1,EC=3,NS=4", 2)]
-    wrong = await rest(real, "enable_job_cloning", PRODUCTION, jedi_task_id=77, mode="twice")
+    wrong = await post(real, "task/enable_job_cloning", PRODUCTION, jedi_task_id=77, mode="twice")
     assert wrong.json == {"success": False, "message": "invalid job cloning mode: twice", "data": None}
-    assert (await rest(real, "disable_job_cloning", PRODUCTION, jedi_task_id=77)).json["success"]
+    assert (await post(real, "task/disable_job_cloning", PRODUCTION, jedi_task_id=77)).json["success"]
     assert rows(real, now) == [("US=1", 0)]
-    for path in ("enable_job_cloning", "disable_job_cloning"):
-        missing = await rest(real, path, PRODUCTION, jedi_task_id=1)
+    for path in ("task/enable_job_cloning", "task/disable_job_cloning"):
+        missing = await post(real, path, PRODUCTION, jedi_task_id=1)
         assert missing.json == {"success": False, "message": "task not found", "data": None}
-        assert (await rest(real, path, USER, jedi_task_id=77)).json["message"] == ROLE
+        assert (await post(real, path, USER, jedi_task_id=77)).json["message"] == ROLE
