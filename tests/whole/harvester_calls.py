@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import importlib
+import inspect
 import json
 import logging
 import sys
@@ -113,8 +114,9 @@ def answer(communicator: Any, asked: dict[str, Any]) -> dict[str, Any]:
     method = getattr(communicator, asked["call"], None)
     if method is None:
         return {"lacks": True}
+    args = [logging.getLogger() if each == "LOGGER" else made(each) for each in asked["args"]]
     try:
-        return {"value": method(*[logging.getLogger() if each == "LOGGER" else made(each) for each in asked["args"]])}
+        return {"value": method(*args[: len(inspect.signature(method).parameters)])}  # older ones take fewer
     except Exception:
         return {"fault": traceback.format_exc()}
 

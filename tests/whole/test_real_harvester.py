@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from event_ranges import JOBSET, SEEDS, TASK
 from harvester import Communicator, HarvesterFault, Lacks, checkout, moment, spec
 from server import Home, Tables, until
 
+from pandatx.cli.documents import PRODUCTION_DN
+from pandatx.domain.user_proxies import file_name
 from pandatx.store.cluster import Cluster
 
 pytestmark = pytest.mark.long
@@ -157,17 +160,64 @@ def test_statistics_are_told(harvester: Communicator, tables: Tables) -> None:
     assert detailed["LOCAL"]["SCORE"]["user"]["activated"] == 2
 
 
-def test_what_harvester_asks_of_other_groups_is_answered(
-    harvester: Communicator, tables: Tables, tmp_path: Path
-) -> None:
-    tables.activate(1)
-    types = has(harvester, "get_resource_types")
-    if types is not None:
-        assert {"resource_name", "mincore", "maxcore", "minrampercore", "maxrampercore"} <= set(types[0][0])
-    (job,), _ = harvester.call("get_jobs", "LOCAL", "node", "user", "node", 1, None)
-    assert harvester.call("check_event_availability", spec("JobSpec", job)) == [True, 0]
-
+def test_logs_and_checkpoints_are_kept(harvester: Communicator, served: Home, tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
     log.write_bytes(b"first\nsecond\n")
     assert harvester.call("upload_file", "hv1__worker.log", {"file": str(log)}, 0, 6)[0] is True
     assert harvester.call("upload_file", "hv1__worker.log", {"file": str(log)}, 6, 7)[0] is True
+    (kept,) = served.path.rglob("hv1__worker.log")
+    assert kept.read_bytes() == log.read_bytes()
+
+    uploaded = has(harvester, "upload_checkpoint", served.url, "7", "1", "7_3", str(log))
+    if uploaded is None:
+        return
+    assert uploaded is True
+    (kept,) = served.path.rglob("hpo_cp_7_3")
+    assert kept.read_bytes() == log.read_bytes()
+    cleared = harvester.call("clear_checkpoint", served.url, "7", "3")
+    assert cleared[0] is True if isinstance(cleared, list) else cleared["status"] is True
+    assert not kept.exists()
+
+
+def test_events_are_handed_out_and_taken_back(harvester: Communicator, tables: Tables) -> None:
+    tables.query(SEEDS)
+    job = spec("JobSpec", PandaID=50, jobsetID=JOBSET, taskID=TASK, jobParams={"jobsetID": JOBSET})
+    assert harvester.call("check_event_availability", job) == [True, 3]
+    wanted = {"50": {"pandaID": 50, "taskID": TASK, "jobsetID": JOBSET, "nRanges": 2}}
+    done, found = harvester.call("get_event_ranges", wanted, False, "/tmp")
+    (ranges,) = found.values()
+    assert done is True and [each["startEvent"] for each in ranges] == [1, 2]
+    events = [{"eventRangeID": each["eventRangeID"], "eventStatus": "finished"} for each in ranges]
+    told = harvester.call("update_event_ranges", [{"eventRanges": events}], "LOGGER")
+    assert (told["StatusCode"], told["Returns"]) == (0, [True, True])
+
+
+def test_what_is_kept_for_users_is_handed_out(
+    home_with: Callable[..., Home], cluster: Cluster, database_name: str, tmp_path: Path
+) -> None:
+    keys, credentials = tmp_path / "keys", tmp_path / "credentials"
+    for folder in (keys, credentials):
+        folder.mkdir(mode=0o700)
+    for path, text in ((keys / "pub", "public"), (keys / "priv", "private")):
+        path.write_text(text)
+        path.chmod(0o600)
+    proxy = credentials / file_name(PRODUCTION_DN, "atlas")
+    proxy.write_text("PROXY")
+    proxy.chmod(0o600)
+    home = home_with((cluster, database_name), server={"keyDir": keys}, pandatx={"credentials_dir": credentials})
+    tables = home.tables()
+    tables.query("INSERT INTO doma_pandameta.users (id, name, gridpref) VALUES (1, 'production', 'pkt')")
+    tables.query(
+        "INSERT INTO doma_pandameta.proxykey (id, dn, credname, expires, origin, myproxy)"
+        " VALUES (1, 'client', 'THE KEY', '2999-01-01', '', '')"
+    )
+    with home.server(), Communicator(checkout(os.environ["HARVESTER"]), home) as harvester:
+        assert harvester.call("get_proxy", "atlas")[0] == "PROXY"
+        assert harvester.call("get_proxy", "another")[0] is None
+        assert has(harvester, "get_token_key", "client") in (None, ["THE KEY", ""])
+        pair, _ = harvester.call("get_key_pair", "pub", "priv")
+        assert (pair["publicKey"], pair["privateKey"]) == ("public", "private")
+        types = has(harvester, "get_resource_types")
+        if types is not None:
+            assert {"resource_name", "mincore", "maxcore", "minrampercore", "maxrampercore"} <= set(types[0][0])
+    tables.close()
