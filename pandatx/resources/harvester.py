@@ -50,7 +50,7 @@ log = Logger()
 T = TypeVar("T")
 
 _CHUNK: Final = 100
-_LARGE: Final = Limits(inflated=16 * MEBIBYTE, report=True)
+_REPORT: Final = Limits(inflated=4 * MEBIBYTE, report=True)
 _METRIC: Final = tuple(each.name for each in fields(ServiceMetric))
 Numbers = dict[str, dict[str, dict[str, dict[str, dict[str, int]]]]]
 
@@ -133,7 +133,7 @@ class HarvesterResource:
         asks=WorkersUpdate,
         gives=list[bool],
         form=JSON,
-        limits=_LARGE,
+        limits=_REPORT,
     )
     async def update_workers(self, caller: Caller, request: WorkersUpdate, call: Call) -> Answer:
         """Store what a Harvester says of its workers; for each, in their order, whether it was stored."""
@@ -148,7 +148,11 @@ class HarvesterResource:
         return Answer(data=told, value=[True, told])
 
     @operation(
-        "harvester/report_worker_statistics", legacy="reportWorkerStats_jobtype", asks=WorkerStatistics, form=JSON
+        "harvester/report_worker_statistics",
+        legacy="reportWorkerStats_jobtype",
+        asks=WorkerStatistics,
+        form=JSON,
+        limits=_REPORT,
     )
     async def report_worker_statistics(self, caller: Caller, request: WorkerStatistics, call: Call) -> Answer:
         """Store how many workers of which type, resource type and status a Harvester has at a queue."""
@@ -188,7 +192,7 @@ class HarvesterResource:
         asks=ServiceMetrics,
         gives=list[bool],
         form=JSON,
-        limits=_LARGE,
+        limits=_REPORT,
     )
     async def update_service_metrics(self, caller: Caller, request: ServiceMetrics, call: Call) -> Answer:
         """Keep figures of a Harvester's machines, each as its time, the host, and a JSON text."""
@@ -196,7 +200,7 @@ class HarvesterResource:
         await self._harvesters.add_metrics(caller, request.harvester_id, _all(ServiceMetric, named))
         return Answer(data=[True], value=[True, [True]])
 
-    @operation("harvester/add_dialogs", legacy="addHarvesterDialogs", asks=Dialogs, form=JSON, limits=_LARGE)
+    @operation("harvester/add_dialogs", legacy="addHarvesterDialogs", asks=Dialogs, form=JSON, limits=_REPORT)
     async def add_dialogs(self, caller: Caller, request: Dialogs, call: Call) -> Answer:
         """Keep messages of a Harvester for those who watch it."""
         await self._harvesters.add_dialogs(caller, request.harvester_id, _all(Dialog, request.dialogs))

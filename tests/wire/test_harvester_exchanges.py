@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,9 +14,13 @@ import pytest
 from attrs import define
 from real import Real
 from server import Tables
-from sites import ANYBODY, OTHER, PILOT, PRODUCTION, USER
+from sites import ANYBODY, OTHER, PILOT, PRODUCTION, USER, Connection, site_of
+from twisted.internet.defer import Deferred
 
 from pandatx.domain.queues import Queue
+from pandatx.resources.harvester import HarvesterResource
+from pandatx.services.harvester import Taken
+from pandatx.store.harvester_commands import Fetched
 
 NOW = "datetime/2026-01-01 00:00:00.000000"
 WORKER = {
@@ -198,6 +203,27 @@ async def test_commands(real: Real, harvester: Harvester) -> None:
     assert (await harvester.form("getCommands", harvester_id="hv1", n_commands="5"))["StatusCode"] == 0
     refused = await harvester.rest(acquire, harvester_id="hv1", n_commands=5)
     assert (refused["success"], refused["message"]) == (False, "production or pilot role required")
+
+
+async def test_commands_whose_answer_never_left_are_given_back() -> None:
+    waits: Deferred[None] = Deferred()
+    fetched = Fetched(command_id=1, command="X", params=None, ack_requested=0, created=datetime(2026, 1, 1, tzinfo=UTC))
+    taken = Taken(commands=(fetched,), at=fetched.created)
+    given_back: list[Taken] = []
+
+    class Waiting:
+        async def take_commands(self, harvester_id: str, n: int) -> Taken:
+            await waits
+            return taken
+
+        async def give_back(self, what: Taken) -> None:
+            given_back.append(what)
+
+    connection = Connection(site_of(HarvesterResource(Waiting(), None), caller=PRODUCTION))
+    connection.post("/api/v1/harvester/acquire_commands", {"harvester_id": "hv1", "n_commands": 5})
+    connection.hang_up()
+    waits.callback(None)
+    assert given_back == [taken]
 
 
 async def test_operators_sweep_queues_and_set_slots(real: Real, harvester: Harvester) -> None:
