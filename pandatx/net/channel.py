@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _HTTPChannel: Any = http.HTTPChannel
 
 LINGER = 2.0
+_LONGEST_PATH = 200
 _WHY = {
     400: "malformed",
     408: "slow",
@@ -194,6 +195,8 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
     def lineLengthExceeded(self, line: bytes) -> None:
         """The first line, or a header, is longer than any that a client sends."""
         first = not hasattr(self, "_path")
+        if first:
+            self._path = line[:_LONGEST_PATH].partition(b" ")[2].partition(b" ")[0]
         self.refuse(414 if first else 431, "the request line is too long" if first else "a header is too long")
 
     def _respondToBadRequestAndDisconnect(self) -> None:

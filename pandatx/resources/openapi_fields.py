@@ -25,6 +25,10 @@ _TIME_TEXT = (
     r"([ T]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?)?$"
 )
 _TIMES = "Seconds since 1970, Y-m-d H:M:S, ISO 8601, or the object that panda-client makes of a time; UTC."
+_COMMAS = "Elements with commas between."
+_SOME_IDS = rf"^{_BLANKS}[+-]?[0-9]{{1,18}}([,\s]+[+-]?[0-9]{{1,18}})*{_BLANKS}$"
+_IDS = rf"^({_SOME_IDS[1:-1]})?$"
+_NOT_NULL = ("object", "array", "string", "number", "boolean")
 _IN_JSON: Schema = {"contentMediaType": "application/json"}
 
 
@@ -61,6 +65,8 @@ def arguments_of(asks: type, dialect: Dialect, way: Way, components: Components)
         entry = spellings[name]
         schema = _schema(hints[attribute.name], how, way, components)
         required = attribute.default is attrs.NOTHING
+        if required:
+            schema = _present(schema, way)
         notes = _notes(attribute, how, dialect, [each for each, other in spellings.items() if other.name == entry.name])
         if entry.lenient or entry.forgiving:
             notes.append("What does not fit is left out.")
@@ -74,6 +80,19 @@ def arguments_of(asks: type, dialect: Dialect, way: Way, components: Components)
             schema = {**schema, "default": default}
         found.append((name, required, schema))
     return found
+
+
+def _present(schema: Schema, way: Way) -> Schema:
+    """Of an argument that must be there: no null, and in a query or form no blank but of a text."""
+    if way is Way.JSON:
+        return schema or {"type": list(_NOT_NULL)}
+    if schema.get("type") == "array":
+        return {**schema, "minItems": 1}
+    if not schema or "contentSchema" in schema:
+        return {"type": "string", **schema, "minLength": 1}
+    if schema.get("pattern") == _IDS:
+        return {**schema, "pattern": _SOME_IDS}
+    return {**schema, "minLength": 1} if schema.get("description") == _COMMAS else schema
 
 
 def _notes(attribute: Any, how: Wire, dialect: Dialect, spellings: list[str]) -> list[str]:
@@ -227,9 +246,9 @@ def _listing(element: Any, how: Wire, way: Way, components: Components) -> Schem
         return array
     if element in (Any, dict):
         return _document(array, way)
-    commas: Schema = {"type": "string", "description": "Elements with commas between."}
+    commas: Schema = {"type": "string", "description": _COMMAS}
     if element is int:
-        commas["pattern"] = rf"^{_BLANKS}([+-]?[0-9]{{1,18}}([,\s]+[+-]?[0-9]{{1,18}})*)?{_BLANKS}$"
+        commas["pattern"] = _IDS
     elif element is str:
         commas["pattern"] = r"^([^\[\u0000][^\u0000]*)?$"
     else:

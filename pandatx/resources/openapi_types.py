@@ -84,7 +84,7 @@ class Components:
             return self.of_answer(inner[0])
         if origin is tuple and inner[-1:] != (Ellipsis,):
             each = [self.of_answer(kind) for kind in inner]
-            return {"type": "array", "prefixItems": each, "items": False, "minItems": len(each)}
+            return {"type": "array", "prefixItems": each, "minItems": len(each), "maxItems": len(each)}
         if issubclass(origin, Mapping):
             return {"type": "object", "additionalProperties": self.of_answer(inner[1])}
         if issubclass(origin, Sequence):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Coroutine, Mapping
+import gzip
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 import psycopg2
@@ -52,6 +53,18 @@ UNREAD = (
     " elements",
     "must not hold a NUL",
 )
+REFUSALS = (
+    "ERROR",
+    "StatusCode=",
+    '{"StatusCode":',
+    "[false,",
+    "[100,",
+    "[101,",
+    "[102,",
+    "SSL secure connection is required",
+    "failed to retrieve DN",
+    "production or pilot role ",
+)
 PATIENCE = 30
 
 
@@ -61,7 +74,19 @@ def closed(document: Mapping[str, Any]) -> dict[str, Any]:
     for name, schema in found["components"]["schemas"].items():
         if not name.startswith("Ask.") and schema.get("type") == "object" and "properties" in schema:
             schema.setdefault("additionalProperties", False)
+    for schema in _within(found):
+        # Of answers schemathesis 4.32 makes prefixItems a form that it then takes for no schema.
+        if each := schema.pop("prefixItems", None):
+            schema["items"] = {"anyOf": each}
     return found
+
+
+def _within(value: Any) -> Iterator[dict[str, Any]]:
+    """All objects in a JSON value."""
+    if isinstance(value, dict):
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _within(each)
 
 
 @define
@@ -121,6 +146,8 @@ def _parsed(answer: bytes, request: requests.PreparedRequest) -> Response:
     for line in lines:
         name, _, value = line.partition(": ")
         headers.setdefault(name.lower(), []).append(value)
+    if headers.get("content-encoding") == ["gzip"]:
+        body = gzip.decompress(body)
     code = int(status.split(" ")[1])
     return Response(code, headers, body, request, elapsed=0.01, verify=True, message=status.split(" ", 2)[2])
 
@@ -163,7 +190,7 @@ def verdict(path: str, response: Response) -> Verdict:
     if path.startswith("/api/"):
         refused = refused or '"success":false' in text
     else:
-        refused = refused or text.startswith(("ERROR", "StatusCode=", '{"StatusCode":', "[false,"))
+        refused = refused or text.startswith(REFUSALS)
         refused = refused and not text.startswith(("StatusCode=0", '{"StatusCode":0'))
     if "o jobs in PanDA" in text or "StatusCode=20" in text:
         refused = False
@@ -174,12 +201,23 @@ def judge(case: Any, response: Response) -> Verdict:
     """Raise what is wrong with an answer: not in the document, or bad data taken, or good data not."""
     case.validate_response(response, checks=CONFORM)
     found = verdict(case.path, response)
-    as_http = Response(
-        400 if found.refused and (found.unread or case.meta.generation.mode.is_negative) else 200,
-        response.headers, response.content, response.request, 0.01, True,
-    )  # fmt: skip
-    case.validate_response(as_http, checks=[negative_data_rejection, positive_data_acceptance])
+    bad = case.meta.generation.mode.is_negative
+    code = 400 if found.refused and (found.unread or bad) else 200
+    as_http = Response(code, response.headers, response.content, response.request, 0.01, True)
+    if bad or not asks_for_documents(case):
+        case.validate_response(as_http, checks=[negative_data_rejection, positive_data_acceptance])
     return found
+
+
+def asks_for_documents(case: Any) -> bool:
+    """Whether an argument is the text of a JSON document, which a schema names and no generator writes."""
+    definition = case.operation.definition.raw
+    schemas = [each["schema"] for each in definition.get("parameters", ())]
+    if case.media_type is not None:
+        schemas.append(definition["requestBody"]["content"][case.media_type]["schema"])
+    components = case.operation.schema.raw_schema["components"]["schemas"]
+    texts = str([components[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in schemas])
+    return "contentSchema" in texts
 
 
 def loaded(document: Mapping[str, Any]) -> Any:
