@@ -21,12 +21,26 @@ from pandatx.domain.task_requests import (
     UnfinishedJobsKill,
 )
 from pandatx.domain.task_submission import SubmissionCode, TaskRefused
-from pandatx.resources.api import JSON, PICKLED, Answer, Call, Dialect, Permission, operation, production, secure
+from pandatx.resources.api import (
+    JSON,
+    MEBIBYTE,
+    PICKLED,
+    Answer,
+    Call,
+    Dialect,
+    Limits,
+    Permission,
+    operation,
+    production,
+    secure,
+)
 from pandatx.services.task_commands import TaskCommands
 from pandatx.services.task_submission import TaskSubmissions
 
 task_owner: Final = Permission("task-owner", secure.judge)
 """The owner of the task or the production role, which the service judges."""
+LARGEST: Final = Limits(inflated=10 * MEBIBYTE)
+"""Parameters in a form are read in the reactor's thread."""
 
 
 @frozen
@@ -36,7 +50,7 @@ class TaskResource:
     _submissions: TaskSubmissions
     _commands: TaskCommands
 
-    @operation("task/submit", legacy="insertTaskParams", asks=TaskSubmission, gives=int, form=PICKLED)
+    @operation("task/submit", legacy="insertTaskParams", asks=TaskSubmission, gives=int, form=PICKLED, limits=LARGEST)
     async def submit(self, caller: Caller, request: TaskSubmission, call: Call) -> Answer:
         """Store a task for the task engine, or have the ended task of the same name executed again.
 
@@ -63,7 +77,15 @@ class TaskResource:
         """End a task with what it has done; ``soft`` lets the jobs end that pilots have."""
         return await _told(call, self._commands.finish(caller, request), request.proper_error_code)
 
-    @operation("task/retry", legacy="retryTask", asks=TaskRetry, gives=int, allows=task_owner, form=PICKLED)
+    @operation(
+        "task/retry",
+        legacy="retryTask",
+        asks=TaskRetry,
+        gives=int,
+        allows=task_owner,
+        form=PICKLED,
+        limits=LARGEST,
+    )
     async def retry(self, caller: Caller, request: TaskRetry, call: Call) -> Answer:
         """Do again what failed in a task, with other parameters perhaps. ``data`` is the code, also of a refusal."""
         return await _told(call, self._commands.retry(caller, request), request.proper_error_code, always=True)
