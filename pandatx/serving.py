@@ -130,7 +130,7 @@ def _creds(serving: Serving) -> CredsResource:
         keys=config.outside.key_dir,
     )
     return CredsResource(
-        Creds(core.facts, serving.clock, core.permissions, kept),
+        Creds(serving.database, core.facts, serving.clock, core.permissions, kept),
         UserSecrets(serving.database, serving.clock, core.owners, config.outside.pilot_secrets),
     )
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import frozen
 
 from pandatx.domain.requests import wire
+
+_LONG: Final = 1024
+"""What stands in logs and answers is no longer; no name of ours is."""
 
 
 @frozen(kw_only=True)
 class ProxyRequest:
     """The proxy of a user, by default of the caller; ``dn`` may be a compact name too."""
 
-    role: str | None = wire(None)
-    dn: str | None = wire(None)
+    role: str | None = wire(None, cut=_LONG)
+    dn: str | None = wire(None, cut=_LONG)
 
 
 @frozen(kw_only=True)
 class AccessTokenRequest:
     """The access token of a client of token_cache_config."""
 
-    client_name: str = wire()
+    client_name: str = wire(cut=_LONG)
     token_key: str | None = wire(None)
 
 
@@ -27,15 +32,15 @@ class AccessTokenRequest:
 class TokenKeyRequest:
     """The key that opens a client's access token."""
 
-    client_name: str = wire()
+    client_name: str = wire(cut=_LONG)
 
 
 @frozen(kw_only=True)
 class KeyPairRequest:
     """Two files of keyDir."""
 
-    public_key_name: str = wire(legacy="publicKeyName")
-    private_key_name: str = wire(legacy="privateKeyName")
+    public_key_name: str = wire(legacy="publicKeyName", cut=_LONG)
+    private_key_name: str = wire(legacy="privateKeyName", cut=_LONG)
 
 
 @frozen(kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -13,14 +13,16 @@ from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
-from pandatx.domain.tokens import TokenClient, read_clients
+from pandatx.domain.tokens import TokenClient, TokenKey, read_clients
 from pandatx.domain.user_proxies import file_name
 from pandatx.errors import KeyMissing, NotKept, TokenKeyInvalid
 from pandatx.identity.names import bare_dn
 from pandatx.services.facts import Facts
 from pandatx.services.permissions_of_users import Letter, UserPermissions
 from pandatx.store import creds as store
+from pandatx.store import facts as facts_store
 from pandatx.store.creds import UnfitFile
+from pandatx.store.database import Database
 
 log = Logger()
 
@@ -46,6 +48,7 @@ class Kept:
 class Creds:
     """Each of these asks the caller's letter first. What is handed out is never logged, only that it was."""
 
+    _database: Database
     _facts: Facts
     _clock: Clock
     _permissions: UserPermissions
@@ -72,7 +75,7 @@ class Creds:
         client = (await self._clients()).get(client_name)
         if client is None:
             raise NotKept(f"token not found for {client_name}")
-        if client.use_key and not self._opens(key or "", client_name):
+        if client.use_key and not await self._opens(key or "", client_name):
             raise TokenKeyInvalid(client_name)
         what = f"token of {client_name}"
         found = (await _read(client.file_in(self._kept.credentials), what)).strip()
@@ -84,10 +87,11 @@ class Creds:
     async def token_key(self, caller: Caller, client_name: str) -> str:
         """The key of a client that holds the longest. Raises NotPermitted, KeyMissing."""
         self._permissions.require(caller, Letter.TOKEN_KEY)
-        for key in self._keys_of(client_name):
-            log.info("{who} gets a key for the token of {client}", who=caller.name, client=client_name)
-            return key
-        raise KeyMissing(f"token key is missing for '{client_name}'")
+        keys = self._known(client_name) or await self._read_keys(client_name)
+        if not keys:
+            raise KeyMissing(f"token key is missing for '{client_name}'")
+        log.info("{who} gets a key for the token of {client}", who=caller.name, client=client_name)
+        return keys[0]
 
     async def key_pair(self, caller: Caller, public: str, private: str) -> KeyPair:
         """Two keys of keyDir by their files' names. Raises NotPermitted, KeyMissing."""
@@ -114,13 +118,25 @@ class Creds:
             raise NotKept("the clients of tokens are not known") from None
         return {client.name: client for client in clients}
 
-    def _keys_of(self, client: str) -> list[str]:
-        now = self._clock.now()
-        return [each.key for each in self._facts.known.token_keys if each.client == client and each.expires > now]
+    def _known(self, client: str) -> list[str]:
+        return self._holding(client, self._facts.known.token_keys)
 
-    def _opens(self, key: str, client: str) -> bool:
-        given = key.encode("utf-8", "replace")
-        return any([hmac.compare_digest(given, each.encode()) for each in self._keys_of(client)])
+    async def _read_keys(self, client: str) -> list[str]:
+        """What is in the table now: a key may be younger than what is known."""
+        keys = await self._database.transaction("creds.keys", facts_store.token_keys, self._clock.now())
+        return self._holding(client, keys)
+
+    def _holding(self, client: str, keys: Iterable[TokenKey]) -> list[str]:
+        now = self._clock.now()
+        return [each.key for each in keys if each.client == client and each.expires > now]
+
+    async def _opens(self, key: str, client: str) -> bool:
+        return _is_among(key, self._known(client)) or _is_among(key, await self._read_keys(client))
+
+
+def _is_among(key: str, keys: Iterable[str]) -> bool:
+    given = key.encode("utf-8", "replace")
+    return any([hmac.compare_digest(given, each.encode()) for each in keys])
 
 
 async def _read(path: Path, what: str) -> str:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from attrs import frozen
 
 from pandatx.domain.caller import Caller
-from pandatx.errors import NotPermitted
+from pandatx.errors import DatabaseAway, NotPermitted
 from pandatx.services.facts import Facts
 
 
@@ -36,11 +36,13 @@ class UserPermissions:
     _meta: str = "doma_pandameta"
 
     def has(self, caller: Caller, letter: Letter) -> bool:
-        """Whether a user who is not disabled has the letter."""
+        """Whether a user who is not disabled has the letter. Raises DatabaseAway while nobody knows."""
+        if self._facts.known.read_at is None:
+            raise DatabaseAway("the table of users could not be read yet")
         return letter in self._facts.known.letters.get(caller.name, "")
 
     def require(self, caller: Caller, letter: Letter) -> None:
-        """Raises NotPermitted with the letter that is missing."""
+        """Raises NotPermitted with the letter that is missing, DatabaseAway while nobody knows."""
         if not self.has(caller, letter):
             where = f"{self._meta}.USERS.GRIDPREF"
             raise NotPermitted(f"'{caller.name}' is not authorized with '{letter}' in {where} to get {_FOR[letter]}")

@@ -6,7 +6,7 @@ from twisted.internet import reactor
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
-from pandatx.errors import NotPermitted
+from pandatx.errors import DatabaseAway, NotPermitted
 from pandatx.services.facts import Facts
 from pandatx.services.permissions_of_users import Letter, UserPermissions
 
@@ -44,6 +44,11 @@ async def test_the_letters_of_several_rows_of_a_name_count_together_but_not_thos
     )
     asked = await permissions(database)
     assert [letter.value for letter in Letter if asked.has(ME, letter)] == ["p", "k"]
+
+
+async def test_until_the_table_was_read_nobody_is_told_that_he_may_not(database):
+    with pytest.raises(DatabaseAway):
+        UserPermissions(Facts(database, Clock(reactor))).require(ME, Letter.PROXY)
 
 
 async def test_who_lacks_a_letter_is_told_which_one_and_where_it_stands(database):

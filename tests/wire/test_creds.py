@@ -219,6 +219,19 @@ async def test_the_longest_lived_key_of_a_client_is_told_with_the_letter_t(real:
     assert got.text == "StatusCode=0&tokenKey=new-key"
 
 
+async def test_a_key_that_is_younger_than_what_is_known_opens_at_once(
+    real: Real, state: Path, credentials: Path
+) -> None:
+    await allow(real, "pt")
+    client = {"token_file_path": str(state / "t"), "use_token_key": True}
+    keep(state / "token_cache_config.json", json.dumps({"pilot_server": client}))
+    keep(state / "t", "token")
+    real.run(KEY)
+    got = await older(real, "get_access_token", client_name="pilot_server", token_key="old-key")
+    assert got.json["userProxy"] == "token"
+    assert (await older(real, "get_token_key", JSON, client_name="pilot_server")).json["tokenKey"] == "new-key"
+
+
 async def test_a_client_without_a_key_is_status_code_80(real: Real) -> None:
     real.run(KEY)
     await allow(real, "t")
