@@ -10,7 +10,6 @@ from pandatx.domain.requests import SMALL, wire
 
 INPUT_TYPES: Final = ("input", "pseudo_input")
 MOST_DAYS: Final = 36_500
-MOST_TASKS: Final = 5000
 
 
 @frozen(kw_only=True)
@@ -35,11 +34,14 @@ class TasksModified:
 
 @frozen(kw_only=True)
 class TaskSearch:
-    """Tasks by a time and by filters: an object of attributes and patterns, or its JSON text."""
+    """Tasks by a time and by filters: an object of attributes and patterns, or its JSON text.
+
+    ``n_tasks``: no more than so many are looked at, nor more than the server looks at at once.
+    """
 
     since: str | None = wire(None)
     filters: str | None = wire(None, document=True)
-    n_tasks: int = wire(500, least=1, bound=MOST_TASKS)
+    n_tasks: int = wire(500, least=1)
 
 
 @frozen(kw_only=True)

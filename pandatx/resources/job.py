@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, TypedDict
 
 import orjson
@@ -64,15 +64,13 @@ Descriptions: Final[Any] = list[dict[str, Any] | None]
 
 @frozen(kw_only=True)
 class Described(Answer):
-    """Descriptions of jobs. ``jobs`` are told as state lists to a client of 2021 that asks so and accepts no JSON."""
+    """Descriptions of jobs; ``states`` are told to a client of 2021 that asks for no pickle and accepts no JSON."""
 
-    jobs: tuple[Job | None, ...] | None
+    states: list[Any] | None
 
     def legacy(self, as_json: bool) -> list[Any]:
         """A JSON text in either case."""
-        if as_json or self.jobs is None:
-            return list(self.data)
-        return [state_of(job) for job in self.jobs if job is not None]
+        return list(self.data) if as_json or self.states is None else self.states
 
 
 @frozen
@@ -145,7 +143,10 @@ class JobResource:
     async def get_description(self, caller: Caller, request: JobStatusIds, call: Call) -> Answer:
         """Describe jobs that are not archived, in the order of the ids; null for one that is not there."""
         jobs = await self._jobs.describe(request.job_ids, False)
-        return Described(data=await in_chunks(jobs, call), jobs=tuple(jobs) if request.no_pickle else None)
+        states = None
+        if request.no_pickle:
+            states = [state async for state in _states(jobs, call)]
+        return Described(data=await in_chunks(jobs, call), states=states)
 
     @operation(
         "job/get_description_incl_archive",
@@ -233,6 +234,15 @@ async def in_chunks(jobs: Sequence[Job | None], call: Call) -> list[orjson.Fragm
             await call.breathe()
         found += [orjson.Fragment(to_json(described(job))) for job in jobs[start : start + _CHUNK]]
     return found
+
+
+async def _states(jobs: Sequence[Job | None], call: Call) -> AsyncIterator[orjson.Fragment]:
+    """State lists of the jobs that are there, already JSON."""
+    for index, job in enumerate(jobs):
+        if index % _CHUNK == _CHUNK - 1:
+            await call.breathe()
+        if job is not None:
+            yield orjson.Fragment(to_json(state_of(job)))
 
 
 def _receipt(job: Job, stored: Submitted) -> list[Any]:

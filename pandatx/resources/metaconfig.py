@@ -75,4 +75,4 @@ class MetaconfigResource:
     @operation("metaconfig/get_site_specs", verb="GET", asks=SiteType, gives=dict[str, dict[str, Any]], allows=anyone)
     async def get_site_specs(self, caller: Caller, request: SiteType, call: Call) -> Answer:
         """Give the specifications of the queues of a type: unified, production, analysis, or all."""
-        return Answer(data=self._metaconfig.site_specs(request.type))
+        return Answer(data=await self._metaconfig.site_specs(request.type))

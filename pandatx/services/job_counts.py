@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field, frozen
 from twisted.internet.defer import DeferredLock
+from twisted.internet.threads import deferToThread
 
 from pandatx.clock import Clock
 from pandatx.domain import job_counts
@@ -28,6 +29,7 @@ LIMIT: Final = 20.0
 _MOST_KEPT: Final = 20
 
 Counts = tuple[Count, ...]
+Rows = list[tuple[Any, ...]]
 
 
 class BadParameter(PandaError):
@@ -42,7 +44,10 @@ class _Read:
 
 @define(eq=False)
 class JobCounts:
-    """Count jobs by where they are and what becomes of them."""
+    """Count jobs by where they are and what becomes of them.
+
+    The work is done in threads: a large site has many thousands of counts.
+    """
 
     _database: Database
     _clock: Clock
@@ -52,31 +57,33 @@ class JobCounts:
 
     async def by_site(self) -> Tree:
         """{site: {status: n}} of jobs that have not ended."""
-        return job_counts.by_site(await self._alive())
+        return await deferToThread(job_counts.by_site, await self._alive())
 
     async def by_site_type_and_label(self) -> Tree:
         """{site: {resource type: {label: {status: n}}}} of jobs that have not ended."""
-        return job_counts.by_site_type_and_label(await self._alive())
+        return await deferToThread(job_counts.by_site_type_and_label, await self._alive())
 
     async def by_site_and_type(self, minutes: int | None) -> Tree:
         """{site: {resource type: {status: n}}}, ended ones of the last ``minutes``. Raises BadParameter."""
-        return job_counts.by_site_and_type(await self._all(_window(minutes)))
+        return await deferToThread(job_counts.by_site_and_type, await self._all(_window(minutes)))
 
     async def by_site_share_and_type(self, minutes: int | None) -> Tree:
         """{site: {label of the share: {resource type: {status: n}}}}, like ``by_site_and_type``."""
         labels = job_counts.labels_of_shares(self._facts.known.shares)
         counts = await self._all(_window(minutes))
-        return job_counts.by_site_share_and_type(counts, lambda share: labels.get(share or "", UNKNOWN))
+        return await deferToThread(
+            job_counts.by_site_share_and_type, counts, lambda share: labels.get(share or "", UNKNOWN)
+        )
 
     async def by_cloud(self, source: str) -> Tree:
         """{cloud: {status: n}} of production or analysis, ended ones of the last 12 hours. Raises BadParameter."""
         if source not in LABELS:
             raise BadParameter('Parameter "type" needs to be either "production" or "analysis"')
-        return job_counts.by_cloud(await self._all(USUAL_WINDOW), source, self._cloud)
+        return await deferToThread(job_counts.by_cloud, await self._all(USUAL_WINDOW), source, self._cloud)
 
     async def by_cloud_and_processing(self) -> Tree:
         """{cloud: {processing type: {status: n}}} of production, ended ones of the last 12 hours."""
-        return job_counts.by_cloud_and_processing(await self._all(USUAL_WINDOW), self._cloud)
+        return await deferToThread(job_counts.by_cloud_and_processing, await self._all(USUAL_WINDOW), self._cloud)
 
     def _cloud(self, count: Count) -> str:
         """The cloud of the queue; the one that the job was sent to where the queue is not known."""
@@ -97,7 +104,7 @@ class JobCounts:
             lambda: self._database.limited("job_counts.ended", LIMIT, 5.0, store.ended, since),
         )
 
-    async def _read(self, key: timedelta | None, age: timedelta, read: Callable[[], Awaitable[Counts]]) -> Counts:
+    async def _read(self, key: timedelta | None, age: timedelta, read: Callable[[], Awaitable[Rows]]) -> Counts:
         """One reading at a time; who waited for another's takes what that has read."""
         kept = self._fresh(key, age)
         if kept is not None:
@@ -106,7 +113,7 @@ class JobCounts:
         try:
             kept = self._fresh(key, age)
             if kept is None:
-                kept = await read()
+                kept = await deferToThread(_counts, await read())
                 if len(self._kept) >= _MOST_KEPT:
                     self._kept.clear()
                 self._kept[key] = _Read(self._clock.now(), kept)
@@ -117,6 +124,10 @@ class JobCounts:
     def _fresh(self, key: timedelta | None, age: timedelta) -> Counts | None:
         kept = self._kept.get(key)
         return kept.counts if kept is not None and self._clock.now() - kept.at < age else None
+
+
+def _counts(rows: Rows) -> Counts:
+    return tuple(Count(**dict(zip(store.COLUMNS, row, strict=True))) for row in rows)
 
 
 def _window(minutes: int | None) -> timedelta:

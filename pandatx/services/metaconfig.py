@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import frozen
+from twisted.internet.threads import deferToThread
 
 from pandatx.domain.shares import ResourceTypeRow
 from pandatx.domain.site_specs import specs
@@ -25,6 +26,6 @@ class Metaconfig:
         """The resource types; none where they were not read yet."""
         return self._facts.known.resource_types
 
-    def site_specs(self, kind: str) -> dict[str, dict[str, Any]]:
+    async def site_specs(self, kind: str) -> dict[str, dict[str, Any]]:
         """The specifications of the queues of a type, by name."""
-        return specs(self._facts.known.queues.values(), kind)
+        return await deferToThread(specs, self._facts.known.queues.values(), kind)

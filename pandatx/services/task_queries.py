@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ TOGETHER: Final = 100
 FILES_TOGETHER: Final = 2000
 MOST_FILES: Final = 500_000
 MOST_FULL: Final = 500
+MOST_TASKS: Final = 5000
+"""Tasks that a search looks at."""
 MOST_JOBS: Final = 5500
 WINDOW: Final = timedelta(days=30)
 UNSUCCESSFUL: Final = ("failed", "cancelled", "closed")
@@ -64,9 +66,8 @@ class TaskQueries:
         found = await deferToThread(task_listing.decoded, text)
         if found is None:
             raise TaskNotFound
-        owner = (await store.status(self._database, task_id) or {}).get("username")
-        own = caller.production or (caller.name != "" and caller.name == owner)
-        return found if own else await deferToThread(shown, found)
+        row = await store.status(self._database, task_id) or {}
+        return found if _owns(caller, row) else await deferToThread(shown, found)
 
     async def describe(self, caller: Caller, task_id: int) -> dict[str, Any]:
         """All that is told of a task. Raises TaskNotFound."""
@@ -97,7 +98,7 @@ class TaskQueries:
             filters = task_listing.read_filters(request.filters, caller.name)
         except BadFilter as fault:
             raise BadSearch(str(fault)) from None
-        ids = await store.find(self._database, filters, since, request.n_tasks)
+        ids = await store.find(self._database, filters, since, min(request.n_tasks, MOST_TASKS))
         return await self._described(caller, ids, filters)
 
     async def _described(
@@ -121,61 +122,24 @@ class TaskQueries:
         if since is None:
             return []
         user = compact_name(request.dn) if request.dn else caller.name
-        own = caller.production or user == caller.name
         since = max(since, self._clock.now() - WINDOW)
-        return await self._database.transaction("task_queries.modified", self._modified, user, since, request, own)
-
-    async def _modified(
-        self, tx: Transaction, user: str, since: datetime, request: TasksModified, own: bool
-    ) -> list[dict[str, Any]]:
-        n = MOST_FULL if request.full else None
-        rows = await store.modified(tx, user, since, request.prod_source_label, request.min_task_id, n)
-        tasks = [{name: row[name.lower()] for name in _BRIEF} for row in rows]
-        if request.full and tasks:
-            ids = [task["jediTaskID"] for task in tasks]
-            datasets, states = await store.datasets(tx, ids), await store.file_states(tx, ids)
-            texts = await store.texts(tx, ids)
+        tasks, texts = await self._database.transaction("task_queries.modified", _modified, user, since, request)
+        if request.full:
+            lines = await deferToThread(_command_lines, texts, caller.production or user == caller.name)
             for task in tasks:
-                task_id = task["jediTaskID"]
-                task["inDS"], task["outDS"] = task_listing.names_of(datasets[task_id])
-                counts = sorted(states.get(task_id, {}).items())
-                task["statistics"] = ",".join(f"{state}*{n}" for state, n in counts)
-                task["cliParams"] = _command_line(texts.get(task_id), own)
+                task["cliParams"] = lines.get(task["jediTaskID"], "")
         return tasks
 
     async def details(self, caller: Caller, request: TaskDetails) -> dict[str, Any]:
         """A task's datasets, its jobs, and what became of its files. Raises TaskNotFound."""
-        return await self._database.transaction("task_queries.details", self._details, caller, request)
-
-    async def _details(self, tx: Transaction, caller: Caller, request: TaskDetails) -> dict[str, Any]:
-        task_id = request.task_id
-        read = await store.read(tx, [task_id])
-        if not read:
-            raise TaskNotFound
-        datasets = (await store.datasets(tx, [task_id]))[task_id]
-        main = {each.id: each for each in datasets if each.main and each.type in (*INPUTS, UNMERGED)}
-        living = await store.living_jobs(tx, task_id)
-        jobs: dict[bool, dict[int, None]] = {False: {}, True: {}}
-        by_status: dict[str, int] = {}
-        for dataset_id, panda_id, n in await store.jobs_of_files(tx, task_id, list(main)):
-            unmerged = main[dataset_id].type == UNMERGED
-            jobs[unmerged][panda_id] = None
-            if not unmerged and panda_id in living:
-                by_status[living[panda_id]] = by_status.get(living[panda_id], 0) + n
-        ins, outs = task_listing.names_of(datasets)
-        found: dict[str, Any] = {
-            "inDS": ins,
-            "outDS": outs,
-            "statistics": task_listing.statistics(datasets, by_status),
-            "PandaID": list(jobs[False]),
-            "mergeStatus": None,
-            "mergePandaID": list(jobs[True]),
-        }
+        row = await self._row(request.task_id)
+        found = await self._database.transaction("task_queries.details", _details, request.task_id)
         if request.include_status:
-            found["status"] = read[0].row["status"]
+            found["status"] = row["status"]
         if request.include_parameters:
-            told = task_listing.described(read[0], caller.name, caller.production)
-            found["cliParams"] = told.get("task_creation_arguments") or ""
+            text = await store.parameters(self._database, request.task_id)
+            lines = await deferToThread(_command_lines, {request.task_id: text or ""}, _owns(caller, row))
+            found["cliParams"] = lines[request.task_id]
         return found
 
     async def datasets(self, request: TaskDatasets) -> list[DatasetRead]:
@@ -233,9 +197,55 @@ _BRIEF: Final = tuple(
 )
 
 
-def _command_line(parameters: str | None, own: bool) -> str:
-    told = (task_listing.decoded(parameters) or {}).get("cliParams") or ""
-    return told if own else shown(told)
+async def _modified(
+    tx: Transaction, user: str, since: datetime, request: TasksModified
+) -> tuple[list[dict[str, Any]], Mapping[int, str]]:
+    """Tasks that have changed, and the texts of their parameters where all is wanted."""
+    n = MOST_FULL if request.full else None
+    rows = await store.modified(tx, user, since, request.prod_source_label, request.min_task_id, n)
+    tasks = [{name: row[name.lower()] for name in _BRIEF} for row in rows]
+    if not request.full or not tasks:
+        return tasks, {}
+    ids = [task["jediTaskID"] for task in tasks]
+    datasets, states = await store.datasets(tx, ids), await store.file_states(tx, ids)
+    for task in tasks:
+        task_id = task["jediTaskID"]
+        task["inDS"], task["outDS"] = task_listing.names_of(datasets[task_id])
+        task["statistics"] = ",".join(f"{state}*{n}" for state, n in sorted(states.get(task_id, {}).items()))
+    return tasks, await store.texts(tx, ids)
+
+
+async def _details(tx: Transaction, task_id: int) -> dict[str, Any]:
+    datasets = (await store.datasets(tx, [task_id]))[task_id]
+    main = {each.id: each for each in datasets if each.main and each.type in (*INPUTS, UNMERGED)}
+    living = await store.living_jobs(tx, task_id)
+    jobs: dict[bool, dict[int, None]] = {False: {}, True: {}}
+    by_status: dict[str, int] = {}
+    for dataset_id, panda_id, n in await store.jobs_of_files(tx, task_id, list(main)):
+        unmerged = main[dataset_id].type == UNMERGED
+        jobs[unmerged][panda_id] = None
+        if not unmerged and panda_id in living:
+            by_status[living[panda_id]] = by_status.get(living[panda_id], 0) + n
+    ins, outs = task_listing.names_of(datasets)
+    return {
+        "inDS": ins,
+        "outDS": outs,
+        "statistics": task_listing.statistics(datasets, by_status),
+        "PandaID": list(jobs[False]),
+        "mergeStatus": None,
+        "mergePandaID": list(jobs[True]),
+    }
+
+
+def _owns(caller: Caller, row: Mapping[str, Any]) -> bool:
+    """Whether a caller may read the secrets in a task's parameters."""
+    return caller.production or (caller.name != "" and caller.name == row.get("username"))
+
+
+def _command_lines(texts: Mapping[int, str], own: bool) -> dict[int, str]:
+    """In a thread: how the tasks were submitted, by the texts of their parameters."""
+    found = {task_id: (task_listing.decoded(text) or {}).get("cliParams") or "" for task_id, text in texts.items()}
+    return found if own else shown(found)
 
 
 def _tell(read: Sequence[TaskRead], caller: Caller, filters: Filters | None) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ async def count(tx: Transaction, powers: Mapping[str, float], now: datetime) -> 
 
     ``powers`` is HS of a core by queue.
     """
+    await tx.run(SQL.room)
     result = await tx.run(
         SQL.count,
         user_labels=sorted(ANALYSIS_LABELS),
@@ -61,4 +62,5 @@ async def count(tx: Transaction, powers: Mapping[str, float], now: datetime) -> 
 
 async def tell(tx: Transaction, now: datetime) -> None:
     """Count jobs for those that ask, and nothing else: others count for the shares."""
+    await tx.run(SQL.room)
     await tx.run(SQL.tell, user_labels=sorted(ANALYSIS_LABELS), now=now)

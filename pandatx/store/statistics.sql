@@ -3,6 +3,10 @@
 SELECT (SELECT max(ts) FROM {panda}.jobs_share_stats) AS written,
        (SELECT at FROM {own}.counted WHERE what = 'share_statistics') AS ours
 
+-- name: room
+-- Jobs are put together in memory: sorted on disk instead they take six times as long.
+SELECT set_config('work_mem', '64MB', true), set_config('enable_sort', 'off', true)
+
 -- name: count
 -- Count all jobs once: by share, queue and status for the ranks of shares, by user for the priority of new jobs (R12), and
 -- for those that ask for statistics.
