@@ -93,11 +93,9 @@ class Workers:
         except psycopg2.errors.LockNotAvailable:
             raise Busy("the workers, or their jobs, are locked by others") from None
         except UNSTORABLE as error:
-            if len(reports) > 1:  # one that is refused fails alone
-                found: dict[int, bool] = {}
-                for report in reports:
-                    found |= await self._some(caller, harvester_id, [report])
-                return found
+            if (half := len(reports) // 2) > 0:  # one that is refused fails alone
+                first = await self._some(caller, harvester_id, reports[:half])
+                return first | await self._some(caller, harvester_id, reports[half:])
             worker = reports[0].worker_id
             log.warn(
                 "worker {id} of {harvester} is refused: {e}", id=worker, harvester=harvester_id, e=str(error).strip()

@@ -7,6 +7,7 @@ import pytest
 from attrs import define, evolve, field
 from endings import DirectPool, job, make_adder, run, seed_file, seed_job
 from twisted.internet import task
+from twisted.internet.defer import Deferred, gatherResults
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
@@ -333,3 +334,18 @@ async def test_the_highest_worker_of_a_harvester_is_known(there):
     await there.update(told(7), told(9), told(8))
     await there.update(told(50), harvester="another")
     assert await there.workers.highest("h") == 9
+
+
+async def test_reports_at_once_on_the_same_workers_end_as_one_row_each(database, there):
+    for panda_id in range(1, 21):
+        await seed_job(database, panda_id, jobstatus="running")
+    end = {"status": "failed", "sync_level": 1, "error_code": 3}
+    reports = [told(n, pandaid_list=(n, n % 20 + 1), **end) for n in range(1, 21)]
+    orders = (reports, reports[::-1], reports[5:] + reports[:5], reports[::2] + reports[1::2])
+    found = await gatherResults([Deferred.fromCoroutine(there.update(*order)) for order in orders])
+    assert all(all(each.values()) for each in found)
+    there.time.advance(1)
+    await there.update(*reports)
+    assert [row[0] for row in await run(database, ROWS)] == list(range(1, 21))
+    assert len(await run(database, RELATED)) == 40
+    assert [row[0] for row in await run(database, REPORTS)] == list(range(1, 21))
