@@ -7,6 +7,7 @@ from enum import Enum, StrEnum
 from typing import Any, Protocol, TypeVar
 
 from attrs import define, field, frozen
+from attrs.validators import instance_of
 
 from pandatx.domain.caller import Caller
 from pandatx.domain.requests import NoArguments
@@ -142,8 +143,8 @@ class Operation:
     verbs: tuple[str, ...]
     asks: type
     gives: Any
-    allows: Permission
-    allows_legacy: Permission
+    allows: Permission = field(validator=instance_of(Permission))
+    allows_legacy: Permission = field(validator=instance_of(Permission))
     form: LegacyForm
     limits: Limits
     summary: str
@@ -231,7 +232,7 @@ def operation(
     verb: str | tuple[str, ...] = "POST",
     asks: type = NoArguments,
     gives: Any = None,
-    allows: Permission = secure,
+    allows: Permission,
     allows_legacy: Permission | None = None,
     form: LegacyForm = STATUS,
     limits: Limits | None = None,

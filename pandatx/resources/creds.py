@@ -17,7 +17,7 @@ from pandatx.domain.cred_requests import (
     SecretsRequest,
     TokenKeyRequest,
 )
-from pandatx.resources.api import JSON, Answer, Call, LegacyForm, Style, operation
+from pandatx.resources.api import JSON, Answer, Call, LegacyForm, Style, operation, secure
 from pandatx.services.creds import Creds
 from pandatx.services.secrets import UserSecrets
 
@@ -55,13 +55,22 @@ class CredsResource:
     _creds: Creds
     _secrets: UserSecrets
 
-    @operation("creds/get_proxy", legacy="getProxy", verb="GET", asks=ProxyRequest, gives=UserProxy, form=_ALWAYS_JSON)
+    @operation(
+        "creds/get_proxy",
+        allows=secure,
+        legacy="getProxy",
+        verb="GET",
+        asks=ProxyRequest,
+        gives=UserProxy,
+        form=_ALWAYS_JSON,
+    )
     async def get_proxy(self, caller: Caller, request: ProxyRequest, call: Call) -> Answer:
         """Hand out the proxy that is kept for a user; the caller needs the letter p in the table of users."""
         return _proxy(await self._creds.proxy(caller, request.role, request.dn))
 
     @operation(
         "creds/get_access_token",
+        allows=secure,
         legacy="get_access_token",
         verb="GET",
         asks=AccessTokenRequest,
@@ -74,6 +83,7 @@ class CredsResource:
 
     @operation(
         "creds/get_token_key",
+        allows=secure,
         legacy="get_token_key",
         verb="GET",
         asks=TokenKeyRequest,
@@ -87,6 +97,7 @@ class CredsResource:
 
     @operation(
         "creds/get_key_pair",
+        allows=secure,
         legacy="getKeyPair",
         verb="GET",
         asks=KeyPairRequest,
@@ -99,14 +110,20 @@ class CredsResource:
         older = {"publicKey": pair.public, "privateKey": pair.private}
         return Answer(data={"public_key": pair.public, "private_key": pair.private, **older}, fields=older)
 
-    @operation("creds/set_user_secrets", legacy="set_user_secret", asks=SecretSetting, form=JSON)
+    @operation("creds/set_user_secrets", allows=secure, legacy="set_user_secret", asks=SecretSetting, form=JSON)
     async def set_user_secrets(self, caller: Caller, request: SecretSetting, call: Call) -> Answer:
         """Keep a secret for the caller's jobs; without a value remove it, without a key remove all."""
         await self._secrets.change(caller, request.key, request.value)
         return Answer(message="OK", value=[True, "OK"])
 
     @operation(
-        "creds/get_user_secrets", legacy="get_user_secrets", verb="GET", asks=SecretsRequest, gives=str, form=JSON
+        "creds/get_user_secrets",
+        allows=secure,
+        legacy="get_user_secrets",
+        verb="GET",
+        asks=SecretsRequest,
+        gives=str,
+        form=JSON,
     )
     async def get_user_secrets(self, caller: Caller, request: SecretsRequest, call: Call) -> Answer:
         """Tell the caller's secrets, or those of some keys; ``data`` is the JSON text of an object."""

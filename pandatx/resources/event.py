@@ -29,6 +29,7 @@ from pandatx.resources.api import (
     anyone,
     operation,
     pilot_role,
+    secure,
 )
 from pandatx.services.events import Events
 from pandatx.store.events import Range, Told
@@ -165,6 +166,7 @@ class EventResource:
 
     @operation(
         "event/get_event_range_statuses",
+        allows=secure,
         legacy="get_events_status",
         verb=("GET", "POST"),
         asks=RangesOfJobs,

@@ -43,6 +43,7 @@ from pandatx.resources.api import (
     anyone,
     operation,
     production,
+    secure,
 )
 from pandatx.services.checkpoints import Checkpoints
 from pandatx.services.logs_of_tasks import TaskLogs
@@ -70,20 +71,29 @@ class FileServerResource:
     _cache_url: str
     _sandbox_host: str | None
 
-    @operation("file_server/upload_cache_file", legacy="putFile", asks=FileUpload, form=TEXT, limits=SANDBOX)
+    @operation(
+        "file_server/upload_cache_file", allows=secure, legacy="putFile", asks=FileUpload, form=TEXT, limits=SANDBOX
+    )
     async def upload_cache_file(self, caller: Caller, request: FileUpload, call: Call) -> Answer:
         """Put a sandbox, or another file of a user, into the cache. What is there already is not overwritten."""
         name = _proper(call, request, "file", sandbox_name, request.file.name)
         await self._uploads.put(caller, request.file, name)
         return Answer(value="True")
 
-    @operation("file_server/validate_cache_file", legacy="checkSandboxFile", asks=KnownFile, form=TEXT, gives=None)
+    @operation(
+        "file_server/validate_cache_file",
+        allows=secure,
+        legacy="checkSandboxFile",
+        asks=KnownFile,
+        form=TEXT,
+        gives=None,
+    )
     async def validate_cache_file(self, caller: Caller, request: KnownFile, call: Call) -> Answer:
         """Say where a sandbox lies that the caller has sent lately: ``message`` is FOUND:host:name, or NOTFOUND."""
         found = await self._book.find(caller, request)
         return Answer(success=found is not None, message=told(found), value=told(found))
 
-    @operation("file_server/touch_cache_file", legacy="touchFile", asks=TouchedFile, form=TEXT)
+    @operation("file_server/touch_cache_file", allows=secure, legacy="touchFile", asks=TouchedFile, form=TEXT)
     async def touch_cache_file(self, caller: Caller, request: TouchedFile, call: Call) -> Answer:
         """Have a file of the cache kept for longer."""
         name = _proper(call, request, "file_name", cache_name, request.file_name)
@@ -93,7 +103,7 @@ class FileServerResource:
             return Answer(success=False, message=str(fault), value="False")
         return Answer(value="True")
 
-    @operation("file_server/delete_cache_file", legacy="deleteFile", asks=DeletedFile, form=TEXT)
+    @operation("file_server/delete_cache_file", allows=secure, legacy="deleteFile", asks=DeletedFile, form=TEXT)
     async def delete_cache_file(self, caller: Caller, request: DeletedFile, call: Call) -> Answer:
         """Say that a file is not wanted any more. It stays until it is old, since other tasks may use it too."""
         _proper(call, request, "file_name", cache_name, request.file_name)
@@ -142,6 +152,7 @@ class FileServerResource:
 
     @operation(
         "file_server/download_jedi_log",
+        allows=secure,
         legacy="fetchLog",
         verb="GET",
         asks=LogPart,
@@ -157,6 +168,7 @@ class FileServerResource:
 
     @operation(
         "file_server/upload_hpo_checkpoint",
+        allows=secure,
         legacy="put_checkpoint",
         asks=FileUpload,
         gives=str,
@@ -173,7 +185,13 @@ class FileServerResource:
         text = f"Successfully placed at /cache/{name}"
         return Answer(message=text, data=f"/cache/{name}", value={"status": True, "message": text})
 
-    @operation("file_server/delete_hpo_checkpoint", legacy="delete_checkpoint", asks=DeletedCheckpoint, form=JSON)
+    @operation(
+        "file_server/delete_hpo_checkpoint",
+        allows=secure,
+        legacy="delete_checkpoint",
+        asks=DeletedCheckpoint,
+        form=JSON,
+    )
     async def delete_hpo_checkpoint(self, caller: Caller, request: DeletedCheckpoint, call: Call) -> Answer:
         """Forget a checkpoint of a task of the caller."""
         task_id = _proper(call, request, "task_id", checkpoint_task, request.task_id)

@@ -40,6 +40,7 @@ from pandatx.resources.api import (
     operation,
     pilot_role,
     production,
+    secure,
 )
 from pandatx.resources.decoding import ArgumentFault, decoder
 from pandatx.resources.encoding import naive
@@ -81,7 +82,7 @@ class HarvesterResource:
     _harvesters: Harvesters
     _workers: Workers
 
-    @operation("harvester/heartbeat", legacy="harvesterIsAlive", asks=HarvesterHeartbeat, form=JSON)
+    @operation("harvester/heartbeat", allows=secure, legacy="harvesterIsAlive", asks=HarvesterHeartbeat, form=JSON)
     async def heartbeat(self, caller: Caller, request: HarvesterHeartbeat, call: Call) -> Answer:
         """Note that a Harvester lives, its version, and the commands that it takes."""
         facts = _decode(HarvesterFacts, request.data or {})
@@ -129,6 +130,7 @@ class HarvesterResource:
 
     @operation(
         "harvester/update_workers",
+        allows=secure,
         legacy="updateWorkers",
         asks=WorkersUpdate,
         gives=list[bool],
@@ -149,6 +151,7 @@ class HarvesterResource:
 
     @operation(
         "harvester/report_worker_statistics",
+        allows=secure,
         legacy="reportWorkerStats_jobtype",
         asks=WorkerStatistics,
         form=JSON,
@@ -161,6 +164,7 @@ class HarvesterResource:
 
     @operation(
         "harvester/get_worker_statistics",
+        allows=secure,
         legacy="getWorkerStats",
         verb="GET",
         gives=Numbers,
@@ -174,6 +178,7 @@ class HarvesterResource:
 
     @operation(
         "harvester/get_current_worker_id",
+        allows=secure,
         legacy="get_max_worker_id",
         verb="GET",
         asks=HarvesterId,
@@ -188,6 +193,7 @@ class HarvesterResource:
 
     @operation(
         "harvester/update_service_metrics",
+        allows=secure,
         legacy="updateServiceMetrics",
         asks=ServiceMetrics,
         gives=list[bool],
@@ -200,7 +206,9 @@ class HarvesterResource:
         await self._harvesters.add_metrics(caller, request.harvester_id, _all(ServiceMetric, named))
         return Answer(data=[True], value=[True, [True]])
 
-    @operation("harvester/add_dialogs", legacy="addHarvesterDialogs", asks=Dialogs, form=JSON, limits=_REPORT)
+    @operation(
+        "harvester/add_dialogs", allows=secure, legacy="addHarvesterDialogs", asks=Dialogs, form=JSON, limits=_REPORT
+    )
     async def add_dialogs(self, caller: Caller, request: Dialogs, call: Call) -> Answer:
         """Keep messages of a Harvester for those who watch it."""
         await self._harvesters.add_dialogs(caller, request.harvester_id, _all(Dialog, request.dialogs))

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from pandatx.domain.caller import Caller
 from pandatx.domain.outside_requests import IddsCommand, IddsWorkflowCommand
-from pandatx.resources.api import JSON, Answer, Call, operation
+from pandatx.resources.api import JSON, Answer, Call, operation, secure
 from pandatx.services.relays import Relays
 
 
@@ -18,7 +18,9 @@ class IddsResource:
 
     _relays: Relays
 
-    @operation("idds/relay_idds_command", legacy="relay_idds_command", asks=IddsCommand, gives=Any, form=JSON)
+    @operation(
+        "idds/relay_idds_command", allows=secure, legacy="relay_idds_command", asks=IddsCommand, gives=Any, form=JSON
+    )
     async def relay(self, caller: Caller, request: IddsCommand, call: Call) -> Answer:
         """Relay a command to iDDS; refused where the server has no handler for it."""
         said = await self._relays.idds(caller, request)
@@ -27,6 +29,7 @@ class IddsResource:
 
     @operation(
         "idds/execute_idds_workflow_command",
+        allows=secure,
         legacy="execute_idds_workflow_command",
         asks=IddsWorkflowCommand,
         gives=Any,

@@ -64,11 +64,7 @@ class _Comparison:
                 yield f"it does not take {kind} any more"
             else:
                 yield from self._asked(content["schema"], taken[kind]["schema"], "")
-        for status, response in old["responses"].items():
-            if status not in new["responses"]:
-                yield f"it does not answer {status} any more"
-            elif status == "200":
-                yield from self._of_answers(response, new["responses"][status])
+        yield from self._of_answers(old["responses"]["200"], new["responses"]["200"])
 
     def _of_parameters(self, old: Json, new: Json) -> Iterator[str]:
         before = {each["name"]: each for each in old.get("parameters", ())}

@@ -96,7 +96,7 @@ class PandatxResource:
         found = await self._jobs.find(request.status, request.queue, owner, request.limit)
         return Answer(data=await in_chunks(found, call))
 
-    @operation("pandatx/why", verb="GET", asks=JobId, gives=WhyGiven)
+    @operation("pandatx/why", allows=secure, verb="GET", asks=JobId, gives=WhyGiven)
     async def why(self, caller: Caller, request: JobId, call: Call) -> Answer:
         """Say why a job is where it is: what it waits for, which pilots it does not fit, or what it failed of."""
         return Answer(data=_explained(await self._why.of(caller, request.job_id)))

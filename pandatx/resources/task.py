@@ -50,7 +50,15 @@ class TaskResource:
     _submissions: TaskSubmissions
     _commands: TaskCommands
 
-    @operation("task/submit", legacy="insertTaskParams", asks=TaskSubmission, gives=int, form=PICKLED, limits=LARGEST)
+    @operation(
+        "task/submit",
+        allows=secure,
+        legacy="insertTaskParams",
+        asks=TaskSubmission,
+        gives=int,
+        form=PICKLED,
+        limits=LARGEST,
+    )
     async def submit(self, caller: Caller, request: TaskSubmission, call: Call) -> Answer:
         """Store a task for the task engine, or have the ended task of the same name executed again.
 

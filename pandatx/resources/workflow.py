@@ -8,7 +8,7 @@ from attrs import frozen
 
 from pandatx.domain.caller import Caller
 from pandatx.domain.task_requests import WorkflowDefinition, WorkflowId, WorkflowRawRequest
-from pandatx.resources.api import MEBIBYTE, Answer, Call, Limits, operation
+from pandatx.resources.api import MEBIBYTE, Answer, Call, Limits, operation, secure
 from pandatx.services.workflows import Workflows
 
 LARGEST: Final = Limits(inflated=10 * MEBIBYTE)
@@ -73,17 +73,23 @@ class WorkflowResource:
 
     _workflows: Workflows
 
-    @operation("workflow/submit_workflow_raw_request", asks=WorkflowRawRequest, gives=StoredWorkflow, limits=LARGEST)
+    @operation(
+        "workflow/submit_workflow_raw_request",
+        allows=secure,
+        asks=WorkflowRawRequest,
+        gives=StoredWorkflow,
+        limits=LARGEST,
+    )
     async def submit_workflow_raw_request(self, caller: Caller, request: WorkflowRawRequest, call: Call) -> Answer:
         """Store a workflow as its user has written it, for the workflow engine."""
         return _stored(await self._workflows.submit_raw(caller, request.params))
 
-    @operation("workflow/submit_workflow", asks=WorkflowDefinition, gives=StoredWorkflow, limits=LARGEST)
+    @operation("workflow/submit_workflow", allows=secure, asks=WorkflowDefinition, gives=StoredWorkflow, limits=LARGEST)
     async def submit_workflow(self, caller: Caller, request: WorkflowDefinition, call: Call) -> Answer:
         """Store a workflow as the workflow engine reads it."""
         return _stored(await self._workflows.submit(caller, request.workflow_definition))
 
-    @operation("workflow/get_workflow_details", verb="GET", asks=WorkflowId, gives=WorkflowDetails)
+    @operation("workflow/get_workflow_details", allows=secure, verb="GET", asks=WorkflowId, gives=WorkflowDetails)
     async def get_workflow_details(self, caller: Caller, request: WorkflowId, call: Call) -> Answer:
         """Say how a workflow of the caller stands, with its steps and data; any, with the production role."""
         found: dict[str, Any] = await self._workflows.describe(caller, request.workflow_id)

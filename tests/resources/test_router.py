@@ -42,7 +42,9 @@ class Examples:
         done = self._does()
         return await done if hasattr(done, "__await__") else done
 
-    @operation("example/status", legacy="status", asks=Question, form=LegacyForm(Style.STATUS, busy=20))
+    @operation(
+        "example/status", allows=api.secure, legacy="status", asks=Question, form=LegacyForm(Style.STATUS, busy=20)
+    )
     async def status(self, caller: Caller, request: Question, call: Call) -> Answer:
         """Answer with a StatusCode."""
         return await self._answer()
@@ -57,7 +59,7 @@ class Examples:
         """Answer with a text."""
         return await self._answer()
 
-    @operation("example/pair", legacy="pair", form=api.JSON, limits=Limits(inflated=1000))
+    @operation("example/pair", allows=api.secure, legacy="pair", form=api.JSON, limits=Limits(inflated=1000))
     async def pair(self, caller: Caller, request: NoArguments, call: Call) -> Answer:
         """Answer with a JSON text."""
         return await self._answer()
