@@ -168,10 +168,8 @@ class App:
         """SIGHUP: certificates, logs and the [daemon] section again, without dropping a connection."""
         self.operations.notifier.reloading()
         self.logs.reopen()
-        if self.listeners is not None:
-            self.listeners.reload()
         Deferred.fromCoroutine(self.core.tokens.refresh()).addErrback(lambda f: log.failure("tokens", f))
-        Deferred.fromCoroutine(self._reload_daemons()).addErrback(lambda f: log.failure("reload", f)).addBoth(
+        Deferred.fromCoroutine(self._reload()).addErrback(lambda f: log.failure("reload", f)).addBoth(
             lambda _: self.operations.notifier.ready()
         )
 
@@ -312,6 +310,11 @@ class App:
 
     async def _stop_requests(self) -> None:
         await self.core.requests.work.stop(LAST_CALLS)
+
+    async def _reload(self) -> None:
+        if self.listeners is not None:  # hundreds of files, perhaps
+            await deferToThread(self.listeners.reload).addErrback(lambda f: log.failure("certificates", f))
+        await self._reload_daemons()
 
     async def _reload_daemons(self) -> None:
         try:

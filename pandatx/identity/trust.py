@@ -42,6 +42,14 @@ class File:
     crls: tuple[x509.CertificateRevocationList, ...] = ()
 
 
+@frozen
+class _List:
+    """Whom a revocation list revokes, and until when it says so."""
+
+    revoked: frozenset[int]
+    end: datetime
+
+
 @frozen(eq=False)
 class Trust:
     """What client certificates and the signers of VOMS attributes are judged by.
@@ -54,7 +62,7 @@ class Trust:
     files: Mapping[str, File] = Factory(dict)
     held: Mapping[bytes, datetime] = Factory(dict)
     _named: dict[bytes, list[x509.CertificateRevocationList]] = field(factory=dict, init=False)
-    _newest: dict[bytes, x509.CertificateRevocationList | None] = field(factory=dict, init=False)
+    _lists: dict[bytes, _List | None] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         for crl in self.crls:
@@ -86,29 +94,31 @@ class Trust:
         (rule R13)."""
         stale, until = False, None
         for cert, issuer in pairwise(chain):
-            crl = self._list_of(issuer)
-            if crl is None:
+            said = self._list_of(issuer)
+            if said is None:
                 continue
-            if crl.get_revoked_certificate_by_serial_number(cert.serial_number) is not None:
+            if cert.serial_number in said.revoked:
                 return Standing(revoked=slash_dn(cert))
-            end = min(crl.next_update_utc or NEVER, self.held.get(_print_of(crl), NEVER)) + GRACE
-            stale = stale or end < now
-            until = until if end < now else min(until or end, end)
+            stale = stale or said.end < now
+            until = until if said.end < now else min(until or said.end, said.end)
         return Standing(stale=stale, until=until)
 
-    def _list_of(self, issuer: x509.Certificate) -> x509.CertificateRevocationList | None:
-        """The newest list that a CA has signed."""
+    def _list_of(self, issuer: x509.Certificate) -> _List | None:
+        """What the newest list says that a CA has signed."""
         named = self._named.get(issuer.subject.public_bytes())
         if named is None:
             return None
         key = issuer.fingerprint(hashes.SHA256())
-        if key not in self._newest:
+        if key not in self._lists:
             own = [crl for crl in named if _signed_by(crl, issuer)]
             newest = max(own, key=lambda crl: crl.last_update_utc, default=None)
-            if newest is not None:
-                newest.get_revoked_certificate_by_serial_number(1)  # it makes its index of them now
-            self._newest[key] = newest
-        return self._newest[key]
+            self._lists[key] = None if newest is None else self._read(newest)
+        return self._lists[key]
+
+    def _read(self, crl: x509.CertificateRevocationList) -> _List:
+        """Serial numbers in a set: cryptography goes through the whole list, milliseconds for a large CA's."""
+        end = min(crl.next_update_utc or NEVER, self.held.get(_print_of(crl), NEVER)) + GRACE
+        return _List(frozenset(entry.serial_number for entry in crl), end)
 
 
 def _signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 from attrs import Factory, define, field
@@ -76,6 +77,7 @@ class ServerTLS:
     _own: tuple[list[x509.Certificate], HostKey] | None = field(default=None, init=False)
     _context: SSL.Context | None = field(default=None, init=False)
     _stamp: tuple[tuple[str, int, int], ...] = field(default=(), init=False)
+    _reloading: Lock = field(factory=Lock, init=False)
 
     def load(self) -> None:
         """Read key, certificate, CAs and CRLs. StartFault (exit 4) with one clear line if the server's own cannot be
@@ -89,16 +91,18 @@ class ServerTLS:
         """Read everything again, for connections to come.
 
         False, with a log line, if the server's own certificate or key cannot be used; then the old ones remain, beside
-        the new CAs and CRLs: a server that has given up root may no longer read its key.
+        the new CAs and CRLs: a server that has given up root may no longer read its key. It takes a while: call it in a
+        thread.
         """
-        try:
-            self.load()
-        except StartFault as fault:
-            log.error("the host certificate is not reread, the old one remains: {fault}", fault=str(fault))
-            if self._own is not None:
-                self._context = make_context(*self._own, self._read_trust())
-            return False
-        return True
+        with self._reloading:
+            try:
+                self.load()
+            except StartFault as fault:
+                log.error("the host certificate is not reread, the old one remains: {fault}", fault=str(fault))
+                if self._own is not None:
+                    self._context = make_context(*self._own, self._read_trust())
+                return False
+            return True
 
     def reload_if_changed(self) -> bool:
         """Reload when a file has changed since the last time, or could not be read then; the caller asks once a minute
