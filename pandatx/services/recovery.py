@@ -14,6 +14,7 @@ from pandatx.domain.async_work import FILE_RECOVERY, Claim
 from pandatx.domain.recovery import Output, Recovery, Reset, Task, may_retry, reset
 from pandatx.errors import NotFound, NotPermitted, PandaError
 from pandatx.store import recovery as store
+from pandatx.store import task_commands
 from pandatx.store.database import Database, Transaction
 from pandatx.store.folders import replace
 from pandatx.workers.calls import CallFailed
@@ -187,7 +188,8 @@ async def _write(
         return found, f"It is {status}, so it goes on by itself"
     name = "incexec" if parents else "retry"
     comment = f"{'sole ' if asked.no_child_retry and not parents else ''}command by {asked.requester}"
-    await store.command(tx, task.task_id, name, comment, "{}" if parents else None)
+    parameters = "{}" if parents else None
+    await task_commands.register(tx, task.task_id, name, comment=comment, parameters=parameters)
     return found, f"The command {name} is registered"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
 
 from pandatx.domain.recovery import Content, Output, Reset, Task
 from pandatx.store.database import Transaction
@@ -11,7 +10,6 @@ from pandatx.store.queries import load
 from pandatx.store.results import Result
 
 SQL = load(__file__)
-_LONGEST_COMMENT: Final = 128
 
 
 async def owner_of_task(tx: Transaction, task_id: int) -> str | None:
@@ -94,12 +92,6 @@ async def write(tx: Transaction, task_id: int, reset: Reset) -> str:
         if counts:
             await tx.run(SQL.count, task=task_id, datasets=list(counts), files=list(counts.values()), inputs=inputs)
     return str((await tx.run(SQL.not_done, task=task_id)).scalar())
-
-
-async def command(tx: Transaction, task_id: int, command: str, comment: str, parameters: str | None) -> None:
-    """Give a task a command; of several the newest counts."""
-    await tx.run(SQL.drop_commands, task=task_id)
-    await tx.run(SQL.command, task=task_id, command=command, comment=comment[:_LONGEST_COMMENT], parameters=parameters)
 
 
 def spellings(dataset: str) -> list[str]:

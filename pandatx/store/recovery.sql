@@ -74,10 +74,3 @@ UPDATE {panda}.jedi_datasets d
 -- A task that was done has something to do again; its status by now.
 UPDATE {panda}.jedi_tasks SET status = CASE WHEN status = 'done' THEN 'finished' ELSE status END
  WHERE jeditaskid = %(task)s RETURNING status
-
--- name: drop_commands
-DELETE FROM {deft}.prodsys_comm WHERE comm_task = %(task)s
-
--- name: command
-INSERT INTO {deft}.prodsys_comm (comm_task, comm_owner, comm_cmd, comm_comment, comm_parameters)
-VALUES (%(task)s, 'DEFT', %(command)s, %(comment)s, %(parameters)s)

@@ -39,18 +39,18 @@ async def register(
     tx: Transaction,
     task_id: int,
     command: str,
-    now: datetime,
+    now: datetime | None = None,
     *,
     comment: str | None = None,
     parameters: str | None = None,
 ) -> None:
-    """Give a task a command; of several the newest counts."""
+    """Give a task a command; of several the newest counts. One without a time comes after those that have one."""
     await tx.run(SQL.drop, task=task_id)
     await tx.run(
         SQL.register,
         task=task_id,
         command=command,
-        at=int(now.timestamp()),
+        at=None if now is None else int(now.timestamp()),
         comment=None if comment is None else comment[:_LONGEST_COMMENT],
         parameters=parameters,
     )
