@@ -10,6 +10,7 @@ import orjson
 from attrs import evolve, field, frozen
 
 from pandatx.domain.job import Job, JobFile
+from pandatx.domain.workers import WORKER_DONE
 
 ADDER_ERROR: Final = 200
 _UNREADABLE: Final = "Could not get GUID/LFN/MD5/FSIZE/SURL from pilot JSON"
@@ -222,7 +223,8 @@ def ddm_error(text: str) -> dict[str, Any]:
 
 
 def _unreadable(job: Job, found: ReportOutcome) -> ReportOutcome:
-    explained = job.pilot_error_code or job.sup_error_code or job.trans_exit_code not in (None, "", "0", "NULL")
+    by_worker = job.sup_error_code or job.task_buffer_error_code == WORKER_DONE
+    explained = job.pilot_error_code or by_worker or job.trans_exit_code not in (None, "", "0", "NULL")
     error = {} if explained else ddm_error(_UNREADABLE)
     return _all_failed(job, found, error)
 

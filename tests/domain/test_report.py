@@ -131,6 +131,8 @@ def test_a_report_that_cannot_be_read_fails_the_job_and_keeps_the_plugin_out(rep
         ({"trans_exit_code": "65"}, True),
         ({"trans_exit_code": "0"}, False),
         ({"sup_error_code": 1}, True),
+        ({"task_buffer_error_code": 300}, True),
+        ({"task_buffer_error_code": 100}, False),
         ({"exe_error_code": 5}, False),
     ],
 )

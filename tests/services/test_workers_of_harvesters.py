@@ -158,7 +158,7 @@ async def test_a_worker_that_ends_in_step_fails_its_job_through_the_adder(databa
     ]
     await make_adder(database, DirectPool()).run_once()
     ended = await job(database, 1)
-    assert (ended["jobstatus"], ended["taskbuffererrorcode"]) == ("failed", 300)
+    assert (ended["jobstatus"], ended["taskbuffererrorcode"], ended["ddmerrorcode"]) == ("failed", 300, 0)
     assert await run(database, REPORTS) == []
 
 
