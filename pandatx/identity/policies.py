@@ -37,7 +37,7 @@ def standing(origin: str, claims: Mapping[str, Any], client_id: str, config: Aut
     """The place that ``origin`` asks for, if the groups of the token have it. Raises TokenRejected."""
     vo, role = split_name(origin)
     if vo not in config.policies:
-        raise TokenRejected(f"Unknown vo : {vo[:100]}")
+        raise TokenRejected(f"Unknown vo : {printable(vo[:100])}")
     own = config.named(origin.replace(":", "."))
     stated = _groups(claims, own or config.named(vo))
     robot = own is not None and client_id in own.robot_ids
@@ -71,7 +71,7 @@ def _given_role(vo: str, own: Client | None, groups: frozenset[str]) -> str | No
 def _place(vo: str, role: str | None, groups: frozenset[str], config: AuthConfig) -> tuple[str, str]:
     if role is not None:
         if not _ROLE.fullmatch(role) or f"{vo}/{role}" not in groups:
-            raise TokenRejected(f"Not a member of the {vo}/{role[:100]} group")
+            raise TokenRejected(f"Not a member of the {vo}/{printable(role[:100])} group")
         return role, role
     for policy in config.policies[vo]:
         if policy.member.removeprefix("/") in groups:
@@ -108,5 +108,9 @@ def _dn(claims: Mapping[str, Any], otherwise: str) -> str:
 
 
 def _clean(text: str) -> str:
-    printable = "".join(char if char.isprintable() else "?" for char in text[:_LONGEST])
-    return _RDN_START.sub("_", printable)
+    return _RDN_START.sub("_", printable(text[:_LONGEST]))
+
+
+def printable(text: str) -> str:
+    """The text with a question mark for each character that no log, answer or database should be given."""
+    return "".join(char if char.isprintable() else "?" for char in text)

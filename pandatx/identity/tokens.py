@@ -19,7 +19,7 @@ from pandatx.domain.caller import Caller
 from pandatx.errors import TokenRejected
 from pandatx.identity import names
 from pandatx.identity.auth_config import AuthConfig, Client, split_name
-from pandatx.identity.policies import Standing, standing
+from pandatx.identity.policies import Standing, printable, standing
 from pandatx.identity.roles import IdentityLists, Roles
 from pandatx.identity.token_keys import Issuer, IssuerAway
 
@@ -215,7 +215,7 @@ def _attributes(place: Standing, claims: Mapping[str, Any]) -> Iterator[tuple[st
         yield f"PANDA_OIDC_{name}", value
     for name in _TOLD:
         if name in claims:
-            yield f"PANDA_OIDC_CLAIM_{name}", _printable(str(claims[name]))
+            yield f"PANDA_OIDC_CLAIM_{name}", printable(str(claims[name]))
 
 
 def _is_for_us(audience: object, client: Client, further: tuple[str, ...]) -> bool:
@@ -247,8 +247,4 @@ def _moment(claims: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def _shown(text: str) -> str:
-    return _printable(text[:100])
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return printable(text[:100])

@@ -94,6 +94,8 @@ def test_any_header_and_payload_are_refused_without_a_signature(header: Any, pay
 @FUZZ
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES | SURROGATES, max_size=5), ORIGINS)
 @example({"sub": "\ud800"}, "atlas")
+@example({}, "\ud800")
+@example({}, "atlas:\ud800")
 @example({"name": "\ud800\0"}, "atlas")
 @example({"email": "\ud800"}, "atlas")
 @example({"exp": float("nan")}, "atlas")
