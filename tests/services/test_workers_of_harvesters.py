@@ -6,6 +6,7 @@ import psycopg2
 import pytest
 from attrs import define, evolve, field
 from endings import DirectPool, job, make_adder, run, seed_file, seed_job
+from tasks_by_hand import counters, make_job, make_task, recount
 from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -349,3 +350,39 @@ async def test_reports_at_once_on_the_same_workers_end_as_one_row_each(database,
     assert [row[0] for row in await run(database, ROWS)] == list(range(1, 21))
     assert len(await run(database, RELATED)) == 40
     assert [row[0] for row in await run(database, REPORTS)] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("status", ["starting", "running"])
+async def test_the_task_of_a_job_that_ends_with_its_worker_gets_its_inputs_back(database, there, status):
+    task = await make_task(database, n_files=2)
+    panda_id = await make_job(database, task, status=status)
+    await there.update(told(status="failed", sync_level=1, pandaid_list=(panda_id,)))
+    await make_adder(database, DirectPool()).run_once()
+    assert (await job(database, panda_id))["jobstatus"] == "failed"
+    assert await counters(database, task) == await recount(database, task)
+    text = "SELECT status FROM {panda}.jedi_dataset_contents WHERE type = 'input'"
+    assert [row[0] for row in await run(database, text)] == ["ready", "ready"]
+
+
+async def test_workers_of_a_found_database_move_between_its_partitions(database, there):
+    """By month of lastUpdate, and relations by PandaID: a job that no partition is made for fails its worker alone."""
+    for statement in (
+        "CREATE TABLE {panda}.w (LIKE {panda}.harvester_workers INCLUDING ALL) PARTITION BY RANGE (lastupdate)",
+        "CREATE TABLE {panda}.w0 PARTITION OF {panda}.w FOR VALUES FROM ('2025-12-01') TO ('2026-01-01')",
+        "CREATE TABLE {panda}.w1 PARTITION OF {panda}.w FOR VALUES FROM ('2026-01-01') TO ('2026-02-01')",
+        "CREATE TABLE {panda}.r (LIKE {panda}.harvester_rel_jobs_workers INCLUDING ALL) PARTITION BY RANGE (pandaid)",
+        "CREATE TABLE {panda}.r0 PARTITION OF {panda}.r FOR VALUES FROM (0) TO (1000000)",
+        "DROP TABLE {panda}.harvester_workers, {panda}.harvester_rel_jobs_workers",
+        "ALTER TABLE {panda}.w RENAME TO harvester_workers",
+        "ALTER TABLE {panda}.r RENAME TO harvester_rel_jobs_workers",
+    ):
+        await run(database, statement)
+    await run(
+        database,
+        "INSERT INTO {panda}.harvester_workers (harvesterid, workerid, lastupdate, status)"
+        " SELECT 'h', n, '2025-12-31 10:00', 'submitted' FROM generate_series(1, 9) n RETURNING 1",
+    )
+    reports = [told(n, node_id="n", pandaid_list=(n if n != 4 else 10**7,)) for n in range(1, 11)]
+    assert await there.update(*reports) == {n: n != 4 for n in range(1, 11)}
+    assert [row[0] for row in await run(database, "SELECT workerid FROM {panda}.w0")] == [4]
+    assert len(await run(database, "SELECT 1 FROM {panda}.w1 WHERE status = 'running' AND nodeid = 'n'")) == 9
