@@ -104,7 +104,7 @@ class Components:
             schema["description"] = line
         hints = get_type_hints(kind, include_extras=True)
         if is_typed_dict(kind):
-            required = [each for each in hints if each in kind.__required_keys__]
+            required = [each for each, hint in hints.items() if _is_required(kind, each, hint)]
         else:
             hints = {each.name: hints[each.name] for each in attrs.fields(kind)}
             required = list(hints)
@@ -112,6 +112,13 @@ class Components:
             schema["required"] = required
         schema["properties"] = {each: self.of_answer(hint) for each, hint in hints.items()}
         return found
+
+
+def _is_required(kind: Any, name: str, hint: Any) -> bool:
+    """Where annotations are texts, the class itself does not know of its NotRequired."""
+    if get_origin(hint) in (NotRequired, Required):
+        return get_origin(hint) is Required
+    return name in kind.__required_keys__
 
 
 def reference(name: str) -> Schema:
