@@ -8,7 +8,7 @@ from typing import Final
 from attrs import frozen
 
 from pandatx.domain.caller import Caller
-from pandatx.domain.task_commands import NotTaskOwner, Outcome
+from pandatx.domain.task_commands import Code, NotTaskOwner, Outcome
 from pandatx.domain.task_requests import (
     InputReload,
     TaskFinish,
@@ -156,10 +156,10 @@ async def _told(call: Call, work: Awaitable[Outcome], proper: bool = True, alway
         if call.dialect is Dialect.V1:
             raise
         return Answer(success=False, message=str(refused), value=[refused.code if proper else False, refused.told])
-    done = outcome.code == 0
+    taken = outcome.code in (Code.REGISTERED, SubmissionCode.REOPENED)
     return Answer(
         data=outcome.code,
         message=outcome.message,
-        success=done or always,
-        value=[outcome.code if proper else done, outcome.message],
+        success=outcome.code == Code.REGISTERED or always,
+        value=[outcome.code if proper else taken, outcome.message],
     )

@@ -26,6 +26,7 @@ from pandatx.store.database import Database, Transaction
 log = Logger()
 
 _LIMIT: Final = "MAX_ACTIVE_TASKS_PER_USER_"
+_LONGEST_NAME: Final = 256
 
 
 @frozen(kw_only=True)
@@ -86,7 +87,7 @@ class TaskSubmissions:
             return given
         found = await store.parent(tx, task.user, name) if isinstance(name, str) and "\0" not in name else None
         if found is None:
-            why = f'failed to find parent with user="{task.user}" name={name}'
+            why = f'failed to find parent with user="{task.user}" name={str(name)[:_LONGEST_NAME]}'
             raise TaskRefused(SubmissionCode.NO_PARENT, why)
         return found
 

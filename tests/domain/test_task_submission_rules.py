@@ -1,7 +1,12 @@
 """What a user may say of a task, and what of new parameters a task takes over."""
 
+import contextlib
+
+import orjson
 import pytest
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pandatx.domain.caller import Caller
 from pandatx.domain.shares import ResourceTypeRow
@@ -144,6 +149,30 @@ def test_refusals_say_what_clients_look_for():
     assert reopened(7, "done") == (
         "reactivation accepted. jediTaskID=7 (currently in done state) will be re-executed with old and/or new input"
     )
+
+
+NAMES = st.sampled_from(
+    "taskName vo prodSourceLabel userName taskType taskPriority official workingGroup uniqueTaskName gshare priority "
+    "currentPriority ramCount loopingCheck fixedSandbox sourceURL dsForIN nFiles".split()
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=300),
+    lambda each: st.lists(each, max_size=2) | st.dictionaries(st.text(max_size=5), each, max_size=2),
+    max_leaves=3,
+)
+
+
+@given(
+    st.dictionaries(NAMES | st.text(max_size=5), ANYTHING), st.booleans(), st.sampled_from((USER, PRODUCTION, GROUP))
+)
+def test_whatever_is_submitted_is_stored_within_its_columns_or_refused(parameters, whole, caller):
+    with contextlib.suppress(TaskRefused):
+        task = new_task({**parameters, **(TASK if whole else {})}, caller)
+        assert len(task.name) <= 256 and len(task.vo) <= 32 and len(task.label) <= 20 and len(task.user) <= 128
+        assert caller.production or (task.user, task.priority) == (caller.name, 1000)
+        orjson.loads(task.document)
+        changes = taken_over(task.parameters)
+        assert caller.production or "currentPriority" not in changes.parameters
 
 
 def test_the_resource_type_of_a_task_goes_by_memory_per_core_less_a_tenth():

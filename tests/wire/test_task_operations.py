@@ -379,6 +379,10 @@ async def test_a_retry_with_new_parameters_executes_the_task_again(real: Real, d
     ((task, _, command, _, parameters),) = commands(real)
     assert (task, command) == (77, "incexec")
     assert json.loads(parameters) == {"nFiles": 9, "dsForIN": "a"}
+    text = new if isinstance(new, str) else json.dumps(new)
+    assert await legacy(real, "retryTask", jediTaskID=77, newParams=text) == [True, got.json["message"]]
+    proper = await legacy(real, "retryTask", jediTaskID=77, newParams=text, properErrorCode="True")
+    assert proper == [3, got.json["message"]]
     assert [row for row in rows(real, "SELECT taskid FROM t_task") if row[0] >= FIRST] == []
 
 
