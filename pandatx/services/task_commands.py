@@ -28,6 +28,7 @@ log = Logger()
 RETRY_ATTEMPTS: Final = 5
 """How many attempts more the inputs of a task get that is retried while it is under way."""
 _FORCE_KILL: Final = 9
+_NAMED: Final = 200
 _KEEP_UNMERGED: Final = ("keepUnmerged",)
 _NO_PARAMETERS: Final = Outcome(1, "new parameter conversion failed with the task has no parameters")
 
@@ -69,9 +70,7 @@ class TaskCommands:
         Of a user's task that is under way the failed files get more attempts at once.
         """
         if request.new_parameters:
-            outcome = await self._database.transaction(
-                "tasks.retry_with", self._retry_with, caller, request.task_id, request.new_parameters
-            )
+            outcome = await self._send_parameters(caller, request.task_id, request.new_parameters)
         else:
             words = rules.qualifiers(
                 no_child_retry=request.no_child_retry,
@@ -113,6 +112,14 @@ class TaskCommands:
         )
         log.info(
             "task {id}: {command} by {who}: {told}", id=task_id, command=comment, who=caller.name, told=outcome.message
+        )
+        return outcome
+
+    async def _send_parameters(self, caller: Caller, task_id: int, new: Mapping[str, Any]) -> Outcome:
+        outcome = await self._database.transaction("tasks.retry_with", self._retry_with, caller, task_id, new)
+        names = ", ".join(sorted(new))[:_NAMED]
+        log.info(
+            "task {id}: new {names} by {who}: {told}", id=task_id, names=names, who=caller.name, told=outcome.message
         )
         return outcome
 
