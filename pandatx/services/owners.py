@@ -55,14 +55,16 @@ class Owners:
 
         Without a database all may pass: what acts as an owner needs one, and a report is not to be lost.
         """
-        if self.may_pass(caller) or not self._database.up:
+        if self.may_pass(caller):
             return
-        try:
-            subjects = await store.subjects(self._database, caller.name)
-        except Busy:
-            return
-        self._remember({caller.name: subjects})
-        if subjects and caller.identity not in subjects:
+        if self._fresh(caller.name) is None:
+            if not self._database.up:
+                return
+            try:
+                self._remember({caller.name: await store.subjects(self._database, caller.name)})
+            except Busy:
+                return
+        if not self.may_pass(caller):
             raise NameTaken(caller.name, caller.identity)
 
     async def bind(self, caller: Caller) -> None:

@@ -66,6 +66,14 @@ async def test_what_is_known_is_not_asked_for_again_within_a_minute(owners, time
     assert owners.may_pass(ALICE)
 
 
+async def test_who_is_refused_costs_no_statement_within_a_minute(owners, database):
+    await owners.bind(ALICE)
+    await database.stop()
+    for _ in range(2):
+        with pytest.raises(NameTaken):
+            await owners.check(OTHER)
+
+
 async def test_who_has_the_production_role_by_a_name_alone_must_have_the_name(owners):
     await owners.bind(ALICE)
     namesake = evolve(OTHER, production=True)
@@ -74,8 +82,9 @@ async def test_who_has_the_production_role_by_a_name_alone_must_have_the_name(ow
         await owners.check(evolve(namesake, by_name=True))
 
 
-async def test_without_a_database_all_may_pass(owners, database):
+async def test_without_a_database_all_may_pass_who_are_not_known_to_be_others(owners, database, time):
     await owners.bind(ALICE)
+    time.advance(FRESH.total_seconds())
     await database.stop()
     assert await owners.check(OTHER) is None
 
