@@ -277,6 +277,7 @@ class Leaving(Enum):
     FINE_GRAINED = "all but finished ones go back to the jobset, their attempt not counted"
     SAMPLES = "all but ended ones go back to nobody"
     WITHDRAWN = "processed ones are discarded, others cancelled, and those of the jobset"
+    """Of the last consumer of a jobset only; one that is killed while others live on leaves as any consumer."""
 
 
 @frozen(kw_only=True)

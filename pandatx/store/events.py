@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pandatx.domain.events import (
     JUMBO,
@@ -261,6 +261,7 @@ async def statuses(tx: Transaction, pairs: Sequence[tuple[int, int]]) -> list[To
 
 async def leave(tx: Transaction, leases: Sequence[Lease], now: datetime) -> None:
     """Have the ranges of jobs that have ended go where they belong; for the end of the jobs' transaction (rule R1)."""
+    leases = await _with_others(tx, leases)
     for how, query in _LEAVE.items():
         rows = [
             {
@@ -276,3 +277,18 @@ async def leave(tx: Transaction, leases: Sequence[Lease], now: datetime) -> None
         ]
         if rows:
             await tx.run(query, rows=json_rows(rows))
+
+
+async def _with_others(tx: Transaction, leases: Sequence[Lease]) -> Sequence[Lease]:
+    """The leases; of consumers that were killed while others of their jobset live on nothing is thrown away."""
+    killed = sorted({(each.task_id, each.jobset_id or 0) for each in leases if each.how is Leaving.WITHDRAWN})
+    if not killed:
+        return leases
+    tasks, jobsets = (list(column) for column in zip(*killed, strict=True))
+    alive = {tuple(row) for row in (await tx.run(SQL.others, tasks=tasks, jobsets=jobsets)).rows}
+    return [
+        evolve(each, how=Leaving.CONSUMER)
+        if each.how is Leaving.WITHDRAWN and (each.task_id, each.jobset_id) in alive
+        else each
+        for each in leases
+    ]

@@ -81,6 +81,12 @@ SELECT e.jeditaskid, e.pandaid, e.fileid, e.job_processid, e.attemptnr, e.status
   JOIN {panda}.jedi_events e ON e.jeditaskid = v.task AND e.pandaid = v.job
  ORDER BY e.pandaid, e.fileid, e.job_processid
 
+-- name: others
+-- Which of these jobsets have jobs that are alive; OFFSET, since their tables would be read as a whole for a hash.
+SELECT v.task, v.jobset FROM unnest(%(tasks)s::bigint[], %(jobsets)s::bigint[]) v(task, jobset)
+ WHERE EXISTS (SELECT FROM {panda}.jobsactive4 j WHERE j.jeditaskid = v.task AND j.jobsetid = v.jobset OFFSET 0)
+    OR EXISTS (SELECT FROM {panda}.jobsdefined4 j WHERE j.jeditaskid = v.task AND j.jobsetid = v.jobset OFFSET 0)
+
 -- name: leave_consumer
 -- Jobs that have ended: what they finished is done; what they had out goes back to their jobsets, with an attempt less; what
 -- failed stays as it is, and is tried once more as a copy. Each part looks at other rows, so that one statement does.

@@ -344,6 +344,27 @@ async def test_of_a_job_that_is_killed_nothing_is_wanted(database, events):
     ]
 
 
+async def test_of_consumers_that_are_killed_only_the_last_one_ends_the_others_chances(database, events):
+    await make_ranges(database, 3)
+    for panda_id, columns in ((50, {}), (51, {}), (60, {"jobsetid": 10}), (61, {"jeditaskid": 8})):
+        await make_consumer(database, panda_id, **columns)
+    a, _ = (each.id for each in await events.take(wish(50, 2)))
+    await events.update(said("finished", a), 0)
+    await end(database, 50, "cancelled")
+    assert await ranges(database) == [
+        (JOBSET, FILE, 2, READY, 2),
+        (JOBSET, FILE, 3, READY, 3),
+        (50, FILE, 1, DONE, 3),
+    ]
+    assert processes(await events.take(wish(51, 1))) == [2]
+    await end(database, 51, "closed")
+    assert await ranges(database) == [
+        (JOBSET, FILE, 3, CANCELLED, 3),
+        (50, FILE, 1, DONE, 3),
+        (51, FILE, 2, CANCELLED, 2),
+    ]
+
+
 async def test_unless_its_events_are_to_be_kept(database, events):
     await make_ranges(database, 3)
     await make_consumer(database, 50, specialhandling="eventservice,de")

@@ -8,9 +8,10 @@ from event_ranges import make_ranges, run
 from pandatx.store import archive, events
 from pandatx.store.queries import Query
 
-LARGE = ("jobsactive4", "filestable4", "jedi_events", "jedi_dataset_contents", "jedi_tasks")
+LARGE = ("jobsactive4", "jobsdefined4", "filestable4", "jedi_events", "jedi_dataset_contents", "jedi_tasks")
 VALUES = {
     "job": 50, "task": 7, "dataset": None, "jobset": 9, "jumbo": None, "n": 10, "jobs": [50], "tasks": [7],
+    "jobsets": [9],
     "owners": [50], "lfns": ["z"], "rows": "[]", "zipped": True, "statuses": [1, 2], "now": "2026-01-01",
 }  # fmt: skip
 
