@@ -12,6 +12,7 @@ from load import Connection, NoAnswer
 from server import Home
 
 from pandatx.identity import authority
+from pandatx.identity.callers import LIMITED
 from pandatx.store.cluster import Cluster
 from pandatx.store.home import DATABASE
 
@@ -51,7 +52,7 @@ def test_each_kind_of_certificate_may_do_what_it_may_and_a_lost_database_is_told
     for certificate, get_job, node in (
         ("", "60", "failed to retrieve DN"),
         ("user.pem", "20", "production or pilot role is required"),
-        ("limited.pem", "20", "failed to retrieve DN"),
+        ("limited.pem", "20", f"failed to retrieve DN: {LIMITED}"),
         ("deep.pem", "20", "StatusCode=0"),
     ):
         if get_job == "20":
