@@ -70,18 +70,19 @@ def make_site(serving: Serving, pages: Mapping[bytes, IResource]) -> tuple[Any, 
         admission=core.owners.admission,
         uploads=UploadRoom(config.files.cache_dir / INCOMING, _to_disk()),
     )
-    operations = _limited(collect(*make_resources(serving)), http)
+    operations = limited(collect(*make_resources(serving)), http)
     public = {name: trees[name] for name in (b"cache", b"trf", b"cric")}
     return Root(edge, operations, trees, {**pages, **described()}), Trees(public, pages)
 
 
 @cache
 def described() -> Mapping[bytes, Any]:
-    """The API document and its page (rule R41: they show what is declared, whatever this server is made of)."""
+    """The API document and its page: what is declared, the same on every server of this release."""
     return api_pages(document(collect(*RESOURCES), version("pandatx")))
 
 
-def _limited(table: Table, http: HttpSettings) -> Table:
+def limited(table: Table, http: HttpSettings) -> Table:
+    """The table with the limits that an operator has set. StartFault for an operation that is not served."""
     try:
         return with_limits(table, http.of_operations)
     except KeyError as fault:

@@ -10,8 +10,11 @@ from real import Real
 from sites import PRODUCTION
 
 from pandatx.config import Config
+from pandatx.errors import EXIT_CONFIGURATION, StartFault
 from pandatx.metrics import REQUESTS
-from pandatx.site import own_origins
+from pandatx.resources.api import collect
+from pandatx.serving import RESOURCES
+from pandatx.site import limited, own_origins
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,12 @@ async def test_each_request_is_counted_by_operation_dialect_and_status(shared_re
 )
 async def test_how_large_a_body_may_be_is_declared_with_its_operation(shared_real: Real, path: str, mib: int) -> None:
     assert shared_real.root.body_limit(path.encode()) == mib << 20
+
+
+def test_limits_of_an_operation_that_is_not_served_keep_the_server_from_starting(tmp_path: Path) -> None:
+    table = collect(*RESOURCES)
+    http = Config.for_tests(tmp_path, http={"operation_limits": {"job/kill": {"seconds": 5}}}).http
+    assert limited(table, http).by_legacy["killJobs"].operation.limits.seconds == 5
+    with pytest.raises(StartFault, match="operation_limits: no operation is called 'job/none'") as fault:
+        limited(table, evolve(http, operation_limits={"job/none": {"seconds": 5}}))
+    assert fault.value.exit_code == EXIT_CONFIGURATION
