@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import Enum, IntEnum
+from enum import IntEnum
 from typing import Any, Final
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from pandatx.domain.heartbeat import KILL
-from pandatx.domain.job import Job
 from pandatx.domain.requests import BIG, INTEGER, SMALL
 
 
@@ -49,7 +48,6 @@ MOST: Final = 100_000
 MOST_AT_ONCE: Final = 10_000
 """Ranges that are given out at once; Harvester asks for 5,120."""
 LONGEST_DIAG: Final = 500
-_CLONE, _RUN_ONCE = "sc:", "sc:1"
 _ID: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,19})-([0-9]{1,19})-([0-9]{1,19})-([0-9]{1,5})")
 _TAKING: Final = frozenset(("sent", "running", "starting"))
 _REPORTING: Final = _TAKING | {"transferring"}
@@ -267,68 +265,3 @@ def judge(read: Iterable[Read], jobs: Mapping[int, EventJob], early: bool) -> Ju
         accepted.setdefault(each.id, each)
     counted = frozenset(one.id.job_id for one in accepted.values() if one.status is RangeStatus.FINISHED)
     return Judged(returns=returns, commands=commands, accepted=list(accepted.values()), counted=counted)
-
-
-class Leaving(Enum):
-    """What becomes of the ranges of a job that has ended."""
-
-    CONSUMER = "finished ones are done, others go back to the jobset, failed ones as a new attempt"
-    JUMBO = "those that are out go back to the jobsets that they are of"
-    FINE_GRAINED = "all but finished ones go back to the jobset, their attempt not counted"
-    SAMPLES = "all but ended ones go back to nobody"
-    WITHDRAWN = "processed ones are discarded, others cancelled, and those of the jobset"
-    """Of the last consumer of a jobset only; one that is killed while others live on leaves as any consumer."""
-
-
-@frozen(kw_only=True)
-class Lease:
-    """The ranges of a job that has ended, and how they are left. ``counts``: an attempt of those that go back is over.
-
-    ``partial``: what has no attempts left is given up for good. ``keeps``: the job was withdrawn, its events are not.
-    """
-
-    panda_id: int
-    task_id: int
-    jobset_id: int | None
-    how: Leaving
-    counts: bool = True
-    partial: bool = False
-    keeps: bool = False
-
-
-def is_clone(special_handling: str | None) -> bool:
-    """Whether a job is one of several of which only one may count: tag sc (reference/lifecycle.md 6.5)."""
-    return special_handling is not None and any(tag.startswith(_CLONE) for tag in special_handling.split(","))
-
-
-def runs_once(special_handling: str | None) -> bool:
-    """Whether of a job and its clones only the first one may run at all, and not only store its outputs."""
-    return special_handling is not None and _RUN_ONCE in special_handling.split(",")
-
-
-def lease_of(job: Job) -> Lease | None:
-    """The lease of a job as it has ended; None for a job that deals in no ranges.
-
-    A clone keeps its one: it stands for the right to run at all (reference/lifecycle.md 6.5, tag sc).
-    """
-    if job.jedi_task_id is None or (not job.event_service and not job.special_handling):
-        return None
-    tags = frozenset((job.special_handling or "").split(","))
-    lease = Lease(
-        panda_id=job.panda_id,
-        task_id=job.jedi_task_id,
-        jobset_id=job.jobset_id,
-        how=Leaving.CONSUMER,
-        counts="df" not in tags,
-        partial="ap" in tags,
-        keeps="de" in tags,
-    )
-    if job.event_service == FINE_GRAINED:
-        return evolve(lease, how=Leaving.FINE_GRAINED)
-    if "ho" in tags:
-        return evolve(lease, how=Leaving.SAMPLES)
-    if job.event_service not in (EVENTS, JUMBO, CO_JUMBO):
-        return None
-    if job.event_service == JUMBO:
-        return evolve(lease, how=Leaving.JUMBO)
-    return evolve(lease, how=Leaving.WITHDRAWN) if job.job_status in ("cancelled", "closed") else lease

@@ -17,7 +17,7 @@ from pandatx import metrics
 from pandatx.clock import Clock
 from pandatx.domain.conclusion import Conclusion, PluginResult, conclude
 from pandatx.domain.effort import hs06_seconds
-from pandatx.domain.events import is_clone
+from pandatx.domain.event_leases import is_clone
 from pandatx.domain.job import Job
 from pandatx.domain.report import WITHDRAWN, ReportOutcome, inconsistent, interpret, stale
 from pandatx.domain.retry_rules import errors_of_report, errors_of_server

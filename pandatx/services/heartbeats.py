@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
-from pandatx.domain.events import runs_once
+from pandatx.domain.event_leases import runs_once
 from pandatx.domain.heartbeat import DEBUG, KILL, ActiveRow, Verdict, decide, queued_since
 from pandatx.domain.lifecycle import REPORTABLE
 from pandatx.domain.requests import Heartbeat, Reply

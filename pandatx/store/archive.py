@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from pandatx.domain.events import lease_of
+from pandatx.domain.event_leases import lease_of
 from pandatx.domain.heartbeat import queued_since
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.task_files import TaskJob

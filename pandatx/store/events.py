@@ -8,12 +8,11 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
+from pandatx.domain.event_leases import Lease, Leaving
 from pandatx.domain.events import (
     JUMBO,
     OUT,
     EventJob,
-    Lease,
-    Leaving,
     RangeId,
     RangeStatus,
     RangeUpdate,

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
-from pandatx.domain.events import is_clone
+from pandatx.domain.event_leases import is_clone
 from pandatx.domain.job import Job
 from pandatx.domain.report import WITHDRAWN
 from pandatx.domain.task_files import MERGE

@@ -5,18 +5,17 @@ import json
 import pytest
 from attrs import evolve
 
+from pandatx.domain.event_leases import Leaving, lease_of
 from pandatx.domain.event_requests import MOST_JOBS, RangeUpdates, pairs_of, parsed
 from pandatx.domain.events import (
     MOST,
     EventJob,
-    Leaving,
     RangeId,
     RangeStatus,
     RangeUpdate,
     ZipFile,
     ids_of,
     judge,
-    lease_of,
     read_updates,
     status_name,
 )
