@@ -197,7 +197,7 @@ class Cache(Static):
         passing = PassingOn(request, names[-1], _kept_for(names))
         try:
             await elsewhere.read(names[-1], passing.send)
-            if passing.wants_part:
+            if passing.wants_part and passing.may_answer:
                 passing.finish(self._now_here(request, names))
         except NotFound:
             passing.finish(refuse(request, http.NOT_FOUND) if passing.may_answer else None)

@@ -18,7 +18,7 @@ from pandatx.store.cache_folder import BadStream
 log = Logger()
 
 MOST_RATIO: Final = 200
-READ_AT_ONCE: Final = 16 << 20
+READ_AT_ONCE: Final = 8 << 20
 """Bytes of a log that one answer holds; the rest is asked for by its offset."""
 
 
@@ -72,15 +72,15 @@ class TaskLogs:
 
     async def read(self, name: str, offset: int) -> str:
         """The text of a log from a byte on; nothing where there is none."""
-        found: bytes | None = await deferToThread(self._read, name, offset)
-        return "" if found is None else found.decode("utf-8", "replace")
+        found: str = await deferToThread(self._read, name, offset)
+        return found
 
-    def _read(self, name: str, offset: int) -> bytes | None:
+    def _read(self, name: str, offset: int) -> str:
         for path in (self._cache_dir / LOG_FOLDER / name, self._cache_dir / name):
             found = folder.read_from(path, offset, READ_AT_ONCE)
             if found is not None:
-                return found
-        return None
+                return found.decode("utf-8", "replace")
+        return ""
 
     def _target(self, name: str) -> Path:
         below = self._cache_dir / LOG_FOLDER

@@ -93,6 +93,8 @@ class SandboxBook:
         since = self._clock.now() - REUSED_FOR
         checksum = known.checksum[:_CHECKSUM]
         owner = owner_name(caller)
+        if not self._database.up:
+            return None
         try:
             same = await self._database.limited(
                 "sandboxes.same", STATEMENT, PATIENCE, store.same, owner, known.file_size, checksum, since, NOWHERE
@@ -115,7 +117,7 @@ class SandboxBook:
 
     async def owner_of(self, name: str) -> str | None:
         """Whose file of this server that is; None where nobody knows. Raises DatabaseAway."""
-        for _, waiting in await deferToThread(lambda: list(notes.waiting(self._notes))):
+        for _, waiting in reversed(await deferToThread(notes.waiting, self._notes)):
             if waiting is not None and (waiting.name, waiting.host) == (name, self.host):
                 return waiting.owner
         for placed in await self._database.transaction("sandboxes.places", store.places, name):
@@ -125,6 +127,8 @@ class SandboxBook:
 
     async def elsewhere(self, name: str) -> list[Placed]:
         """On which other hosts a file is, the newest first. Raises Busy without a database."""
+        if not self._database.up:
+            raise DatabaseAway
         found = await self._database.limited("sandboxes.places", STATEMENT, PATIENCE, store.places, name)
         return [each for each in found if each.host not in self.own_hosts and each.host != NOWHERE]
 
@@ -142,7 +146,7 @@ class SandboxBook:
 
     async def _play(self) -> int:
         played = 0
-        for path, placed in await deferToThread(lambda: list(notes.waiting(self._notes))):
+        for path, placed in await deferToThread(notes.waiting, self._notes):
             if placed is None or not await self._take(placed):
                 log.critical("the note of a sandbox is refused; it is kept beside {path}", path=str(path))
                 await deferToThread(notes.set_aside, path)

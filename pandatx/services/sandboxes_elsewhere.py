@@ -24,6 +24,8 @@ from pandatx.store import cache_folder as folder
 log = Logger()
 
 PIECE: Final = 256 << 10
+LOOKUPS_AT_ONCE: Final = 4
+"""Looks into the database for files that are not here; anybody may ask for them."""
 MOST_WAITING: Final = 1 << 20
 """Bytes that wait for the disk before the other server must wait."""
 
@@ -192,6 +194,7 @@ class SandboxesElsewhere:
     _cache_dir: Path
     _fetches: dict[str, _Fetch] = field(factory=dict, init=False)
     _tokens: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False)
+    _lookups: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKUPS_AT_ONCE), init=False)
 
     async def read(self, name: str, pass_on: Callable[[Growing], Awaitable[None]]) -> None:
         """Have a file passed on while it comes. Raises NotFound where no other host has it, Busy where that cannot be
@@ -205,7 +208,7 @@ class SandboxesElsewhere:
         if fetch is None:
             growing = Growing(self._cache_dir / folder.INCOMING / uuid4().hex)
             fetch = self._fetches[name] = _Fetch(growing, readers=1)
-            running: Deferred[None] = self._tokens.run(self._fetch, name, fetch)
+            running: Deferred[None] = Deferred.fromCoroutine(self._fetch(name, fetch))
             running.addErrback(lambda failure: log.failure("fetching {name}", failure, name=name))
         fetch.readers += 1
         try:
@@ -217,7 +220,8 @@ class SandboxesElsewhere:
     async def _fetch(self, name: str, fetch: _Fetch) -> None:
         fault: Exception | None = None
         try:
-            await self._from_any(name, fetch.growing)
+            hosts = _hosts(await self._lookups.run(self._book.elsewhere, name))
+            await self._tokens.run(self._from_any, name, hosts, fetch.growing)
         except (NotFound, Busy, HostAway, OSError) as met:
             fault = met
             if not isinstance(met, NotFound):
@@ -227,10 +231,10 @@ class SandboxesElsewhere:
             fetch.growing.end(fault)
             await self._leave(fetch)
 
-    async def _from_any(self, name: str, growing: Growing) -> None:
+    async def _from_any(self, name: str, hosts: list[str], growing: Growing) -> None:
         """From the first host that has it. Raises NotFound, Busy, and HostAway where it breaks off."""
         away: str | None = None
-        for host in _hosts(await self._book.elsewhere(name)):
+        for host in hosts:
             try:
                 await self._nodes.fetch(host, name, growing)
             except Missing:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from pandatx.domain.file_requests import Placed
 
 _NOTE: Final = ".json"
 _REFUSED: Final = ".refused"
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def keep(folder: Path, placed: Placed) -> None:
@@ -32,8 +32,9 @@ def keep(folder: Path, placed: Placed) -> None:
     _sync(folder)
 
 
-def waiting(folder: Path) -> Iterator[tuple[Path, Placed | None]]:
-    """The notes there are; None for one that cannot be read."""
+def waiting(folder: Path) -> list[tuple[Path, Placed | None]]:
+    """The notes there are, the oldest first; None for one that cannot be read."""
+    found: list[tuple[Path, Placed | None]] = []
     for path in sorted(folder.glob(f"*{_NOTE}")) if folder.is_dir() else ():
         try:
             values: dict[str, Any] = orjson.loads(path.read_bytes())
@@ -42,7 +43,8 @@ def waiting(folder: Path) -> Iterator[tuple[Path, Placed | None]]:
             continue
         except (ValueError, TypeError, KeyError):
             placed = None
-        yield path, placed
+        found.append((path, placed))
+    return sorted(found, key=lambda each: each[1].created if each[1] is not None else _FIRST)
 
 
 def drop(path: Path) -> None:

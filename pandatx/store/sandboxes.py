@@ -39,10 +39,11 @@ async def forget(tx: Transaction, sandboxes: Sequence[Sandbox]) -> None:
 
 
 async def record(tx: Transaction, placed: Placed) -> None:
-    """Note a file that has come in; what was noted of an older one of its name on its host is forgotten."""
+    """Note a file that has come in, unless a newer one of its name on its host is known; older ones are forgotten."""
     await tx.run(SQL.hold, filename=placed.name, hostname=placed.host)
     await tx.run(SQL.remove, filename=placed.name, hostname=placed.host, created=placed.created)
-    await _insert(tx, placed)
+    if not any(known.host == placed.host for known in await places(tx, placed.name)):
+        await _insert(tx, placed)
 
 
 async def register(tx: Transaction, placed: Placed) -> bool:

@@ -82,6 +82,16 @@ async def test_a_note_that_is_played_late_does_not_hide_a_newer_file(database, n
     sandbox_notes.keep(tmp_path / "notes", older)
     assert await book.play() == 1
     assert await book.owner_of("sources.1") == "newer"
+    assert len(await rows(database)) == 1
+
+
+async def test_of_several_notes_the_newest_counts_also_before_they_are_played(database, now, time, tmp_path, book):
+    for n in range(6):
+        time.advance(1)
+        sandbox_notes.keep(tmp_path / "notes", entry(now, owner=f"owner {n}"))
+    assert await book.owner_of("sources.1") == "owner 5"
+    assert await book.play() == 6
+    assert [row[0] for row in await rows(database)] == ["owner 5"]
 
 
 async def test_a_note_that_cannot_be_taken_is_kept_aside_and_stops_no_other(database, now, tmp_path, book):

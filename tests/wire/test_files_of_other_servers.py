@@ -16,18 +16,20 @@ from attrs import define
 from real import Real
 from test_files import Away
 from twisted.internet import reactor, ssl
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "net"))
 
-from serving import listeners, until  # noqa: E402
+from serving import listeners, until
 
-from pandatx.clients.cache_nodes import CacheNodes  # noqa: E402
-from pandatx.clients.web import Web  # noqa: E402
-from pandatx.identity import authority  # noqa: E402
+from pandatx.clients.cache_nodes import CacheNodes
+from pandatx.clients.web import Web
+from pandatx.identity import authority
+from pandatx.services.sandboxes_elsewhere import LOOKUPS_AT_ONCE
 
 MIB = 1 << 20
 NAME = "sources.1.tar.gz"
@@ -209,6 +211,43 @@ async def test_a_client_that_goes_stops_nobody_else(nodes: Nodes) -> None:
     first.close()
     nodes.other.go_on()
     assert await deferToThread(second.read) == nodes.other.content
+
+
+async def test_a_client_that_goes_before_its_part_is_there_breaks_nothing(nodes: Nodes) -> None:
+    nodes.place("localhost")
+    nodes.other.at_once = False
+
+    def ask_and_go() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", nodes.port, timeout=30)
+        connection.request("GET", PATH, headers={"range": "bytes=1-2"})
+        connection.close()
+
+    with capturedLogs() as events:
+        await deferToThread(ask_and_go)
+        await until(lambda: nodes.other.waiting)
+        nodes.other.go_on()
+        await until(lambda: nodes.left in ([".incoming", NAME], [NAME, ".incoming"]))
+    assert [event for event in events if "log_failure" in event] == []
+
+
+async def test_strangers_who_ask_for_what_is_nowhere_cannot_take_the_database(nodes: Nodes) -> None:
+    book = nodes.real.core.files.book
+    at_once = most = 0
+    elsewhere = type(book).elsewhere
+
+    async def counted(self: Any, name: str) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        found = await elsewhere(self, name)
+        at_once -= 1
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(book), "elsewhere", counted)
+        answers = await gatherResults([Deferred.fromCoroutine(nodes.ask(f"/cache/x{n}")) for n in range(9)])
+    assert [status for status, _, _ in answers] == [404] * 9
+    assert most <= LOOKUPS_AT_ONCE
 
 
 async def test_heads_and_parts_are_given_too(nodes: Nodes) -> None:
