@@ -8,8 +8,8 @@ import pytest
 from asking import post
 from real import Real
 from sites import PILOT, PRODUCTION, USER
+from steering import FIRST, PARAMETERS, ROLE, commands, legacy, rows
 from tasks_by_hand import counters, files, make_job, make_task, recount
-from test_task_operations import FIRST, PARAMETERS, ROLE, commands, legacy, rows
 
 from pandatx.domain.requests import JobRequest
 

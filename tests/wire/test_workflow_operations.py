@@ -10,8 +10,8 @@ import pytest
 from asking import FORM, JSON, get, post
 from real import Real
 from sites import ANYBODY, LIMITED, OTHER, PRODUCTION, USER
+from steering import rows
 from tasks_by_hand import make_task
-from test_task_operations import rows
 
 STORED = (
     "SELECT workflow_id, name, status, prodsourcelabel, username, raw_request_json, definition_json,"
