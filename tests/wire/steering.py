@@ -1,4 +1,4 @@
-"""What tests of tasks share: a task by its parameters, one as the engine leaves it, and the rows that requests write."""
+"""What tests of tasks share: a task by its parameters, one as the engine leaves it, the rows that requests write."""
 
 from __future__ import annotations
 
