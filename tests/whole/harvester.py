@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,6 @@ CALLS = Path(__file__).with_name("harvester_calls.py")
 
 class HarvesterFault(Exception):
     """The checkout is none, or a call raised in it."""
-
-
-class Lacks(Exception):
-    """This release of Harvester does not make the call."""
 
 
 def checkout(directory: str) -> Path:
@@ -43,17 +40,20 @@ def moment(text: str) -> dict[str, str]:
 
 
 class Communicator:
-    """Harvester ``name`` of a server, with its production certificate."""
+    """Harvester ``hv1`` of a server, with its production certificate; ``pandacon`` are settings of that section."""
 
-    def __init__(self, source: Path, home: Home, name: str = "hv1") -> None:
-        self.name = name
+    def __init__(self, source: Path, home: Home, **pandacon: Any) -> None:
         command = [sys.executable, str(CALLS)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._ask({"source": str(source), "settings": settings(home, name)})
+        self._ask({"source": str(source), "settings": settings(home, pandacon)})
 
     def call(self, method: str, *args: Any) -> Any:
         """What a method of PandaCommunicator returns."""
         return self._ask({"call": method, "args": args})["value"]
+
+    def has(self, method: str) -> bool:
+        """Whether this release makes the call."""
+        return bool(self._ask({"has": method})["value"])
 
     def __enter__(self) -> Communicator:
         return self
@@ -74,16 +74,14 @@ class Communicator:
         told: dict[str, Any] = json.loads(line)
         if "fault" in told:
             raise HarvesterFault(told["fault"])
-        if "lacks" in told:
-            raise Lacks(what["call"])
         return told
 
 
-def settings(home: Home, name: str) -> dict[str, dict[str, Any]]:
+def settings(home: Home, pandacon: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """As in panda_harvester.cfg, for releases of both dialects."""
     certificate = str(home.path / "production.pem")
     return {
-        "master": {"harvester_id": name},
+        "master": {"harvester_id": "hv1"},
         "pandacon": {
             "auth_type": "x509",
             "ca_cert": str(home.path / "ca.pem"),
@@ -96,5 +94,6 @@ def settings(home: Home, name: str) -> dict[str, dict[str, Any]]:
             "pandaURLSSL": f"{home.url}/server/panda",
             "pandaCacheURL_R": f"{home.web}/cache",
             "pandaCacheURL_W": f"{home.url}/server/panda",
+            **pandacon,
         },
     }

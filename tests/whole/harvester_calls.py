@@ -3,7 +3,7 @@
 A process of its own: what the communicator imports beside requests is stood for here, and so is its configuration. The
 first line is {"source": DIR, "settings": {...}}, each other one {"call": NAME, "args": [...]}, where
 {"spec": NAME, "values": {...}} stands for a record of Harvester and {"file": PATH} for an open file. An answer is
-{"value": ...}, {"lacks": true} for a call that this release does not have, or {"fault": TEXT}.
+{"value": ...} or {"fault": TEXT}. {"has": NAME} asks whether this release makes a call.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ def made(value: Any) -> Any:
 
 
 def answer(communicator: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    method = getattr(communicator, asked["call"], None)
-    if method is None:
-        return {"lacks": True}
+    if "has" in asked:
+        return {"value": hasattr(communicator, asked["has"])}
+    method = getattr(communicator, asked["call"])
     args = [logging.getLogger() if each == "LOGGER" else made(each) for each in asked["args"]]
     try:
         return {"value": method(*args[: len(inspect.signature(method).parameters)])}  # older ones take fewer

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from event_ranges import JOBSET, SEEDS, TASK
-from harvester import Communicator, HarvesterFault, Lacks, checkout, moment, spec
+from harvester import Communicator, HarvesterFault, checkout, moment, spec
+from issuer import ROBOT, IssuerProcess, client_file
 from server import Home, Tables, until
 
 from pandatx.cli.documents import PRODUCTION_DN
@@ -27,6 +28,9 @@ WORKER = {
     "computingElement": "ce", "submissionHost": "sub", "harvesterHost": "hv", "minRamCount": 2000,
     "workAttributes": {"stdOut": "https://host/out"},
 }  # fmt: skip
+COMMAND = """
+INSERT INTO harvester_commands (command_id, command, harvester_id, ack_requested, creation_date, status, params)
+VALUES (%(n)s, 'KILL_WORKERS', 'hv1', 1, '2026-01-01', 'new', %(params)s)"""
 
 
 @pytest.fixture
@@ -51,10 +55,7 @@ def harvester(served: Home) -> Iterator[Communicator]:
 
 def has(harvester: Communicator, method: str, *args: Any) -> Any:
     """What a call returns, None where this release does not make it."""
-    try:
-        return harvester.call(method, *args)
-    except Lacks:
-        return None
+    return harvester.call(method, *args) if harvester.has(method) else None
 
 
 def test_a_folder_without_harvester_is_told_so(tmp_path: Path) -> None:
@@ -94,13 +95,9 @@ def test_a_harvester_lives_and_reports_on_its_workers(harvester: Communicator, t
 
 
 def test_a_harvester_fetches_and_acknowledges_commands(served: Home, harvester: Communicator, tables: Tables) -> None:
-    text = (
-        "INSERT INTO harvester_commands (command_id, command, harvester_id, ack_requested, creation_date, status,"
-        " params) VALUES (%(n)s, 'KILL_WORKERS', 'hv1', 1, '2026-01-01', 'new', %(params)s)"
-    )
     told = {1: {"status": ["submitted"]}, 2: [7, 8], 3: None}
     for number, params in told.items():
-        tables.query(text, n=number, params=None if params is None else json.dumps(params))
+        tables.query(COMMAND, n=number, params=None if params is None else json.dumps(params))
     commands = harvester.call("get_commands", 2) + harvester.call("get_commands", 2)
     assert {each["command_id"]: each["params"] for each in commands} == told
     assert all(each["command"] == "KILL_WORKERS" and each["ack_requested"] == 1 for each in commands)
@@ -221,3 +218,24 @@ def test_what_is_kept_for_users_is_handed_out(
         if types is not None:
             assert {"resource_name", "mincore", "maxcore", "minrampercore", "maxrampercore"} <= set(types[0][0])
     tables.close()
+
+
+def test_a_harvester_may_come_with_a_token(
+    home_with: Callable[..., Home], cluster: Cluster, database_name: str, tmp_path: Path
+) -> None:
+    """A service client of a token issuer with the production role, as releases since 2021 can."""
+    home = home_with((cluster, database_name), server={"token_authType": "oidc"})
+    with IssuerProcess(tmp_path) as issuer:
+        (home.path / "auth" / "atlas:production_auth_config.json").write_text(client_file(issuer, robot_ids=[ROBOT]))
+        (tmp_path / "token").write_text(issuer.robots_token())
+        token = {"auth_type": "oidc", "auth_token": f"file:{tmp_path / 'token'}", "auth_origin": "atlas:production"}
+        source = checkout(os.environ["HARVESTER"])
+        with home.server(), Communicator(source, home, **token, cert_file=None, key_file=None) as harvester:
+            if harvester.has("force_credential_renewal"):
+                assert harvester.call("is_alive", {"sw_version": "x"})[0] is True
+                assert harvester.call("update_workers", [spec("WorkSpec", **WORKER)]) == [[True], "OK"]
+                tables = home.tables()
+                assert tables.query("SELECT harvester_id FROM harvester_instances") == [("hv1",)]
+                tables.query(COMMAND, n=1, params=None)
+                tables.close()
+                assert [each["command"] for each in harvester.call("get_commands", 5)] == ["KILL_WORKERS"]
