@@ -220,6 +220,7 @@ class Claims:
 
     async def _secrets(self, jobs: Iterable[Job]) -> dict[str, str]:
         owners = {job.prod_user_name or "" for job in jobs if "us" in (job.special_handling or "").split(",")}
+        owners.discard(self._facts.secrets_owner)
         return await store.secrets(self._database, sorted(owners)) if owners else {}
 
     async def _round(self, open_: Sequence[Asking], fresh: set[str]) -> bool:

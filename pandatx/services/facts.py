@@ -61,7 +61,8 @@ class Facts:
 
     _database: Database
     _clock: Clock
-    _secrets_owner: str = "pilot secrets"
+    secrets_owner: str = "pilot secrets"
+    """Who owns what pilots of jobs in debug mode are given; nobody's job gets it by this name."""
     known: Known = field(factory=Known)
     _read_before: _Read = field(factory=_Read)
     _complaints: Complaints = field(factory=lambda: Complaints(log))
@@ -91,7 +92,7 @@ class Facts:
             banned=await store.banned(tx),
             letters=await store.letters(tx),
             token_keys=await store.token_keys(tx, self._clock.now()),
-            pilot_secrets=await store.secret(tx, self._secrets_owner),
+            pilot_secrets=await store.secret(tx, self.secrets_owner),
             read_at=self._clock.now(),
         )
         return known, read
