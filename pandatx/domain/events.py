@@ -45,7 +45,7 @@ PREEMPTED: Final = 122
 SOFT_KILL: Final = "softkill"
 MOST: Final = 100_000
 """Ranges that one update may speak of; of the others nothing is said."""
-MOST_AT_ONCE: Final = 10_000
+MOST_AT_ONCE: Final = 6000
 """Ranges that are given out at once; Harvester asks for 5,120."""
 LONGEST_DIAG: Final = 500
 _ID: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,19})-([0-9]{1,19})-([0-9]{1,19})-([0-9]{1,5})")
