@@ -9,6 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from pandatx.clients.cache_nodes import CacheNodes
+from pandatx.clients.sandboxes import LARGEST, LIMIT, Sandboxes
 from pandatx.clients.web import Web
 from pandatx.clock import Clock
 from pandatx.config import Config
@@ -40,11 +41,16 @@ def make_files(config: Config, clock: Clock, database: Database, web: Web) -> Fi
     cache_dir, host = files.cache_dir, sandbox_host(config)
     book = SandboxBook(database, clock, host, own_hosts(config), cache_dir, config.process.state_dir / NOTES)
     nodes = CacheNodes(web, clock.reactor, config.http.url_https_port, host)
+    peers = Sandboxes(
+        Web(clock.reactor, config.http.ca_dir, config.outside.client_certificate, LIMIT, LARGEST),
+        config.http.url_https_port,
+    )
+    elsewhere = SandboxesElsewhere(book, nodes, peers, cache_dir)
     compressed = tuple(map(re.compile, files.compress_file_names))
     return Files(
         book=book,
-        elsewhere=SandboxesElsewhere(book, nodes, cache_dir),
-        uploads=Uploads(cache_dir, book, clock, compressed, files.record_sandbox_info),
+        elsewhere=elsewhere,
+        uploads=Uploads(cache_dir, book, clock, compressed, files.record_sandbox_info, elsewhere.touch),
         logs=TaskLogs(cache_dir),
         checkpoints=Checkpoints(database, cache_dir),
     )

@@ -14,9 +14,8 @@ from twisted.web.client import ResponseDone
 
 from pandatx.clients.sandboxes import HostAway
 from pandatx.clients.web import Away, Web
+from pandatx.domain.file_requests import MARK
 
-MARK: Final = "x-panda-cache-node"
-"""The header of a server that asks another: who is asked with it asks nobody else."""
 CONNECT: Final = 20.0
 QUIET: Final = 60.0
 """Seconds without a byte after which a host counts as away."""

@@ -9,6 +9,7 @@ import orjson
 from attrs import frozen
 
 from pandatx.clients.web import Away, Web
+from pandatx.domain.file_requests import MARK
 
 LIMIT: Final = 20.0
 """Seconds for an answer."""
@@ -30,9 +31,10 @@ class Sandboxes:
     _port: int
 
     async def exists(self, host: str, name: str) -> bool:
-        """Whether a host has a file in its cache: False only where it says so. Raises HostAway."""
+        """Whether a host itself has a file in its cache: False only where it says so. Raises HostAway."""
         try:
-            answer = await self._web.head(f"https://{host}:{self._port}/cache/{quote(name, safe='')}", _TARGET)
+            url = f"https://{host}:{self._port}/cache/{quote(name, safe='')}"
+            answer = await self._web.head(url, _TARGET, {MARK: "here"})
         except Away as fault:
             raise HostAway(str(fault)) from fault
         return answer.code != 404

@@ -30,6 +30,8 @@ REUSED_FOR: Final = timedelta(days=3)
 NOWHERE: Final = "localhost.localdomain"
 """What a host without a name wrote into the tables: no file is found there."""
 CHECKPOINT: Final = "hpo_cp_"
+MARK: Final = "x-panda-cache-node"
+"""The header of a server that asks another for a file: who is asked with it answers for itself alone."""
 LOG_FOLDER: Final = "jedilog"
 
 _PROPER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@,~-]*")

@@ -315,8 +315,10 @@ class Sink:
     async def whole(self) -> Content:
         """What was in the body, when all of it is on the disk. Raises PandaError."""
         self._claimed = self._ended = True
-        if not self._busy:
+        if not self._busy and not self._dropped:
             self._start()
+        if self._dropped:
+            raise Malformed("body", "the client has gone")
         if self._busy:
             idle: Deferred[None] = Deferred()
             self._idle.append(idle)

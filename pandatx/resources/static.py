@@ -20,8 +20,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.static import File
 
-from pandatx.clients.cache_nodes import MARK
-from pandatx.domain.file_requests import LOG_FOLDER, OVERWRITES
+from pandatx.domain.file_requests import LOG_FOLDER, MARK, OVERWRITES
 from pandatx.errors import Busy, NotFound
 from pandatx.resources.passing_on import PassingOn
 from pandatx.services.sandboxes_elsewhere import SandboxesElsewhere

@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from pandatx.clients.cache_nodes import CacheNodes, Head, Missing, Taker
-from pandatx.clients.sandboxes import AT_ONCE, HostAway
+from pandatx.clients.sandboxes import AT_ONCE, HostAway, Sandboxes
 from pandatx.domain.file_requests import SANDBOX_MOST, Placed, sandbox_name
 from pandatx.domain.sweep_files import Sandbox
 from pandatx.errors import Busy, NotFound
@@ -191,6 +191,7 @@ class SandboxesElsewhere:
 
     _book: SandboxBook
     _nodes: CacheNodes
+    _peers: Sandboxes
     _cache_dir: Path
     _fetches: dict[str, _Fetch] = field(factory=dict, init=False)
     _tokens: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False)
@@ -216,6 +217,25 @@ class SandboxesElsewhere:
             await pass_on(fetch.growing)
         finally:
             await self._leave(fetch)
+
+    async def touch(self, name: str) -> bool:
+        """Have a file counted as new where it lies; whether it lies anywhere. Raises Busy where that cannot be said.
+
+        Only a host that has it itself is asked, so that servers never ask in a circle.
+        """
+        away: str | None = None
+        for host in _hosts(await self._lookups.run(self._book.elsewhere, name)):
+            try:
+                if await self._peers.exists(host, name):
+                    if not await self._peers.touch(host, name):
+                        log.warn("{name} lies on {host}, which does not touch it for us", name=name, host=host)
+                    return True
+            except HostAway as fault:
+                log.warn("{name} cannot be touched on {host}: {fault}", name=name, host=host, fault=str(fault))
+                away = host
+        if away is not None:
+            raise NodeAway(away)
+        return False
 
     async def _fetch(self, name: str, fetch: _Fetch) -> None:
         fault: Exception | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,10 @@ LEFT_BY_A_CRASH: Final = 86_400.0
 """Seconds after which a file that came in and was never given a name is nobody's."""
 
 
+async def _nowhere(name: str) -> bool:
+    return False
+
+
 @frozen
 class Uploads:
     """Takes files in. Names that ``compressed`` finds are kept as gzip files; ``recorded``: sandboxes are noted."""
@@ -41,6 +45,7 @@ class Uploads:
     _clock: Clock
     _compressed: Sequence[re.Pattern[str]] = ()
     _recorded: bool = True
+    _touch_elsewhere: Callable[[str], Awaitable[bool]] = _nowhere
 
     async def put(self, caller: Caller, file: Uploaded, name: str) -> None:
         """Keep a file under a name. Of two of one name the first stays, and counts as wanted, unless the name says that
@@ -81,12 +86,12 @@ class Uploads:
             log.critical("{name} cannot be noted: {fault}", name=name, fault=str(fault))
 
     async def touch(self, name: str) -> None:
-        """Count a file as new, so that it is kept. Raises NotFound."""
+        """Count a file as new, here or on the server that has it, so that it is kept. Raises NotFound, Busy."""
         try:
             touched = await deferToThread(folder.touch, self._cache_dir / name)
         except OSError as fault:
             raise NotFound(f"Failed to touch file with: {fault.strerror}") from None
-        if not touched:
+        if not touched and not await self._touch_elsewhere(name):
             raise NotFound(f"Failed to touch file with: no file {name}")
 
     async def tidy(self) -> None:

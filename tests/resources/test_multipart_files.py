@@ -252,6 +252,15 @@ def test_nothing_stays_when_the_client_goes(network: Network, busy: bool) -> Non
     assert list(network.folder.iterdir()) == []
 
 
+def test_who_asks_for_the_body_of_a_client_that_has_gone_is_told_so(network: Network) -> None:
+    network.send(form(("file", "x", b"1234")))
+    network.sink.close()
+    found = network.end(network.sink.whole())
+    assert "the client has gone" in str(found.value)
+    network.end(network.sink.discard())
+    assert list(network.folder.iterdir()) == []
+
+
 def test_it_behaves_like_the_file_that_twisted_takes_it_for(network: Network) -> None:
     network.sink.write(b"1234")
     assert (network.sink.tell(), network.sink.seek(0, 0), network.sink.read()) == (4, 0, b"")

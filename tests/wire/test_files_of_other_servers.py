@@ -14,6 +14,7 @@ import pytest
 import pytest_twisted
 from attrs import define
 from real import Real
+from sites import USER
 from test_files import Away
 from twisted.internet import reactor, ssl
 from twisted.internet.defer import Deferred, gatherResults
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "net"))
 from serving import listeners, until
 
 from pandatx.clients.cache_nodes import CacheNodes
+from pandatx.clients.sandboxes import Sandboxes
 from pandatx.clients.web import Web
 from pandatx.identity import authority
 from pandatx.services.sandboxes_elsewhere import LOOKUPS_AT_ONCE
@@ -47,8 +49,14 @@ class OtherNode(Resource):
         self.content = content
         self.asked: list[tuple[bytes, bytes | None]] = []
         self.waiting: list[Any] = []
+        self.touched: list[bytes] = []
         self.at_once = True
         self.code = 200
+
+    def render_POST(self, request: Any) -> Any:
+        assert request.path == b"/api/v1/file_server/touch_cache_file"
+        self.touched.append(request.content.read())
+        return b'{"success": true, "message": "", "data": null}'
 
     def render_GET(self, request: Any) -> Any:
         self.asked.append((request.path, request.getHeader(b"x-panda-cache-node")))
@@ -122,6 +130,7 @@ async def nodes(real: Real, tmp_path: Path) -> AsyncIterator[Nodes]:
     files.book.own_hosts = frozenset(("here.example",))
     web = Web(reactor, tmp_path / "other.pem")
     files.elsewhere._nodes = CacheNodes(web, reactor, there.getHost().port, "here.example")
+    files.elsewhere._peers = Sandboxes(web, there.getHost().port)
     (tmp_path / "net" / "state").mkdir(parents=True)
     (tmp_path / "cache").mkdir(exist_ok=True)
     here = listeners(tmp_path / "net", real.root)
@@ -248,6 +257,28 @@ async def test_strangers_who_ask_for_what_is_nowhere_cannot_take_the_database(no
         answers = await gatherResults([Deferred.fromCoroutine(nodes.ask(f"/cache/x{n}")) for n in range(9)])
     assert [status for status, _, _ in answers] == [404] * 9
     assert most <= LOOKUPS_AT_ONCE
+
+
+async def test_it_is_touched_where_it_lies(nodes: Nodes) -> None:
+    async def touch() -> Any:
+        body = b'{"file_name": "%s"}' % NAME.encode()
+        got = await nodes.real.ask(
+            "POST", "/api/v1/file_server/touch_cache_file", body, content_type="application/json"
+        )
+        return got.json
+
+    nodes.real.caller = USER
+    assert not (await touch())["success"]
+    nodes.place("localhost")
+    assert (await touch())["success"]
+    assert nodes.other.touched == [b'{"file_name":"%s"}' % NAME.encode()]
+    assert nodes.other.asked == [(PATH.encode(), b"here")], "it is asked whether it has the file itself"
+    nodes.other.code = 404
+    told = await touch()
+    assert (told["success"], told["message"][:22]) == (False, "Failed to touch file w")
+    assert len(nodes.other.touched) == 1
+    nodes.place("nowhere.invalid")
+    assert "nowhere.invalid" in (await touch())["message"]
 
 
 async def test_heads_and_parts_are_given_too(nodes: Nodes) -> None:
