@@ -49,7 +49,14 @@ def naming(operation: Shown, sources: Mapping[str, str]) -> list[str]:
     names = "|".join(re.escape(name) for name in operation.legacy)
     legacy = rf"""|(?:["'/])(?:{names})["'/?\s]""" if names else ""
     pattern = re.compile(rf"(?<![\w-]){re.escape(operation.path)}(?![\w]){legacy}")
-    found = [name for name, text in sources.items() if pattern.search(text)]
+    words = (operation.path, *operation.legacy)
+    _, _, method = operation.path.partition("/")
+    found = [
+        name
+        for name, text in sources.items()
+        if (any(word in text for word in words) and pattern.search(text))
+        or (f"{operation.group}/{{" in text and f'"{method}"' in text)
+    ]
     return sorted(found, key=lambda name: ("wire/" not in name, "resources/" not in name, name))
 
 
