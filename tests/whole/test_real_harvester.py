@@ -20,7 +20,7 @@ from pandatx.cli.documents import PRODUCTION_DN
 from pandatx.domain.user_proxies import file_name
 from pandatx.store.cluster import Cluster
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.harvester]
 
 WORKER = {
     "workerID": 7, "batchID": "b.1", "queueName": "LOCAL", "status": "submitted", "computingSite": "LOCAL", "nCore": 1,
