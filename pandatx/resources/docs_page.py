@@ -133,12 +133,17 @@ def _answer(document: Mapping[str, Any], operation: Mapping[str, Any]) -> str:
 
 def _arguments(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[Argument]:
     for each in operation.get("parameters", ()):
-        notes = " ".join((each.get("description", ""), *_bounds(each["schema"])))
-        yield Argument(each["name"], kind_of(document, each["schema"]), each.get("required", False), notes)
+        notes = " ".join((each.get("description", ""), *_bounds(each["schema"]))).strip()
+        yield Argument(each["name"], _word(document, each["schema"]), each.get("required", False), notes)
     body = _body(document, operation)
     for name, schema in body.get("properties", {}).items():
-        notes = " ".join((schema.get("description", ""), *_bounds(schema)))
-        yield Argument(name, kind_of(document, schema), name in body.get("required", ()), notes)
+        notes = " ".join((schema.get("description", ""), *_bounds(schema))).strip()
+        yield Argument(name, _word(document, schema), name in body.get("required", ()), notes)
+
+
+def _word(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """The type of an argument; that it may be null is no more than that it may be left out."""
+    return kind_of(document, schema).removesuffix(" or null")
 
 
 def _body(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -189,7 +194,7 @@ def kind_of(document: Mapping[str, Any], schema: Mapping[str, Any], depth: int =
     if "const" in schema or "enum" in schema:
         values = schema.get("enum", [schema.get("const")])
         return " | ".join(orjson.dumps(value).decode() for value in values)
-    kind = schema.get("type", "anything")
+    kind = "file" if schema.get("format") == "binary" else schema.get("type", "anything")
     if kind == "array":
         inner = schema.get("items")
         if "prefixItems" in schema:

@@ -23,8 +23,9 @@ The answer is a JSON envelope; a call that fails answers 200 with `success` fals
 status is listed. **The older dialect**: `/server/panda/METHOD`, any of GET, POST and PUT, with a query, a form or a
 JSON object. It answers texts in the forms that pilots and older clients read, JSON where `Accept` names it.
 
-Bodies may be gzipped. Arguments that an operation does not know are passed over. In a query or a form, a blank is the
-same as no argument where the argument is no text, and so is the text None where the argument may be null.
+Bodies may be gzipped. Arguments that an operation does not know are passed over, and each dialect takes the other's
+names too. In a query or a form, a blank is the same as no argument where the argument is no text, and so is the text
+None where the argument may be null.
 
 Callers are known by a client certificate (an X.509 proxy with VOMS attributes, mostly), or by a bearer token with the
 VO in the header `Origin`. `x-panda-permission` says who may call; what depends on a job or task is said in the summary.
@@ -120,7 +121,7 @@ def _described(operation: Operation, dialect: Dialect, name: str) -> dict[str, A
     return {
         "operationId": name,
         "tags": [group],
-        "summary": operation.summary,
+        "summary": operation.summary.replace("``", ""),
         "security": [] if permission.name == "anyone" else _SECURITY,
         "x-panda-permission": permission.name,
     }

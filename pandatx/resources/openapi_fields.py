@@ -107,7 +107,7 @@ def _notes(attribute: Any, how: Wire, dialect: Dialect, spellings: list[str]) ->
         notes.append("Bytes.")
     if how.null_as is not attrs.NOTHING:
         notes.append("The text NULL stands for none.")
-    if others := [each for each in spellings if each != own]:
+    if others := [each for each in spellings if each not in (own, attribute.name, how.legacy)]:
         notes.append(f"Also spelt {', '.join(others)}.")
     return notes
 

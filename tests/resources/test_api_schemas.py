@@ -138,6 +138,7 @@ def test_a_list_may_be_one_element_or_a_text_with_commas_and_has_a_most() -> Non
 def test_what_is_cut_or_raised_is_said_and_refuses_nothing() -> None:
     found = schemas(V1, Way.JSON)
     assert found["node"][1]["description"] == "Cut to 20 characters. Also spelt host."
+    assert "description" not in found["ids"][1], "that each dialect knows the other's names is said once for all"
     assert found["node"][1]["anyOf"] == [{"$ref": "#/components/schemas/Text"}, {"type": "null"}]
     assert found["count"][1]["description"] == "Less than 0 is taken as 0."
     assert found["count"][1]["default"] == 7
