@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from generated import Counters, Door, judge, loaded, prepared
+import requests
+from generated import HOST, Counters, Door, judge, loaded, prepared
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from real import Real, real_site
@@ -95,3 +96,18 @@ async def test_ten_thousand_requests_are_answered_as_the_document_says(
     label: str, door: Door, counters: Counters
 ) -> None:
     await deferToThread(run, label, ALL_EXAMPLES // len(OPERATIONS) + 1, door, counters)
+
+
+async def test_a_call_that_writes_a_row_is_seen_to_have_done_so(door: Door, counters: Counters) -> None:
+    """Else the tests above would see nothing of a refused call that writes."""
+
+    def write() -> set[str]:
+        door.real.caller = PILOT
+        before = counters.read()
+        node = {"site": "S", "host_name": "h", "cpu_model": "c"}
+        request = requests.Request("POST", f"{HOST}/api/v1/pilot/update_worker_node", json=node).prepare()
+        assert door.send(request).content.startswith(b'{"success":true')
+        after = counters.read()
+        return {name for name in after if after[name] != before[name]}
+
+    assert "doma_panda.worker_node" in await deferToThread(write)
