@@ -26,6 +26,8 @@ log = Logger()
 PIECE: Final = 256 << 10
 LOOKUPS_AT_ONCE: Final = 4
 """Looks into the database for files that are not here; anybody may ask for them."""
+SYNCED: Final = 1 << 20
+"""Bytes after which a file is brought to the disk, as those of uploads."""
 MOST_WAITING: Final = 1 << 20
 """Bytes that wait for the disk before the other server must wait."""
 
@@ -46,7 +48,7 @@ class Growing(Taker):
         self.fault: Exception | None = None
         self.over = False
         self.head_came = False
-        self._written = 0
+        self._written = self._unsynced = 0
         self._handle: int | None = None
         self._pieces: list[bytes] = []
         self._waiting = 0
@@ -100,6 +102,10 @@ class Growing(Taker):
         left = memoryview(data)
         while left:
             left = left[os.write(self._handle, left) :]
+        self._unsynced += len(data)
+        if self._unsynced >= SYNCED:
+            os.fdatasync(self._handle)
+            self._unsynced = 0
 
     def _broken(self, failure: Any) -> None:
         self.fault = failure.value

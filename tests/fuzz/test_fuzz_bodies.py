@@ -23,7 +23,7 @@ from pandatx.resources.api import Dialect, Upload, collect
 from pandatx.resources.bodies import inflate, inflate_all, parse
 from pandatx.resources.decoding import decoder
 from pandatx.resources.encoding import to_json
-from pandatx.resources.multipart_files import Parts
+from pandatx.resources.multipart_parts import Parts
 from pandatx.serving import RESOURCES
 
 MIB = 1 << 20

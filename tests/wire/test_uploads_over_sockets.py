@@ -28,8 +28,9 @@ from serving import CA, client_context, listeners, until
 
 from pandatx.clients.sandboxes import Sandboxes
 from pandatx.clients.web import Web
-from pandatx.resources import multipart_files
-from pandatx.resources.multipart_files import MOST_WAITING, PIECE, Sink, UploadRoom
+from pandatx.resources import multipart_parts
+from pandatx.resources.multipart_files import MOST_WAITING, Sink, UploadRoom
+from pandatx.resources.multipart_parts import PIECE
 
 PATH = "/api/v1/file_server/upload_cache_file"
 MIB = 1 << 20
@@ -132,8 +133,8 @@ async def test_nothing_stays_of_a_file_whose_client_goes(served: Served) -> None
 
 async def test_nothing_is_ever_kept_of_what_strangers_send(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    real_file = multipart_files._File
-    monkeypatch.setattr(multipart_files, "_File", lambda *args: made.append(args) or real_file(*args))
+    real_file = multipart_parts._File
+    monkeypatch.setattr(multipart_parts, "_File", lambda *args: made.append(args) or real_file(*args))
     served.real.caller = ANYBODY
     status, answer = await deferToThread(served.post, "sources.1.tar.gz", os.urandom(8 * MIB))
     assert (status, b"SSL secure connection is required" in answer) == (200, True)
