@@ -189,7 +189,7 @@ def kind_of(document: Mapping[str, Any], schema: Mapping[str, Any], depth: int =
     if "$ref" in schema:
         return _name_of(document, schema, depth)
     if "anyOf" in schema:
-        words = [kind_of(document, each, depth) for each in schema["anyOf"]]
+        words = [kind_of(document, each, depth) for each in schema["anyOf"] if each.get("$ref") not in _NOTHING]
         return " or ".join(dict.fromkeys(words))
     if "const" in schema or "enum" in schema:
         values = schema.get("enum", [schema.get("const")])
@@ -207,6 +207,7 @@ def kind_of(document: Mapping[str, Any], schema: Mapping[str, Any], depth: int =
     return " or ".join(kind) if isinstance(kind, list) else str(kind)
 
 
+_NOTHING = ("#/components/schemas/NoneInText", "#/components/schemas/BlankInText")
 _PLAIN_NAMES = {"Integer": "integer", "Id": "integer", "Number": "number", "Text": "string", "Truth": "boolean",
                 "Moment": "time"}  # fmt: skip
 

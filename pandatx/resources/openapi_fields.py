@@ -71,8 +71,8 @@ def arguments_of(asks: type, dialect: Dialect, way: Way, components: Components)
         if entry.lenient or entry.forgiving:
             notes.append("What does not fit is left out.")
             schema = {"x-panda-type": schema}
-        elif not required and way is Way.JSON:
-            schema = one_of([schema, {"type": "null"}])
+        elif not required:
+            schema = _absent(schema, way, nullable=entry.nullable, textual=entry.textual, components=components)
         if notes:
             schema = {**schema, "description": " ".join(notes)}
         default = _default(attribute, how, dialect)
@@ -80,6 +80,17 @@ def arguments_of(asks: type, dialect: Dialect, way: Way, components: Components)
             schema = {**schema, "default": default}
         found.append((name, required, schema))
     return found
+
+
+def _absent(schema: Schema, way: Way, *, nullable: bool, textual: bool, components: Components) -> Schema:
+    """Of an argument that may be left out: what else leaves it out."""
+    if way is Way.JSON:
+        return one_of([schema, {"type": "null"}])
+    if textual or not schema or schema.get("type") == "array":
+        return schema
+    name, words = ("NoneInText", ["", "None"]) if nullable else ("BlankInText", [""])
+    blank = {"description": "The same as no argument.", "enum": words}
+    return {"anyOf": [schema, components.named(name, name, blank)]}
 
 
 def _present(schema: Schema, way: Way) -> Schema:
