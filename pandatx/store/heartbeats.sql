@@ -18,8 +18,9 @@ SELECT pandaid FROM {panda}.jobsactive4 WHERE pandaid = ANY (%(ids)s)
 
 -- name: update
 -- prepare: rows json, now timestamp
--- What the reports change, the status log and the worker link. A key that a JSON row lacks keeps its column: HOT looks at
--- values, not at the SET list.
+-- What the reports change, the status log and the worker links: of these not those that others write just now, who say the same
+-- of them, in an order of theirs (rule R1). A key that a JSON row lacks keeps its column: HOT looks at values, not at the SET
+-- list.
 WITH v AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s) v(pandaid bigint, clear_diag boolean, {typed})),
  u AS (UPDATE {panda}.jobsactive4 j SET {assignments},
     jobdispatchererrordiag = CASE WHEN v.clear_diag THEN NULL
@@ -35,7 +36,10 @@ WITH v AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s) v(pandaid bigi
                                            modificationhost, modiftime_extended)
    SELECT pandaid, modificationtime, jobstatus, prodsourcelabel, cloud, computingsite, modificationhost,
           modificationtime FROM u WHERE changed IS NOT NULL)
-UPDATE {panda}.harvester_rel_jobs_workers r SET lastupdate = %(now)s FROM v WHERE r.pandaid = v.pandaid
+UPDATE {panda}.harvester_rel_jobs_workers r SET lastupdate = %(now)s
+  FROM (SELECT k.harvesterid, k.workerid, k.pandaid FROM v JOIN {panda}.harvester_rel_jobs_workers k ON k.pandaid = v.pandaid
+           FOR NO KEY UPDATE OF k SKIP LOCKED) k
+ WHERE r.harvesterid = k.harvesterid AND r.workerid = k.workerid AND r.pandaid = k.pandaid
 
 -- name: reports
 -- prepare: rows json, now timestamp

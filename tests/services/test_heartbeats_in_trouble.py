@@ -127,3 +127,33 @@ async def test_minutes_in_which_nothing_could_be_stored_are_no_silence_of_pilots
                 clock.reactor.advance(60)
         await heartbeats.report(PILOT, beat())
         assert len(over) == ends
+
+
+async def test_a_heartbeat_does_not_wait_for_those_that_write_the_links_of_its_job_to_workers(
+    database, heartbeats, monkeypatch
+):
+    """A Harvester's report writes links of many jobs that it does not hold, in an order of its own (rule R1)."""
+    await seed(database, 1, 2, status="running")
+    text = "INSERT INTO {panda}.harvester_rel_jobs_workers VALUES ('h', %(worker)s, %(job)s, '2026-01-01')"
+    for worker, panda_id in ((1, 2), (2, 1)):
+        await database.statement("t", Query(name="link", text=text), worker=worker, job=panda_id)
+    begun: Deferred[None] = Deferred()
+    end: Deferred[None] = Deferred()
+
+    async def work(tx: Transaction) -> None:
+        held = "UPDATE {panda}.harvester_rel_jobs_workers SET lastupdate = '2026-01-01' WHERE workerid = 2"
+        await tx.run(Query(name="held", text=held))
+        begun.callback(None)
+        await end
+
+    holding = Deferred.fromCoroutine(database.transaction("hold", work))
+    await begun
+    monkeypatch.setattr(heartbeats, "_hot_timeout", 1.0)
+    try:
+        replies = await heartbeats.report_many(PILOT, [beat(1, n_events=3), beat(2, n_events=3)])
+    finally:
+        end.callback(None)
+        await holding
+    assert [reply.code for reply in replies] == [0, 0]
+    text = "SELECT workerid FROM {panda}.harvester_rel_jobs_workers WHERE lastupdate > '2026-01-02'"
+    assert await rows(database, text) == [(1,)]
