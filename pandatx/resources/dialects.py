@@ -38,11 +38,14 @@ class CrossSite(PandaError):
 
 
 class NoPickle(PandaError):
-    """The caller waits for a pickle, which nobody should be given and which says nothing to others."""
+    """The caller waits for a pickle, which nobody should be given and which says nothing to others.
+
+    panda-client 1.6.0 is the first that asks REST instead of these methods; 1.5.92 still reads their pickles.
+    """
 
     def __init__(self) -> None:
         super().__init__(
-            "this server answers no pickles: send 'Accept: application/json', or use panda-client 2.0 or newer"
+            "this server answers no pickles: send 'Accept: application/json', or use panda-client 1.6.0 or newer"
         )
 
 

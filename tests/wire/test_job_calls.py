@@ -17,7 +17,7 @@ from pandatx.resources.jobspec import JOB_SLOTS, job_of
 from pandatx.store.database import Database
 
 OWNER = Caller(dn="/DC=local/DC=pandatx/CN=user", name="user", how="x509")
-PICKLES = "ERROR : this server answers no pickles: send 'Accept: application/json', or use panda-client 2.0 or newer"
+PICKLES = "ERROR : this server answers no pickles: send 'Accept: application/json', or use panda-client 1.6.0 or newer"
 
 
 @pytest.fixture

@@ -177,4 +177,4 @@ async def test_a_client_that_waits_for_a_pickle_is_told_so(real: Real) -> None:
     real.caller = USER
     got = await real.ask("POST", "/server/panda/killTask", b"jediTaskID=7", content_type=FORM)
     assert got.status == 400
-    assert "panda-client 2.0" in got.text
+    assert "panda-client 1.6.0 or newer" in got.text
