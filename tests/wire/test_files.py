@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
+import psycopg2
 import pytest
 from real import Real
 from sites import ANYBODY, LIMITED, OTHER, PRODUCTION, USER, Got
@@ -49,8 +52,6 @@ async def put(real: Real, name: str, content: bytes = SANDBOX) -> Got:
 
 
 async def rest(real: Real, method: str, **values: Any) -> Any:
-    import json
-
     got = await real.ask("POST", f"/api/v1/file_server/{method}", json.dumps(values).encode(), content_type=JSON)
     assert got.status == 200, got.text
     return got.json
@@ -64,8 +65,6 @@ async def legacy(real: Real, method: str, form: str) -> str:
 
 
 def rows(real: Real) -> list[tuple[Any, ...]]:
-    import psycopg2
-
     connection = psycopg2.connect(real.dsn)
     with connection, connection.cursor() as cursor:
         cursor.execute(
@@ -388,3 +387,15 @@ async def test_the_older_dialect_says_in_json_what_became_of_a_checkpoint(real: 
     for name in ("12", "a_b", "12_../x", "12_3_4"):
         got = await send(real, "/server/panda/put_checkpoint", name, b"x")
         assert (got.status, got.text[:14]) == (400, "ERROR : file: ")
+
+
+async def test_the_cache_port_gives_the_same_files_and_takes_none(real: Real, cache: Path) -> None:
+    await put(real, "sources.1.tar.gz")
+    port = attrs.evolve(real, root=real.cache)
+    first = await port.ask("GET", "/cache/sources.1.tar.gz")
+    assert (first.status, first.body) == (200, SANDBOX)
+    again = await port.ask("GET", "/cache/sources.1.tar.gz", if_none_match=first.header("etag") or "")
+    assert (again.status, again.body) == (304, b"")
+    assert (await port.ask("GET", "/cache/sources.1.tar.gz", range="bytes=0-9")).body == SANDBOX[:10]
+    assert (await put(port, "sources.2.tar.gz")).status == 404
+    assert not (cache / "sources.2.tar.gz").exists()
