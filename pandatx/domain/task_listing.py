@@ -41,7 +41,11 @@ NUMBERS: Final = frozenset(
 TIME_FORM: Final = "%Y-%m-%d %H:%M:%S"
 PATIENCE: Final = 0.05
 """Seconds for one search of a user's pattern."""
+LONGEST: Final = 16_000
+"""Characters of the filters of a search."""
+LONGEST_PATTERN: Final = 4000
 _SPECIAL: Final = frozenset("^$*+?|()\\")
+_MOST: Final = 2**63
 
 
 class BadFilter(ValueError):
@@ -69,12 +73,15 @@ class Filters:
 
 
 def read_filters(text: str | None, user: str) -> Filters:
-    """Filters from their JSON text. A value without special characters is an equality. BadFilter says what is wrong."""
+    """Filters from their JSON text. A value without special characters is an equality. BadFilter says what is wrong.
+
+    To compile patterns takes a while: not for the reactor's thread.
+    """
     equal: dict[str, Any] = {}
     filled: list[str] = []
     patterns: dict[str, regex.Pattern[str]] = {}
     for name, value in _named(text).items():
-        wanted = value if value is None else str(value)
+        wanted = value if value is None else _text_of(name, value)
         if wanted is not None and _SPECIAL & set(wanted):
             patterns[name] = _pattern(name, wanted)
         elif name not in ATTRIBUTES:
@@ -84,13 +91,15 @@ def read_filters(text: str | None, user: str) -> Filters:
         elif name == "userName":
             user = wanted or ""
         else:
-            equal[name.lower()] = None if wanted in (None, "NULL") else _value(name, wanted)
+            equal[name.lower()] = None if wanted is None or wanted == "NULL" else _value(name, wanted)
     return Filters(user=user, equal=equal, filled=tuple(filled), patterns=patterns)
 
 
 def _named(text: str | None) -> dict[str, Any]:
     if not text:
         return {}
+    if len(text) > LONGEST:
+        raise BadFilter(f"filters must have at most {LONGEST} characters")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -100,20 +109,29 @@ def _named(text: str | None) -> dict[str, Any]:
     return found
 
 
+def _text_of(name: str, value: Any) -> str:
+    """A value as a text that a database can hold."""
+    text = str(value)
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadFilter(f"filters: {name[:64]} has a character that no text can have")
+    return text
+
+
 def _pattern(name: str, text: str) -> regex.Pattern[str]:
+    if len(text) > LONGEST_PATTERN:
+        raise BadFilter(f"filters: {name[:64]} is a pattern of more than {LONGEST_PATTERN} characters")
     try:
         return regex.compile(text)
     except (regex.error, RecursionError, OverflowError) as error:
         raise BadFilter(f"filters: {name[:64]} is no pattern: {error}") from None
 
 
-def _value(name: str, text: str | None) -> Any:
+def _value(name: str, text: str) -> Any:
     """A value as to_jsonb has it in the row of a task."""
-    assert text is not None
     try:
         if name in NUMBERS:
             number = float(text)
-            if number - number != 0:
+            if not -_MOST < number < _MOST:
                 raise ValueError(text)
             return int(text) if text.lstrip("+-").isdecimal() else number
         if name in TIMES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ MOST_FULL: Final = 500
 MOST_TASKS: Final = 5000
 """Tasks that a search looks at."""
 MOST_JOBS: Final = 5500
+SEARCHING: Final = 20.0
+"""Seconds that a search by patterns may take."""
 WINDOW: Final = timedelta(days=30)
 UNSUCCESSFUL: Final = ("failed", "cancelled", "closed")
 
@@ -95,7 +97,7 @@ class TaskQueries:
         """
         try:
             since = task_listing.read_since(request.since)
-            filters = task_listing.read_filters(request.filters, caller.name)
+            filters = await deferToThread(task_listing.read_filters, request.filters, caller.name)
         except BadFilter as fault:
             raise BadSearch(str(fault)) from None
         ids = await store.find(self._database, filters, since, min(request.n_tasks, MOST_TASKS))
@@ -105,9 +107,13 @@ class TaskQueries:
         self, caller: Caller, ids: Sequence[int], filters: Filters | None = None
     ) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
+        until = self._clock.seconds() + SEARCHING
         for some in in_batches(ids, TOGETHER):
             read = await self._database.transaction("task_queries.read", store.read, some)
-            found += await deferToThread(_tell, read, caller, filters)
+            told = await deferToThread(_tell, read, caller)
+            if filters is not None and filters.patterns:
+                told = await deferToThread(_chosen, told, filters, lambda: self._clock.seconds() < until)
+            found += told
         return found
 
     async def modified(self, caller: Caller, request: TasksModified) -> list[dict[str, Any]]:
@@ -248,7 +254,17 @@ def _command_lines(texts: Mapping[int, str], own: bool) -> dict[int, str]:
     return found if own else shown(found)
 
 
-def _tell(read: Sequence[TaskRead], caller: Caller, filters: Filters | None) -> list[dict[str, Any]]:
-    """In a thread: parameters can be long, and patterns are users'."""
-    told = [task_listing.described(each, caller.name, caller.production) for each in read]
-    return [task for task in told if filters is None or task_listing.fits(task, filters.patterns)]
+def _chosen(tasks: Sequence[dict[str, Any]], filters: Filters, in_time: Callable[[], bool]) -> list[dict[str, Any]]:
+    """In a thread: the patterns are users'."""
+    found = []
+    for task in tasks:
+        if not in_time():
+            raise BadSearch("the search takes too long: narrow it by values without special characters, or by since")
+        if task_listing.fits(task, filters.patterns):
+            found.append(task)
+    return found
+
+
+def _tell(read: Sequence[TaskRead], caller: Caller) -> list[dict[str, Any]]:
+    """In a thread: parameters can be long."""
+    return [task_listing.described(each, caller.name, caller.production) for each in read]

@@ -13,6 +13,7 @@ from sites import ANYBODY, OTHER, PRODUCTION, USER
 from tasks_by_hand import Task, make_job, make_task
 
 from pandatx.domain.task_listing import ATTRIBUTES
+from pandatx.services import task_queries
 from pandatx.store.database import Database
 
 TASK, PARENT, OTHERS = 10_000_001, 10_000_000, 10_000_009
@@ -173,12 +174,29 @@ async def test_a_task_of_any_age_is_found_by_its_id(real: Real, database: Databa
         ({"filters": "[1]"}, "filters must be a JSON object"),
         ({"filters": "{"}, "filters is not valid JSON"),
         ({"filters": '{"odd": "x"}'}, "unknown attribute odd in filters"),
+        ({"filters": '{"jediTaskID": "9223372036854775808"}'}, "filters: jediTaskID cannot be '9223372036854775808'"),
+        ({"filters": '{"reqID": "-1e30"}'}, "filters: reqID cannot be '-1e30'"),
+        ({"filters": '{"taskName": "a\\u0000b"}'}, "filters: taskName has a character that no text can have"),
+        ({"filters": '{"userName": "\\ud800"}'}, "filters: userName has a character that no text can have"),
+        ({"filters": '{"status": "\\ud800.*"}'}, "filters: status has a character that no text can have"),
         ({"since": "yesterday"}, "since must be in the form YYYY-mm-dd HH:MM:SS, not 'yesterday'"),
     ],
 )
 async def test_a_search_that_cannot_be_understood_is_refused(real: Real, asked: Any, message: str) -> None:
     got = await get(real, "task/get_tasks_detailed_info_since", **asked)
     assert got.json == {"success": False, "message": message, "data": None}
+
+
+async def test_a_search_whose_patterns_take_too_long_is_ended(
+    real: Real, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(real, database)
+    monkeypatch.setattr(task_queries, "SEARCHING", 0.01)
+    real.run("UPDATE jedi_tasks SET taskname = repeat('a', 100)")
+    asked = {"filters": json.dumps({"taskName": "(a|aa|aaa)+$b"})}
+    got = await get(real, "task/get_tasks_detailed_info_since", **asked)
+    text = "the search takes too long: narrow it by values without special characters, or by since"
+    assert got.json == {"success": False, "message": text, "data": None}
 
 
 async def test_secrets_of_others_are_not_listed(real: Real, database: Database, since: str) -> None:
