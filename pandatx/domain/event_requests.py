@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-import orjson
 from attrs import frozen
 
-from pandatx.domain.events import MOST_AT_ONCE, Read, read_updates
+from pandatx.domain.events import MOST_AT_ONCE, Read, more_than, read_updates
+from pandatx.domain.json_texts import read_json
 from pandatx.domain.requests import BIG, wire
 
 MOST_JOBS: Final = 1000
@@ -58,7 +57,7 @@ class RangeUpdates:
     def large(self) -> bool:
         """Whether to read it takes so long that others should not wait."""
         said = self.event_ranges
-        return isinstance(said, str | list) and len(said) > (_LONG if isinstance(said, str) else _MANY)
+        return len(said) > _LONG if isinstance(said, str) else more_than(_MANY, said)
 
     def read(self) -> list[Read]:
         """What it says of each range, in order. Raises ValueError with what is wrong with it."""
@@ -97,12 +96,8 @@ class RangesOfJobs:
 def parsed(text: str) -> Any:
     """JSON. Raises ValueError with what is wrong with it."""
     try:
-        return orjson.loads(text)
+        return read_json(text)
     except ValueError:
-        pass
-    try:
-        return json.loads(text)  # with NaN, which Python's writers emit
-    except (ValueError, RecursionError):
         raise ValueError("is not JSON") from None
 
 

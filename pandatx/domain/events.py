@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
+from itertools import islice
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -128,6 +129,11 @@ def read_updates(value: Any) -> list[Read]:
     if not isinstance(value, list):
         raise ValueError("is not a list of event ranges")
     return [_read(each, zipped) if n < MOST else None for n, (each, zipped) in enumerate(_flat(value))]
+
+
+def more_than(n: int, value: Any) -> bool:
+    """Whether an update speaks of more ranges than ``n``, chunks of them taken apart."""
+    return isinstance(value, list) and next(islice(_flat(value), n, None), None) is not None
 
 
 def _flat(value: Sequence[Any]) -> Iterator[tuple[Any, ZipFile | None]]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-import json
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import IO, Any, cast
 from urllib.parse import parse_qsl
 
-import orjson
 from attrs import frozen
 from multipart import MultipartError, MultipartParser, parse_options_header
 from twisted.web.http import Request
 
+from pandatx.domain.json_texts import read_json
 from pandatx.errors import BadRequest, TooLarge
 from pandatx.resources.api import MEBIBYTE, Dialect
 
@@ -163,26 +162,11 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def parse_json(body: bytes | str) -> Any:
-    """Any JSON; where the strict reader fails, NaN and halves of surrogate pairs too, which Python's writers emit."""
+    """Any JSON (domain.json_texts)."""
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as fault:
-        why = str(fault)
-    try:
-        return _scrubbed(json.loads(body))
-    except (ValueError, RecursionError):
-        raise Malformed("body", f"received invalid JSON : {why}") from None
-
-
-def _scrubbed(value: Any) -> Any:
-    """The value with every half of a surrogate pair replaced: no UTF-8 can hold it."""
-    if type(value) is str:
-        return value.encode("utf-8", "replace").decode()
-    if type(value) is list:
-        return [_scrubbed(each) for each in value]
-    if type(value) is dict:
-        return {_scrubbed(name): _scrubbed(each) for name, each in value.items()}
-    return value
+        return read_json(body)
+    except ValueError as fault:
+        raise Malformed("body", f"received invalid JSON : {fault}") from None
 
 
 def _pairs(encoded: bytes, repeated: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin
 from attrs import NOTHING
 
 from pandatx.domain.file_requests import Uploaded
+from pandatx.domain.json_texts import read_json
 from pandatx.domain.requests import BIG, Wire
 
 Converter = Callable[[Any], Any]
@@ -124,7 +125,7 @@ def time(value: Any) -> datetime:
 
 def mapping(value: Any) -> dict[str, Any]:
     """An object, or the JSON text of one."""
-    found = json.loads(value) if type(value) is str else value
+    found = read_json(value) if type(value) is str else value
     if type(found) is not dict:
         raise TypeError(type(found).__name__)
     return found
@@ -170,14 +171,14 @@ def listing(element: Any) -> Converter:
 
 def _split(value: str, element: Any) -> Any:
     if element is Any:
-        found = json.loads(value)
+        found = read_json(value)
         if type(found) is not list:
             raise TypeError(type(found).__name__)
         return found
     if element is str and not value.startswith("["):
         return value.split(",") if value else []
     if value.startswith("["):
-        return json.loads(value)
+        return read_json(value)
     return _SEPARATORS.split(value.strip()) if value.strip() else []
 
 

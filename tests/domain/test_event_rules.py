@@ -109,6 +109,11 @@ def test_long_updates_are_large():
     assert RangeUpdates(event_ranges="x" * 500_000).large
 
 
+def test_so_are_few_long_chunks():
+    assert RangeUpdates(event_ranges=[{"eventRanges": [ended()] * 600}] * 2).large
+    assert not RangeUpdates(event_ranges=[{"eventRanges": [ended()] * 400}] * 2).large
+
+
 def test_an_update_is_judged_by_the_jobs_that_it_speaks_of():
     read = read_updates([ended(), ended("running"), ended(name="7-51-3-1-5"), ended("odd"), ended(name="7-52-3-1-5")])
     jobs = {50: JOB, 51: evolve(JOB, panda_id=51, job_status="holding", command_to_pilot="tobekilled")}
@@ -220,3 +225,7 @@ def test_too_many_jobs_are_refused():
 
 def test_json_with_numbers_that_are_none_is_read():
     assert parsed('{"a": Infinity}') == {"a": float("inf")}
+
+
+def test_halves_of_surrogate_pairs_which_no_column_takes_are_replaced():
+    assert parsed('[{"errorDiag": "a\\ud800b"}]') == [{"errorDiag": "a?b"}]

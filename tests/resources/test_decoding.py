@@ -29,6 +29,7 @@ from pandatx.domain.requests import (
 from pandatx.errors import BadRequest, TooLarge
 from pandatx.resources.api import Dialect
 from pandatx.resources.bodies import BodyReader, Malformed, inflate_all, parse, parse_json
+from pandatx.resources.convert import of_annotation
 from pandatx.resources.decoding import ArgumentFault, decoder
 from pandatx.resources.encoding import to_urlencoded
 
@@ -265,6 +266,12 @@ def test_urlencoded_answers_are_read_back_by_any_parser(values: dict[str, Any]) 
 
 def test_python_writers_nan_and_halves_of_pairs_are_read() -> None:
     assert parse_json(b'{"a": NaN, "b": "\\ud800x"}')["b"] == "?x"
+
+
+@pytest.mark.parametrize("annotation", [dict[str, Any], tuple[Any, ...], tuple[str, ...]])
+def test_so_are_json_texts_within_a_body(annotation: Any) -> None:
+    text = '{"a": "\\ud800"}' if annotation == dict[str, Any] else '["\\ud800"]'
+    assert "?" in repr(of_annotation(annotation)(text))
 
 
 def test_a_bomb_is_refused_before_it_is_in_memory() -> None:

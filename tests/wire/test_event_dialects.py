@@ -113,6 +113,20 @@ async def test_updates_in_chunks_are_the_first_version(site: Real, database: Dat
     assert told["data"]["Returns"] == [True, True]
 
 
+async def test_what_no_column_takes_of_a_text_is_replaced(site: Real) -> None:
+    await rest(site, "acquire_event_ranges", job_id=50, jobset_id=JOBSET)
+    half = "a\ud800"
+    said = [
+        {"eventRangeID": "7-50-13-1-3", "eventStatus": "failed", "errorDiag": half},
+        {"eventRanges": [{"eventRangeID": "7-50-13-2-3", "eventStatus": "finished"}], "zipFile": {"lfn": half}},
+    ]
+    got = await older(site, "updateEventRanges", JSON, eventRanges=json.dumps(said), version=1)
+    assert got.json["Returns"] == [True, True]
+    site.caller = USER
+    told = await get(site, "get_event_range_statuses", job_task_ids='{"task_id": 7, "panda_id": 50}')
+    assert told["data"]["50"]["7-50-13-1-3"]["dialog"] == "a?"
+
+
 async def test_the_older_update_answers_lists_or_their_texts(site: Real) -> None:
     await older(site, "getEventRanges", pandaID=50, jobsetID=JOBSET)
     said = json.dumps([{"eventRangeID": "7-50-13-1-3", "eventStatus": "finished"}])
