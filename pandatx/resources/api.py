@@ -80,22 +80,23 @@ class Style(Enum):
 class LegacyForm:
     """``busy`` is the StatusCode that stands for an overload, ``role_code`` the one for a caller without the role.
 
-    ``role_text`` replaces the latter by a plain text. ``numbered``: refusals in JSON begin with a number and not with
-    false, which clients would take for the number of success.
+    ``role_text`` replaces the latter by a plain text. ``refused``: what refusals in JSON begin with, of a caller that
+    is not secure, of one without the role, and any other. Where an answer begins with a number, false looks like that of
+    success.
     """
 
     style: Style
     busy: int = 10
     role_text: str | None = None
     role_code: int = 60
-    numbered: bool = False
+    refused: tuple[int, int, int] = (False, False, False)
 
 
 STATUS = LegacyForm(Style.STATUS)
 URLENCODED = LegacyForm(Style.URLENCODED)
 STATUS_JSON = LegacyForm(Style.STATUS_JSON)
 JSON = LegacyForm(Style.JSON)
-NUMBERED = LegacyForm(Style.JSON, numbered=True)
+NUMBERED = LegacyForm(Style.JSON, refused=(100, 101, 102))
 TEXT = LegacyForm(Style.TEXT)
 PICKLED = LegacyForm(Style.PICKLED)
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from pandatx import errors
 from pandatx.errors import PandaError
-from pandatx.resources.api import Answer, Dialect, Operation, Style
+from pandatx.resources.api import Answer, Dialect, LegacyForm, Operation, Style
 from pandatx.resources.bodies import Malformed
 from pandatx.resources.decoding import ArgumentFault
 from pandatx.resources.encoding import to_json, to_urlencoded
@@ -118,14 +118,15 @@ def _legacy_refusal(operation: Operation, fault: PandaError, code: int, wants_js
     """A refusal in the form of the operation's answers, so that pilots read on; None where there is no such form."""
     form = operation.form
     busy = isinstance(fault, errors.Busy)
-    if form.role_text is not None and code == ROLE:
+    pair = form.style in (Style.TEXT, Style.JSON, Style.PICKLED)
+    if form.role_text is not None and code == ROLE and not (pair and isinstance(fault, errors.NotSecure)):
         return _as_text(
             _because("failed to retrieve DN" if isinstance(fault, errors.NotSecure) else form.role_text, fault)
         )
-    if form.style in (Style.TEXT, Style.JSON, Style.PICKLED):
+    if pair:
         if busy or (form.style is Style.PICKLED and not wants_json):
             return None
-        told = to_json([_number(fault) if form.numbered else False, str(fault)])
+        told = to_json([_begins(form, fault), str(fault)])
         return Response(str(fault).encode() if form.style is Style.TEXT else told, kind=PLAIN)
     if busy and not isinstance(fault, errors.TooManyRequests):
         code = form.busy
@@ -135,11 +136,12 @@ def _legacy_refusal(operation: Operation, fault: PandaError, code: int, wants_js
     return _as_json(fields) if in_json else _as_text(fields)
 
 
-def _number(fault: PandaError) -> int:
-    """Of a caller that is not secure, one that has not the role, and of anything else (reference/wire.md 5.2)."""
+def _begins(form: LegacyForm, fault: PandaError) -> int:
+    """What a refusal in JSON begins with (reference/wire.md 5.2)."""
+    not_secure, no_role, other = form.refused
     if isinstance(fault, errors.NotSecure):
-        return 100
-    return 101 if isinstance(fault, errors.RoleRequired | errors.NotPermitted) else 102
+        return not_secure
+    return no_role if isinstance(fault, errors.RoleRequired | errors.NotPermitted) else other
 
 
 def _dialog(fault: PandaError) -> str:

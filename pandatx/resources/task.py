@@ -28,8 +28,10 @@ from pandatx.resources.api import (
     Answer,
     Call,
     Dialect,
+    LegacyForm,
     Limits,
     Permission,
+    Style,
     operation,
     production,
     secure,
@@ -37,6 +39,7 @@ from pandatx.resources.api import (
 from pandatx.services.task_commands import TaskCommands
 from pandatx.services.task_submission import TaskSubmissions
 
+_REASSIGNED: Final = LegacyForm(Style.PICKLED, refused=(100, 101, 102))
 task_owner: Final = Permission("task-owner", secure.judge)
 """The owner of the task or the production role, which the service judges."""
 LARGEST: Final = Limits(inflated=10 * MEBIBYTE)
@@ -99,7 +102,7 @@ class TaskResource:
         return await _told(call, self._commands.retry(caller, request), request.proper_error_code, always=True)
 
     @operation(
-        "task/reassign", legacy="reassignTask", asks=TaskReassignment, gives=int, allows=task_owner, form=PICKLED
+        "task/reassign", legacy="reassignTask", asks=TaskReassignment, gives=int, allows=task_owner, form=_REASSIGNED
     )
     async def reassign(self, caller: Caller, request: TaskReassignment, call: Call) -> Answer:
         """Send a task to another site, cloud or nucleus, or have it brokered anew."""

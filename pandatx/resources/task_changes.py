@@ -22,11 +22,13 @@ from pandatx.domain.task_requests import (
     TaskReactivation,
 )
 from pandatx.domain.task_split_rules import CHANGEABLE
-from pandatx.resources.api import JSON, PICKLED, Answer, Call, operation, production
+from pandatx.resources.api import NUMBERED, PICKLED, Answer, Call, LegacyForm, Style, operation, production
 from pandatx.services.task_changes import ATTRIBUTES, TaskChanges
 
 _DISALLOWED: Final = 2
 _NO_INCREASE: Final = 4
+_INCREASE: Final = LegacyForm(Style.PICKLED, refused=(False, 3, False))
+_PRIORITY: Final = LegacyForm(Style.PICKLED, role_text="Failed : production or pilot role required")
 
 
 @frozen
@@ -48,7 +50,7 @@ class TaskChangesResource:
         asks=AttemptIncrease,
         gives=int,
         allows=production,
-        form=PICKLED,
+        form=_INCREASE,
     )
     async def increase_attempts(self, caller: Caller, request: AttemptIncrease, call: Call) -> Answer:
         """Give the files of a task that is under way more attempts."""
@@ -73,7 +75,7 @@ class TaskChangesResource:
         return Answer(data=outcome.code, message=outcome.message, success=done, value=value)
 
     @operation(
-        "task/enable_jumbo_jobs", legacy="enableJumboJobs", asks=JumboJobs, gives=int, allows=production, form=JSON
+        "task/enable_jumbo_jobs", legacy="enableJumboJobs", asks=JumboJobs, gives=int, allows=production, form=NUMBERED
     )
     async def enable_jumbo_jobs(self, caller: Caller, request: JumboJobs, call: Call) -> Answer:
         """Say how many jumbo jobs a task is to have; none turns them off."""
@@ -116,7 +118,7 @@ class TaskChangesResource:
         return await _changed(self._changes.change_modification_time(caller, request))
 
     @operation(
-        "task/change_priority", legacy="changeTaskPriority", asks=PriorityChange, allows=production, form=PICKLED
+        "task/change_priority", legacy="changeTaskPriority", asks=PriorityChange, allows=production, form=_PRIORITY
     )
     async def change_priority(self, caller: Caller, request: PriorityChange, call: Call) -> Answer:
         """Give a task and all of its jobs another priority."""

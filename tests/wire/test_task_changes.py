@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import post
+from asking import old, post
 from real import Real
-from sites import PILOT, PRODUCTION, USER
+from sites import ANYBODY, PILOT, PRODUCTION, USER
 from steering import FIRST, PARAMETERS, ROLE, commands, legacy, rows
 from tasks_by_hand import counters, files, make_job, make_task, recount
 
@@ -31,8 +31,17 @@ async def test_owners_may_not_change_their_tasks_like_this(real: Real, database:
     method, values = CHANGES[path]
     got = await post(real, path, USER, task_id=77, **values)
     assert got.json == {"success": False, "message": ROLE, "data": None}
-    assert (await legacy(real, method, USER, jediTaskID=77))[0] is False
+    told = await old(real, method, USER, jediTaskID=77)
+    if method == "changeTaskPriority":
+        assert told.text == f"Failed : {ROLE}"
+    else:
+        assert told.json == [{"increaseAttemptNrPanda": 3, "enableJumboJobs": 101}.get(method, False), ROLE]
     assert real.contents() == before
+
+
+@pytest.mark.parametrize("method", ["enableJumboJobs", "reassignTask"])
+async def test_who_is_not_secure_is_told_a_number_where_nought_is_success(real: Real, method: str) -> None:
+    assert await legacy(real, method, ANYBODY, jediTaskID=77) == [100, "SSL secure connection is required"]
 
 
 @pytest.mark.parametrize("path", sorted(CHANGES))
