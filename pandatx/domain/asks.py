@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from functools import reduce
+from operator import add
 from typing import Any, Final
 
 from attrs import evolve, frozen
@@ -11,6 +14,7 @@ from pandatx.domain.fit import UNLIMITED, Want
 from pandatx.domain.labels import LabelFilter
 
 _LIMITS: Final = ("memory", "disk", "walltime")
+_KEPT_BITS: Final = 4
 
 
 @frozen(kw_only=True)
@@ -32,6 +36,27 @@ class Asked:
             refused=self.refused + other.refused,
             last=max(self.last, other.last),
         )
+
+
+def roughly(want: Want) -> Want:
+    """The want with its limits rounded down, by an eighth at most."""
+    return evolve(want, memory=_rough(want.memory), disk=_rough(want.disk), walltime=_rough(want.walltime))
+
+
+def commonest(found: Iterable[Asked], most: int) -> list[Asked]:
+    """The ``most`` wants that were asked for most, and all others together as one of which nothing more is known."""
+    known: list[Asked] = []
+    rest: list[Asked] = []
+    for each in sorted(found, key=lambda each: -each.asked):
+        (known if each.want is not None and len(known) < most else rest).append(each)
+    if rest:
+        known.append(evolve(reduce(add, rest), want=None))
+    return sorted(known, key=lambda each: -each.asked)
+
+
+def _rough(limit: int) -> int:
+    cut = max(limit.bit_length() - _KEPT_BITS, 0)
+    return limit >> cut << cut
 
 
 def document_of(want: Want | None) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def mark_of(job: Job) -> Mark:
 
 
 def _limit(value: int) -> int:
-    return value if value > 0 else UNLIMITED
+    return value if 0 < value < UNLIMITED else UNLIMITED
 
 
 @frozen(kw_only=True, cache_hash=True)

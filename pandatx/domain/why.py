@@ -161,7 +161,7 @@ def _filters(job: Job, asked: Iterable[Asked]) -> tuple[Filter, ...]:
 
 def _why_not(asked: Asked, job: Job) -> tuple[str, ...]:
     if asked.want is None:
-        return ("what they wanted was not kept: too many kinds of pilots asked at once",)
+        return ("what they wanted was not kept: too many kinds of pilots asked",)
     found = tuple(misfits(asked.want, job).values())
     if asked.refused == asked.asked:
         return (*found, "they were refused: neither the pilot nor the production role")
@@ -189,7 +189,9 @@ def _not_taken(found: Evidence, pilots: Sequence[Pilots]) -> list[str]:
         if each.asked.want is not None and not misfits(each.asked.want, job)
     )
     if not fitting:
-        reasons.append(f"{asked} requests of pilots came within the last hour, and the job fits none of them")
+        unknown = sum(each.asked.asked for each in pilots if each.asked.want is None)
+        but = f"; what {unknown} of them wanted was not kept" if unknown else ""
+        reasons.append(f"{asked} requests of pilots came within the last hour, and the job fits none of them{but}")
         return reasons
     reasons.append(f"{fitting} of {asked} requests of pilots within the last hour could have had the job")
     if found.ahead:

@@ -10,7 +10,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pandatx.clock import EPOCH, Clock
-from pandatx.domain.asks import Asked
+from pandatx.domain.asks import Asked, commonest, roughly
 from pandatx.domain.fit import Want
 from pandatx.errors import PandaError
 from pandatx.store import asks as store
@@ -20,8 +20,11 @@ log = Logger()
 
 STRETCH: Final = timedelta(minutes=10)
 """Requests of one row."""
-MOST_WANTS: Final = 5000
-"""Kinds of requests that are told apart between two flushes; beyond that only the queue is counted."""
+MOST_WANTS: Final = 1000
+"""Kinds of requests that are told apart between two flushes; as many again with rounded limits, since pilots send what
+their nodes have; beyond that only the queue is counted, of as many queues."""
+MOST_TOLD: Final = 200
+"""Wants that are told of a queue."""
 OTHERS: Final = "(others)"
 _HOUR: Final = timedelta(hours=1)
 _WIDTH: Final = 128
@@ -60,14 +63,13 @@ class Asks:
     async def of_queue(self, queue: str) -> list[Asked]:
         """What was asked for at ``queue`` within the hour, at any server: the same want once, the commonest first.
 
-        Other servers' requests of the last minute may be missing.
+        Other servers' requests of the last minute may be missing, and rare wants stand together as None.
         """
         after = _stretch(self._clock.now() - _HOUR)
-        found = {each.want: each for each in await store.of_queue(self._database, queue, after)}
-        for (name, want), each in self._counts().items():
-            if name == queue:
-                found[want] = found[want] + each if want in found else each
-        return sorted(found.values(), key=lambda each: -each.asked)
+        found = {each.want: each for each in await store.of_queue(self._database, queue, after, MOST_TOLD)}
+        for (_, want), each in self._counts(queue).items():
+            found[want] = found[want] + each if want in found else each
+        return commonest(found.values(), MOST_TOLD)
 
     async def flush(self) -> None:
         """Add what was counted; called each minute and at the end."""
@@ -89,21 +91,28 @@ class Asks:
             log.info("what pilots asked for is added later: {error}", error=error)
 
     def _tally(self, queue: str, want: Want | None, last: datetime | None = None) -> _Tally:
-        key = (queue[:_WIDTH], want)
-        tally = self._tallies.get(key)
+        tally = self._tallies.get((queue[:_WIDTH], want))
         if tally is None:
-            if len(self._tallies) >= MOST_WANTS:
-                key = (queue[:_WIDTH] if len(self._tallies) < 2 * MOST_WANTS else OTHERS, None)
-            tally = self._tallies.setdefault(key, _Tally())
+            tally = self._tallies.setdefault(self._place(queue[:_WIDTH], want), _Tally())
         tally.last = max(tally.last, last or self._clock.now())
         return tally
 
-    def _counts(self) -> dict[tuple[str, Want | None], Asked]:
+    def _place(self, queue: str, want: Want | None) -> tuple[str, Want | None]:
+        """Under what a want is counted that is not known yet."""
+        kinds = len(self._tallies)
+        if kinds < MOST_WANTS:
+            return queue, want
+        if want is not None and ((rough := (queue, roughly(want))) in self._tallies or kinds < 2 * MOST_WANTS):
+            return rough
+        return (queue if kinds < 3 * MOST_WANTS or (queue, None) in self._tallies else OTHERS), None
+
+    def _counts(self, of: str | None = None) -> dict[tuple[str, Want | None], Asked]:
         return {
             (queue, want): Asked(
                 want=want, asked=tally.asked, served=tally.served, refused=tally.refused, last=tally.last
             )
             for (queue, want), tally in self._tallies.items()
+            if of is None or queue == of
         }
 
 

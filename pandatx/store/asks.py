@@ -32,9 +32,10 @@ async def add(tx: Transaction, instance: str, since: datetime, counts: Mapping[t
     )
 
 
-async def of_queue(database: Database, queue: str, after: datetime) -> list[Asked]:
-    """What was asked for at a queue, in the stretches that began at ``after`` or later."""
-    rows = (await database.statement("asks.of_queue", SQL.of_queue, queue=queue, after=after)).rows
+async def of_queue(database: Database, queue: str, after: datetime, most: int) -> list[Asked]:
+    """The ``most`` commonest wants at a queue, and the others together, in the stretches that began at ``after`` or
+    later."""
+    rows = (await database.statement("asks.of_queue", SQL.of_queue, queue=queue, after=after, most=most)).rows
     return [
         Asked(want=want_of(json.loads(want)), asked=asked, served=served, refused=refused, last=last)
         for want, asked, served, refused, last in rows

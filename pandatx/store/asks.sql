@@ -7,8 +7,13 @@ ON CONFLICT (queue, since, instance, md5(want)) DO UPDATE SET asked = a.asked + 
     served = a.served + excluded.served, refused = a.refused + excluded.refused, last = greatest(a.last, excluded.last)
 
 -- name: of_queue
-SELECT want, sum(asked)::bigint, sum(served)::bigint, sum(refused)::bigint, max(last) FROM {own}.asks
- WHERE queue = %(queue)s AND since >= %(after)s GROUP BY want
+-- The commonest wants; the rest together under that of which nothing is known.
+SELECT CASE WHEN place <= %(most)s THEN want ELSE '{}' END, sum(asked)::bigint, sum(served)::bigint, sum(refused)::bigint,
+       max(last)
+  FROM (SELECT want, sum(asked) AS asked, sum(served) AS served, sum(refused) AS refused, max(last) AS last,
+               row_number() OVER (ORDER BY sum(asked) DESC, want) AS place
+          FROM {own}.asks WHERE queue = %(queue)s AND since >= %(after)s GROUP BY want) w
+ GROUP BY 1
 
 -- name: forget
 DELETE FROM {own}.asks WHERE since < %(before)s

@@ -111,6 +111,11 @@ def test_pilots_that_it_does_not_fit_or_that_were_refused_could_not_have_had_it(
     assert told.pilots[0].why_not == ("they were refused: neither the pilot nor the production role",)
     assert "fits none" in "\n".join(told.reasons)
     assert explain(Evidence(job=JOB, now=NOW, asked=[asked(None)])).pilots[0].why_not[0].startswith("what they wanted")
+    told = reasons(asked=[asked(small), asked(None, asked=3)])
+    assert told == (
+        "8 requests of pilots came within the last hour, and the job fits none of them;"
+        " what 3 of them wanted was not kept"
+    )
 
 
 def test_a_job_whose_inputs_are_missing_names_them_and_their_datasets():

@@ -4,6 +4,7 @@ import pytest
 from attrs import evolve
 from test_dispatch import PILOT, USER, seed
 
+from pandatx.domain.asks import roughly
 from pandatx.domain.caller import Caller
 from pandatx.domain.fit import Want
 from pandatx.domain.labels import LabelFilter
@@ -83,8 +84,42 @@ async def test_names_that_pilots_make_up_cost_no_memory_without_end(monkeypatch,
     monkeypatch.setattr(service, "MOST_WANTS", 2)
     for n in range(10):
         asks.note(f"Q{n}", WANT, False)
-    assert [queue for queue, _ in asks._tallies] == ["Q0", "Q1", "Q2", "Q3", OTHERS]
-    assert asks._tallies[OTHERS, None].asked == 6
+    assert [queue for queue, _ in asks._tallies] == ["Q0", "Q1", "Q2", "Q3", "Q4", "Q5", OTHERS]
+    asks.note("Q5", WANT, False)
+    asks.note("Q2", evolve(WANT, memory=2001), False)
+    assert [asks._tallies[key].asked for key in ((OTHERS, None), ("Q5", None), ("Q2", roughly(WANT)))] == [4, 2, 2]
+
+
+async def test_of_very_many_wants_at_once_the_limits_are_rounded_down(monkeypatch, asks):
+    """Pilots send the memory and the free disk of their nodes, so that hardly two of them ask for the same."""
+    monkeypatch.setattr(service, "MOST_WANTS", 2)
+    for n in range(100):
+        asks.note("Q", evolve(WANT, memory=4100 + n, disk=9000 + n), False)
+    found = await asks.of_queue("Q")
+    assert [(each.want.memory, each.want.disk, each.asked) for each in found] == [
+        (4096, 8192, 98), (4100, 9000, 1), (4101, 9001, 1),
+    ]  # fmt: skip
+
+
+async def test_a_queue_is_told_of_so_many_wants_and_of_the_others_together(monkeypatch, asks, now, database):
+    monkeypatch.setattr(service, "MOST_TOLD", 2)
+    for each in (asks, other := Asks(database, now, "two")):
+        for n in range(10):
+            each.note("Q", evolve(WANT, memory=1 + n), False)
+        each.note("Q", evolve(WANT, memory=7), True)
+    await other.flush()
+    for _ in range(2):
+        asks.note("Q", evolve(WANT, memory=9), False)
+    found = await asks.of_queue("Q")
+    assert [(each.want and each.want.memory, each.asked) for each in found] == [(None, 17), (7, 4), (9, 3)]
+    assert (sum(each.asked for each in found), sum(each.served for each in found)) == (24, 2)
+
+
+async def test_limits_beyond_all_measure_are_none_so_that_two_such_wants_are_one(database, asks, dispatch):
+    for disk in (2**41, 2**50):
+        await ask(dispatch, disk_space=disk)
+    await asks.flush()
+    assert await rows(database) == [("one", "Q", "00:00", 2, 0, 0)]
 
 
 @pytest.fixture
