@@ -28,7 +28,7 @@ from pandatx.resources.task import TaskResource
 from pandatx.resources.task_changes import TaskChangesResource
 from pandatx.resources.task_queries import TaskQueryResource
 from pandatx.resources.workflow import WorkflowResource
-from pandatx.services.creds import Creds, Kept
+from pandatx.services.creds import Creds, Places
 from pandatx.services.debug_mode import DebugModes
 from pandatx.services.events import Events
 from pandatx.services.harvester import Harvesters
@@ -124,13 +124,13 @@ def _harvester(serving: Serving) -> HarvesterResource:
 
 def _creds(serving: Serving) -> CredsResource:
     config, core = serving.config, serving.core
-    kept = Kept(
+    places = Places(
         credentials=config.outside.credentials_dir,
         token_clients=config.outside.token_cache_config,
         keys=config.outside.key_dir,
     )
     return CredsResource(
-        Creds(serving.database, core.facts, serving.clock, core.permissions, kept),
+        Creds(serving.database, core.facts, serving.clock, core.permissions, places),
         UserSecrets(serving.database, serving.clock, core.owners, config.outside.pilot_secrets),
     )
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -32,11 +32,11 @@ class KeyPair:
     """Two keys."""
 
     public: str
-    private: str
+    private: str = field(repr=False)
 
 
 @frozen(kw_only=True)
-class Kept:
+class Places:
     """Where things are kept: proxies and tokens, the file of clients, key pairs."""
 
     credentials: Path
@@ -52,7 +52,8 @@ class Creds:
     _facts: Facts
     _clock: Clock
     _permissions: UserPermissions
-    _kept: Kept
+    _places: Places
+    _exposed: set[Path] = field(factory=set, init=False)
 
     async def proxy(self, caller: Caller, role: str | None, dn: str | None) -> str:
         """The proxy that is kept for a user, by default the caller, with a role, by default without.
@@ -62,7 +63,7 @@ class Creds:
         self._permissions.require(caller, Letter.PROXY)
         holder = bare_dn(dn or caller.dn or caller.name)
         what = f"proxy of {holder}" + (f" with role {role}" if role else "")
-        found = await _read(self._kept.credentials / file_name(holder, role or None), what)
+        found = await self._read(self._places.credentials / file_name(holder, role or None), what)
         log.info("{who} gets the {what}", who=caller.name, what=what)
         return found
 
@@ -78,7 +79,7 @@ class Creds:
         if client.use_key and not await self._opens(key or "", client_name):
             raise TokenKeyInvalid(client_name)
         what = f"token of {client_name}"
-        found = (await _read(client.file_in(self._kept.credentials), what)).strip()
+        found = (await self._read(client.file_in(self._places.credentials), what)).strip()
         if not found:
             raise NotKept(f"{what} not found")
         log.info("{who} gets the {what}", who=caller.name, what=what)
@@ -100,9 +101,30 @@ class Creds:
         log.info("{who} gets the keys {public} and {private}", who=caller.name, public=public, private=private)
         return pair
 
+    async def _read(self, path: Path, what: str) -> str:
+        try:
+            kept = await deferToThread(store.read, path)
+        except UnfitFile as fault:
+            log.error("the {what} in {path} is not given out: {fault}", what=what, path=str(path), fault=fault)
+            raise NotKept(f"{what} is kept, but not given out: {fault}") from None
+        if kept is None:
+            raise NotKept(f"{what} not found")
+        self._warn_of(path, kept.exposed)
+        return kept.text
+
+    def _warn_of(self, path: Path, mode: str | None) -> None:
+        """Once while it lasts: Kubernetes mounts secrets so that all can read them, unless it is told otherwise."""
+        if mode is None:
+            self._exposed.discard(path)
+        elif path not in self._exposed:
+            self._exposed.add(path)
+            log.warn(
+                "{path} holds a credential, and others on this machine can read it: {mode}", path=str(path), mode=mode
+            )
+
     async def _key(self, name: str, *, private: bool) -> str:
         try:
-            found = await deferToThread(store.read_key, self._kept.keys, name, private=private)
+            found = await deferToThread(store.read_key, self._places.keys, name, private=private)
         except UnfitFile as fault:
             raise KeyMissing(f"{name} is not given out by {socket.getfqdn()}: {fault}") from None
         if found is None:
@@ -111,10 +133,10 @@ class Creds:
 
     async def _clients(self) -> Mapping[str, TokenClient]:
         try:
-            text = await deferToThread(store.read, self._kept.token_clients, private=False)
-            clients = read_clients((text or "{}").encode()).clients
+            kept = await deferToThread(store.read, self._places.token_clients)
+            clients = read_clients(kept.text.encode() if kept else b"{}").clients
         except (UnfitFile, ValueError) as fault:
-            log.error("{path} names no clients: {fault}", path=str(self._kept.token_clients), fault=fault)
+            log.error("{path} names no clients: {fault}", path=str(self._places.token_clients), fault=fault)
             raise NotKept("the clients of tokens are not known") from None
         return {client.name: client for client in clients}
 
@@ -137,14 +159,3 @@ class Creds:
 def _is_among(key: str, keys: Iterable[str]) -> bool:
     given = key.encode("utf-8", "replace")
     return any([hmac.compare_digest(given, each.encode()) for each in keys])
-
-
-async def _read(path: Path, what: str) -> str:
-    try:
-        found = await deferToThread(store.read, path)
-    except UnfitFile as fault:
-        log.error("the {what} in {path} is not given out: {fault}", what=what, path=str(path), fault=fault)
-        raise NotKept(f"{what} is kept, but not given out: {fault}") from None
-    if found is None:
-        raise NotKept(f"{what} not found")
-    return found

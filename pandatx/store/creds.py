@@ -7,19 +7,29 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from attrs import field, frozen
+
 LARGEST: Final = 1 << 20
 """Bytes: no proxy, token or key is longer."""
+_PRIVATE: Final = "PRIVATE KEY-----"
 
 
 class UnfitFile(Exception):
     """A file that must not be given out, or cannot be; its text says why and names no content."""
 
 
-def read(path: Path, *, private: bool = True) -> str | None:
-    """The text of a file, None where there is none.
+@frozen(kw_only=True)
+class Kept:
+    """What a file holds. ``exposed``: its mode, where others on this machine can read it, too."""
 
-    Raises UnfitFile for what is no regular file, too large or no text, and for a ``private`` one that others on this
-    machine can read.
+    text: str = field(repr=False)
+    exposed: str | None = None
+
+
+def read(path: Path) -> Kept | None:
+    """What a file holds, None where there is none.
+
+    Raises UnfitFile for what is no regular file, too large or no text.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -31,8 +41,6 @@ def read(path: Path, *, private: bool = True) -> str | None:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise UnfitFile("it is no regular file")
-        if private and about.st_mode & 0o007:
-            raise UnfitFile(f"its mode is {about.st_mode & 0o777:04o}, and others must not be able to read it")
         with os.fdopen(handle, "rb", closefd=False) as file:
             content = file.read(LARGEST + 1)
     finally:
@@ -40,13 +48,17 @@ def read(path: Path, *, private: bool = True) -> str | None:
     if len(content) > LARGEST:
         raise UnfitFile("it is too large")
     try:
-        return content.decode()
+        text = content.decode()
     except UnicodeDecodeError:
         raise UnfitFile("it is no text") from None
+    return Kept(text=text, exposed=f"{about.st_mode & 0o777:04o}" if about.st_mode & 0o007 else None)
 
 
 def read_key(directory: Path, name: str, *, private: bool) -> str | None:
-    """A key by its name. A name that would leave the directory is that of no key, links that do are not followed."""
+    """A key by its name. A name that would leave the directory is that of no key, links that do are not followed.
+
+    Raises UnfitFile for a private key that others can read, whatever it is asked for as.
+    """
     if not name or "/" in name or "\0" in name or name.startswith("."):
         return None
     try:
@@ -54,4 +66,9 @@ def read_key(directory: Path, name: str, *, private: bool) -> str | None:
         inside = there.is_relative_to(directory.resolve())
     except (OSError, RuntimeError, ValueError):  # too long, or links in a circle
         return None
-    return read(there, private=private) if inside else None
+    kept = read(there) if inside else None
+    if kept is None:
+        return None
+    if kept.exposed is not None and (private or _PRIVATE in kept.text):
+        raise UnfitFile(f"its mode is {kept.exposed}, and others must not be able to read it")
+    return kept.text

@@ -288,23 +288,37 @@ async def test_a_link_that_stays_inside_is_followed_as_kubernetes_makes_them(rea
     assert found["data"]["private_key"] == "private"
 
 
-async def test_what_others_on_the_machine_can_read_is_not_given_out(real: Real, state: Path, credentials: Path) -> None:
-    await allow(real, "pk")
-    keep(state / "keys" / "id", "private", 0o644)
-    keep(credentials / file_name("/DC=x/CN=Some User", None), PEM, 0o644)
-    keep(state / "token_cache_config.json", json.dumps({"c": {"token_file_path": str(state / "t")}}))
-    keep(state / "t", "token", 0o604)
-    why = "its mode is 0644, and others must not be able to read it"
-    got = await older(real, "getKeyPair", JSON, publicKeyName="id", privateKeyName="id")
+@pytest.mark.parametrize(("name", "content"), [("private", "x"), ("public", "-----BEGIN RSA PRIVATE KEY-----\nx")])
+async def test_a_private_key_that_others_on_the_machine_can_read_is_not_given_out(
+    real: Real, state: Path, name: str, content: str
+) -> None:
+    await allow(real, "k")
+    keep(state / "keys" / name, content, 0o644)
+    keep(state / "keys" / ("public" if name == "private" else "private"), "y")
+    got = await older(real, "getKeyPair", JSON, publicKeyName="public", privateKeyName="private")
     assert got.json["StatusCode"] == 80
-    assert got.json["errorDialog"].endswith(why)
-    got = await older(real, "getProxy")
-    assert got.json == {
-        "StatusCode": 90,
-        "errorDialog": f"proxy of /DC=x/CN=Some User is kept, but not given out: {why}",
-    }
-    got = await older(real, "get_access_token", client_name="c")
-    assert got.json["errorDialog"].startswith("token of c is kept, but not given out: its mode is 0604")
+    assert got.json["errorDialog"].startswith(f"{name} is not given out by ")
+    assert got.json["errorDialog"].endswith("its mode is 0644, and others must not be able to read it")
+
+
+async def test_proxies_and_tokens_that_others_can_read_are_given_out_with_one_warning(
+    real: Real, state: Path, credentials: Path
+) -> None:
+    """As Kubernetes mounts them."""
+    await allow(real, "p")
+    proxy, token = credentials / file_name("/DC=x/CN=Some User", None), state / "t"
+    keep(proxy, PEM, 0o644)
+    keep(state / "token_cache_config.json", json.dumps({"c": {"token_file_path": str(token)}}))
+    keep(token, "token", 0o604)
+    with capturedLogs() as events:
+        for _ in range(2):
+            assert (await older(real, "getProxy")).json["userProxy"] == PEM
+            assert (await older(real, "get_access_token", client_name="c")).json["userProxy"] == "token"
+        for mode in (0o600, 0o604):
+            token.chmod(mode)
+            await older(real, "get_access_token", client_name="c")
+    told = [(event["path"], event["mode"]) for event in events if event["log_level"].name == "warn"]
+    assert told == [(str(proxy), "0644"), (str(token), "0604"), (str(token), "0604")]
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"x" * ((1 << 20) + 1)])
