@@ -81,7 +81,7 @@ class LegacyForm:
     """``busy`` is the StatusCode that stands for an overload, ``role_code`` the one for a caller without the role.
 
     ``role_text`` replaces the latter by a plain text. ``refused``: what refusals in JSON begin with, of a caller that
-    is not secure, of one without the role, and any other. Where an answer begins with a number, false looks like that of
+    is not secure, of one without the role, and any other. Where an answer begins with a number, false looks like
     success.
     """
 
