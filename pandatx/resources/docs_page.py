@@ -142,7 +142,10 @@ def _arguments(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Ite
 
 
 def _word(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """The type of an argument; that it may be null is no more than that it may be left out."""
+    """The type of an argument, without what else may stand for it: null for none, one element for a list of one."""
+    first: Mapping[str, Any] = schema.get("x-panda-type", schema).get("anyOf", [{}])[0]
+    if first.get("type") == "array":
+        return kind_of(document, first)
     return kind_of(document, schema).removesuffix(" or null")
 
 

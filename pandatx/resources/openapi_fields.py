@@ -129,7 +129,7 @@ def _default(attribute: Any, how: Wire, dialect: Dialect) -> Any:
         value = how.legacy_default
     if isinstance(value, tuple):
         value = list(value)
-    return value if isinstance(value, bool | int | float | str | list) and value != "" else None
+    return value if isinstance(value, bool | int | float | str | list) and value not in ("", []) else None
 
 
 def _schema(annotation: Any, how: Wire, way: Way, components: Components) -> Schema:
