@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import frozen
@@ -13,6 +14,9 @@ SUCCEEDED: Final = "Succeeded"
 CHANGEABLE: Final = ("defined", "activated", "running", "sent", "starting", "assigned")
 LIMIT: Final = 80
 """Characters of the tags of a job."""
+OF_A_USER: Final = 3
+OF_A_GROUP: Final = 10
+"""Jobs that may be in debug mode at a time (reference/lifecycle.md 2.3)."""
 
 
 @frozen(kw_only=True)
@@ -32,6 +36,33 @@ class DebugVerdict:
 
     reply: str
     tags: str | None = None
+
+
+@frozen(kw_only=True)
+class Quota:
+    """So many jobs at most may a user, or a working group, have in debug mode."""
+
+    holder: str
+    most: int
+
+
+def quota(caller: Caller, row: DebugRow) -> Quota | None:
+    """What a caller who may turn it on counts for; None for the roles that report on any job."""
+    if caller.reports:
+        return None
+    if caller.name == row.owner:
+        return Quota(holder=f"user {caller.name}", most=OF_A_USER)
+    return Quota(holder=f"group {_group(row)}", most=OF_A_GROUP)
+
+
+def over(quota: Quota, held: Sequence[int]) -> str | None:
+    """The refusal, where no more of the jobs may be in debug mode than ``held`` are."""
+    if len(held) < quota.most:
+        return None
+    return (
+        f"You already hit the limit on the maximum number of debug subjobs ({quota.most} jobs). "
+        f"Please set the debug mode off for one of the following PandaIDs : {','.join(map(str, held))}"
+    )
 
 
 def decide(caller: Caller, panda_id: int, row: DebugRow | None, on: bool) -> DebugVerdict:
@@ -56,5 +87,9 @@ def _may(caller: Caller, row: DebugRow) -> bool:
     """The owner, whoever produces for the job's working group, and the roles that report on any job."""
     if caller.reports or (caller.name and caller.name == row.owner):
         return True
-    group = (row.working_group or "").rsplit("_", 1)[-1].lower()
+    group = _group(row)
     return bool(group) and group in {each.lower() for each in caller.working_groups}
+
+
+def _group(row: DebugRow) -> str:
+    return (row.working_group or "").rsplit("_", 1)[-1].lower()

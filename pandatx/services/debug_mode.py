@@ -35,6 +35,14 @@ class DebugModes:
     async def _change(self, tx: Transaction, caller: Caller, request: DebugMode) -> str:
         row, active = await store.lock(tx, request.job_id)
         verdict = debug_mode.decide(caller, request.job_id, row, request.mode)
-        if verdict.reply == debug_mode.SUCCEEDED:
-            await store.set_tags(tx, request.job_id, active, verdict.tags)
+        if row is None or verdict.reply != debug_mode.SUCCEEDED:
+            return verdict.reply
+        if not request.mode:
+            await store.let_go(tx, request.job_id)
+        elif (quota := debug_mode.quota(caller, row)) is not None:
+            refusal = debug_mode.over(quota, await store.hold(tx, quota.holder, debug_mode.CHANGEABLE))
+            if refusal is not None:
+                return refusal
+            await store.note(tx, request.job_id, quota.holder)
+        await store.set_tags(tx, request.job_id, active, verdict.tags)
         return verdict.reply

@@ -12,3 +12,28 @@ UPDATE {panda}.jobsdefined4 SET specialhandling = %(tags)s WHERE pandaid = %(id)
 
 -- name: set_active
 UPDATE {panda}.jobsactive4 SET specialhandling = %(tags)s WHERE pandaid = %(id)s
+
+-- name: hold
+-- Two who turn on jobs of one holder at once wait for each other.
+SELECT pg_advisory_xact_lock(hashtextextended(%(holder)s, 21))
+
+-- name: held
+-- The jobs of a holder that are in debug mode and have not ended.
+SELECT d.panda_id FROM {own}.debug_jobs d
+ WHERE d.holder = %(holder)s
+   AND (EXISTS (SELECT FROM {panda}.jobsactive4 j
+                 WHERE j.pandaid = d.panda_id AND j.jobstatus = ANY (%(statuses)s::text[]))
+     OR EXISTS (SELECT FROM {panda}.jobsdefined4 j
+                 WHERE j.pandaid = d.panda_id AND j.jobstatus = ANY (%(statuses)s::text[])))
+ ORDER BY d.panda_id
+
+-- name: forget
+-- The others of the holder are over.
+DELETE FROM {own}.debug_jobs WHERE holder = %(holder)s AND NOT panda_id = ANY (%(held)s::bigint[])
+
+-- name: note
+INSERT INTO {own}.debug_jobs (panda_id, holder) VALUES (%(id)s, %(holder)s)
+ON CONFLICT (panda_id) DO UPDATE SET holder = excluded.holder
+
+-- name: let_go
+DELETE FROM {own}.debug_jobs WHERE panda_id = %(id)s

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pandatx.domain.caller import Caller
-from pandatx.domain.debug_mode import SUCCEEDED, DebugRow, DebugVerdict, decide
+from pandatx.domain.debug_mode import SUCCEEDED, DebugRow, DebugVerdict, Quota, decide, over, quota
 
 OWNER = Caller(dn="/CN=me", name="me", how="x509")
 OTHER = Caller(dn="/CN=other", name="other", how="x509")
@@ -57,3 +57,18 @@ def test_a_job_that_is_gone_or_over_is_said() -> None:
 
 def test_tags_that_the_column_cannot_hold_are_not_stored() -> None:
     assert decide(OWNER, 5, row(tags="x" * 79), True).reply == "Cannot set debugMode since the job has too many tags"
+
+
+def test_users_and_working_groups_have_so_many_at_most_and_roles_any_number() -> None:
+    assert quota(OWNER, row()) == Quota(holder="user me", most=3)
+    assert quota(PHYSICIST, row(working_group="GP_Higgs")) == Quota(holder="group higgs", most=10)
+    assert quota(PRODUCTION, row()) is quota(PILOT, row()) is None
+
+
+def test_whoever_is_at_the_limit_is_told_which_jobs_those_are() -> None:
+    three = Quota(holder="user me", most=3)
+    assert over(three, [1, 2]) is None
+    assert over(three, [1, 2, 9]) == (
+        "You already hit the limit on the maximum number of debug subjobs (3 jobs). "
+        "Please set the debug mode off for one of the following PandaIDs : 1,2,9"
+    )

@@ -11,9 +11,12 @@ from real import Real
 from server import Tables
 from sites import ANYBODY, LIMITED, OTHER, PILOT, PRODUCTION, USER
 from tasks_by_hand import make_job, make_task
+from twisted.internet.defer import Deferred, gatherResults
 
 from pandatx.domain.caller import Caller
+from pandatx.domain.query_requests import DebugMode
 from pandatx.resources.jobspec import JOB_SLOTS, job_of
+from pandatx.services.debug_mode import DebugModes
 from pandatx.store.database import Database
 
 OWNER = Caller(dn="/DC=local/DC=pandatx/CN=user", name="user", how="x509")
@@ -44,6 +47,41 @@ async def test_debug_mode_is_for_owners_too_and_succeeds_if_it_says_so(
     assert (await post(real, "job/set_debug_mode", caller, job_id=1, mode=True)).json == again
     assert (await post(real, "job/set_debug_mode", caller, job_id=1, mode=False)).json == on
     assert tags(tables, 1) is None
+
+
+async def debug(real: Real, caller: Caller, job: int, mode: bool = True) -> str:
+    return str((await post(real, "job/set_debug_mode", caller, job_id=job, mode=mode)).json["message"])
+
+
+async def test_a_user_has_three_jobs_in_debug_mode_at_most(real: Real, tables: Tables) -> None:
+    tables.activate(6, first=11)
+    full = (
+        "You already hit the limit on the maximum number of debug subjobs (3 jobs). "
+        "Please set the debug mode off for one of the following PandaIDs : 1,2,11"
+    )
+    for job in (1, 2, 11):
+        assert await debug(real, OWNER, job) == "Succeeded"
+    before = real.contents()
+    assert await debug(real, OWNER, 12) == full
+    assert (await old(real, "setDebugMode", OWNER, pandaID=12, modeOn="True")).text == full
+    assert real.contents() == before
+    assert await debug(real, PRODUCTION, 12) == "Succeeded"
+    assert await debug(real, OWNER, 1, False) == "Succeeded"
+    assert await debug(real, OWNER, 13) == "Succeeded"
+    assert "2,11,13" in await debug(real, OWNER, 14)
+    real.run("UPDATE jobsactive4 SET jobstatus = 'holding' WHERE pandaid = 2")
+    real.run("DELETE FROM jobsactive4 WHERE pandaid = 11")
+    assert await debug(real, OWNER, 14) == "Succeeded"
+    assert await debug(real, OWNER, 15) == "Succeeded"
+    assert "13,14,15" in await debug(real, OWNER, 16)
+
+
+async def test_those_who_ask_at_once_do_not_get_more(tables: Tables, database: Database) -> None:
+    tables.activate(6, first=11)
+    asked = [DebugMode(job_id=job, mode=True) for job in range(11, 17)]
+    modes = DebugModes(database)
+    told = await gatherResults([Deferred.fromCoroutine(modes.change(OWNER, each)) for each in asked])
+    assert told.count("Succeeded") == 3
 
 
 async def test_debug_mode_in_the_older_dialect(real: Real, tables: Tables) -> None:
