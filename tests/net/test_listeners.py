@@ -160,6 +160,20 @@ async def test_what_drips_is_cut_off_on_a_real_socket(tmp_path, name, begin):
         await service.stopService()
 
 
+async def test_how_large_a_body_may_be_is_asked_by_its_path_on_every_port(tmp_path):
+    service = listeners(tmp_path, body_limit=lambda path: 10 if path == b"/small" else 20)
+    service.startService()
+    begin = b"POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 15\r\n\r\n" + b"a" * 15
+    try:
+        for name in ("http", "https"):
+            context = client_context(tmp_path) if name == "https" else None
+            for path, status in ((b"/small", b"413"), (b"/other", b"200")):
+                answer, _ = await in_thread(drip, service.numbers[name], context, begin % path, 5)
+                assert answer[9:12] == status
+    finally:
+        await service.stopService()
+
+
 async def test_a_client_that_reads_nothing_is_cut_off_on_a_real_socket(tmp_path):
     service = listeners(tmp_path, Flood(), answer_timeout=0.3)
     service.startService()
