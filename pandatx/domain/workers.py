@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from attrs import asdict, evolve, frozen
+from attrs import fields, frozen
 
 from pandatx.domain.caller import Caller
 from pandatx.domain.harvester_requests import WorkerReport
@@ -17,6 +17,7 @@ KEPT_FOR: Final = timedelta(hours=3)
 """How long a worker that has ended stays so, whatever is said of it."""
 WORKER_DONE: Final = 300
 """The task buffer's code for a job whose worker ended before it."""
+_TOLD: Final = tuple(each.name for each in fields(WorkerReport))
 _SYNCHRONOUS: Final = 1
 _WORKING: Final = frozenset(("running", "starting"))
 _BEING_ENDED: Final = "holding"
@@ -81,13 +82,15 @@ def together(reports: Iterable[WorkerReport]) -> dict[int, WorkerReport]:
     found: dict[int, WorkerReport] = {}
     for report in reports:
         before = found.get(report.worker_id)
-        if before is not None:
-            told = asdict(report, recurse=False, filter=lambda _, value: value is not None)
-            if before.status in FINAL:
-                told["status"] = before.status
-            report = evolve(before, **told)
-        found[report.worker_id] = report
+        found[report.worker_id] = report if before is None else _both(before, report)
     return found
+
+
+def _both(before: WorkerReport, after: WorkerReport) -> WorkerReport:
+    told = {name: getattr(before if getattr(after, name) is None else after, name) for name in _TOLD}
+    if before.status in FINAL:
+        told["status"] = before.status
+    return WorkerReport(**told)
 
 
 def may_concern_jobs(report: WorkerReport) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -18,12 +18,14 @@ from pandatx.errors import BadRequest, Busy
 from pandatx.services.harvester import UNSTORABLE, check_speaker
 from pandatx.store import heartbeats
 from pandatx.store import workers as store
-from pandatx.store.database import Database, Transaction, in_batches
+from pandatx.store.database import Database, Transaction
 
 log = Logger()
 
 TOGETHER: Final = 500
 """Workers in one transaction."""
+MOST_JOBS: Final = 5000
+"""Jobs that are named in one transaction, or those of one worker."""
 LOCK_WAIT: Final = 5.0
 """Seconds that a report waits for others that hold jobs or workers."""
 FRESH: Final = timedelta(hours=4)
@@ -48,7 +50,7 @@ class Workers:
     async def update(self, caller: Caller, harvester_id: str, reports: Sequence[WorkerReport]) -> dict[int, bool]:
         """Store reports; for each worker whether it was stored. Raises NotPermitted, Busy."""
         found: dict[int, bool] = {}
-        for some in in_batches(list(together(reports).values()), TOGETHER):
+        for some in _portions(together(reports).values()):
             found |= await self._some(caller, harvester_id, some)
         return found
 
@@ -116,7 +118,9 @@ class Workers:
         now = self._clock.now()
         await store.wait_at_most(tx, LOCK_WAIT)
         await check_speaker(tx, caller, harvester_id)
-        listed = await self._listed(tx, caller, reports)
+        listed = {report.worker_id: frozenset(report.pandaid_list) for report in reports if report.pandaid_list}
+        if listed and not caller.reports:
+            listed = await store.owned(tx, harvester_id, caller.name, listed)
         jobs = await self._jobs(tx, harvester_id, reports, listed)
         every = {panda_id for of_worker in jobs.values() for panda_id in of_worker}
         rows = await store.lock_jobs(tx, every) if every else {}
@@ -130,16 +134,6 @@ class Workers:
             await store.save(tx, harvester_id, workers, related, now)
         return stored, ended
 
-    async def _listed(
-        self, tx: Transaction, caller: Caller, reports: Sequence[WorkerReport]
-    ) -> dict[int, frozenset[int]]:
-        """The jobs that reports name, by worker; an empty list says nothing."""
-        listed = {report.worker_id: frozenset(report.pandaid_list) for report in reports if report.pandaid_list}
-        if not listed or caller.reports:
-            return listed
-        own = await store.owned(tx, frozenset[int]().union(*listed.values()), caller.name)
-        return {worker: of_worker & own for worker, of_worker in listed.items()}
-
     async def _jobs(
         self,
         tx: Transaction,
@@ -147,7 +141,8 @@ class Workers:
         reports: Sequence[WorkerReport],
         listed: dict[int, frozenset[int]],
     ) -> dict[int, frozenset[int]]:
-        """The jobs that may hear something, by worker: those that the report names, else those that are known."""
+        """The jobs that may hear something, by worker: those that the report names, else those that are known; an empty
+        list says nothing."""
         ids = sorted(report.worker_id for report in reports if may_concern_jobs(report))
         others = sorted(report.worker_id for report in reports if not may_concern_jobs(report))
         known = await store.related(tx, harvester_id, ids, others)
@@ -185,6 +180,21 @@ class Workers:
     ) -> None:
         await check_speaker(tx, caller, said.harvester_id)
         await store.count(tx, said.harvester_id, said.panda_queue, numbers, self._clock.now())
+
+
+def _portions(reports: Iterable[WorkerReport]) -> Iterator[list[WorkerReport]]:
+    """Reports for one transaction each."""
+    portion: list[WorkerReport] = []
+    jobs = 0
+    for report in reports:
+        named = len(report.pandaid_list or ())
+        if portion and (len(portion) >= TOGETHER or jobs + named > MOST_JOBS):
+            yield portion
+            portion, jobs = [], 0
+        portion.append(report)
+        jobs += named
+    if portion:
+        yield portion
 
 
 def _failed(job: WorkersJob) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 -- name: workers
 -- What Harvesters have said of their workers of late.
-SELECT computingsite, harvester_id, resourcetype, status, sum(n_workers)::int AS number
+SELECT computingsite, harvester_id, resourcetype, status, sum(n_workers) AS number
   FROM {panda}.harvester_worker_stats WHERE lastupdate > %(since)s GROUP BY 1, 2, 3, 4
 
 -- name: waiting

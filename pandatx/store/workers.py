@@ -58,9 +58,16 @@ async def related(
     return {worker: frozenset(jobs) for worker, jobs in found.items()}
 
 
-async def owned(tx: Transaction, ids: Iterable[int], owner: str) -> frozenset[int]:
-    """Those of the active jobs that are this user's."""
-    return frozenset((await tx.run(SQL.owned, ids=sorted(ids), owner=owner)).column("pandaid"))
+async def owned(
+    tx: Transaction, harvester: str, owner: str, jobs: Mapping[int, Iterable[int]]
+) -> dict[int, frozenset[int]]:
+    """Of the jobs of workers those that are active and this user's, or known already as jobs of their worker."""
+    workers, ids = _pairs(jobs)
+    found: dict[int, set[int]] = {worker: set() for worker in jobs}
+    rows = (await tx.run(SQL.owned, harvester=harvester, owner=owner, workers=workers, jobs=ids)).rows
+    for worker, panda_id in rows:
+        found[worker].add(panda_id)
+    return {worker: frozenset(of_worker) for worker, of_worker in found.items()}
 
 
 async def wait_at_most(tx: Transaction, seconds: float) -> None:
@@ -101,15 +108,14 @@ async def save(
 
 
 async def _relate(tx: Transaction, harvester: str, jobs: Mapping[int, Iterable[int]], now: datetime) -> None:
+    workers, ids = _pairs(jobs)
+    await tx.run(SQL.relate, harvester=harvester, listed=list(jobs), workers=workers, jobs=ids, now=now)
+
+
+def _pairs(jobs: Mapping[int, Iterable[int]]) -> tuple[list[int], list[int]]:
+    """Workers and their jobs, each pair once."""
     pairs = [(worker, panda_id) for worker, of_worker in jobs.items() for panda_id in set(of_worker)]
-    await tx.run(
-        SQL.relate,
-        harvester=harvester,
-        listed=list(jobs),
-        workers=[worker for worker, _ in pairs],
-        jobs=[panda_id for _, panda_id in pairs],
-        now=now,
-    )
+    return [worker for worker, _ in pairs], [panda_id for _, panda_id in pairs]
 
 
 async def tell_jobs(tx: Transaction, effects: Mapping[int, Effect]) -> None:
@@ -127,7 +133,7 @@ async def count(
     tx: Transaction, harvester: str, queue: str, numbers: Iterable[tuple[str, str, str, int]], now: datetime
 ) -> None:
     """Write how many workers there are: job type, resource type, status, number. Raises LockNotAvailable."""
-    rows = list(numbers)
+    rows = sorted(numbers)  # in one order, so that two first reports on a queue do not block each other
     await tx.run(SQL.lock_statistics, harvester=harvester, queue=queue)
     await tx.run(
         SQL.count,

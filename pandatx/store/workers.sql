@@ -14,8 +14,12 @@ UNION SELECT w.workerid, r.pandaid
    AND (w.errorcode <> 0 OR w.status IN ('finished', 'failed', 'cancelled', 'missed'))
 
 -- name: owned
--- prepare: ids bigint[], owner text
-SELECT pandaid FROM {panda}.jobsactive4 WHERE pandaid = ANY (%(ids)s) AND produsername = %(owner)s
+-- prepare: harvester text, owner text, workers bigint[], jobs bigint[]
+-- Those of workers and their jobs where the job is active and this user's, or that are known already.
+SELECT v.workerid, v.pandaid FROM unnest(%(workers)s, %(jobs)s) v(workerid, pandaid)
+ WHERE (SELECT j.produsername FROM {panda}.jobsactive4 j WHERE j.pandaid = v.pandaid) = %(owner)s
+    OR (SELECT r.pandaid FROM {panda}.harvester_rel_jobs_workers r
+         WHERE r.harvesterid = %(harvester)s AND r.workerid = v.workerid AND r.pandaid = v.pandaid) IS NOT NULL
 
 -- name: lock_jobs
 -- prepare: ids bigint[]

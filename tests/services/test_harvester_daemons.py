@@ -34,9 +34,11 @@ async def stream(streaming, now) -> Context:
     return context
 
 
-async def report(database, harvester, number, queue="Q", at="2025-12-31 23:30", status="running") -> None:
+async def report(
+    database, harvester, number, queue="Q", at="2025-12-31 23:30", status="running", kind="managed"
+) -> None:
     columns = "harvester_id, computingsite, resourcetype, status, jobtype, n_workers, lastupdate"
-    values = f"'{harvester}', '{queue}', 'SCORE', '{status}', 'managed', {number}, '{at}'"
+    values = f"'{harvester}', '{queue}', 'SCORE', '{status}', '{kind}', {number}, '{at}'"
     await run(database, f"INSERT INTO {{panda}}.harvester_worker_stats ({columns}) VALUES ({values}) RETURNING 1")
 
 
@@ -52,6 +54,15 @@ async def test_the_harvester_of_a_queue_is_told_how_many_workers_it_wants(databa
     ((harvester, command, ack, status, params),) = await run(database, COMMANDS)
     assert (harvester, command, ack, status) == ("h", "SET_N_WORKERS_JOBTYPE:Q", 0, "new")
     assert json.loads(params) == {"managed": {"SCORE": 4, "MCORE": 2}}
+
+
+async def test_a_harvester_that_reports_more_workers_than_there_can_be_stops_nobody_elses_commands(
+    database, streaming, now
+):
+    await report(database, "h", 1)
+    for kind in ("managed", "user"):
+        await report(database, "another", 2**31 - 1, status="ready", kind=kind)
+    assert (await stream(streaming, now)).counts == {"commands": 1}
 
 
 async def test_a_new_command_takes_the_place_of_the_last_whatever_became_of_it(database, streaming, now):

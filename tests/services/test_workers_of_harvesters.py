@@ -289,6 +289,31 @@ async def test_a_user_ends_no_jobs_of_others(database, there):
     assert (7, 2) not in await run(database, RELATED)
 
 
+async def test_what_is_known_of_ended_jobs_of_a_users_worker_stays(database, there):
+    await there.harvesters.heartbeat(ALICE, "alices", HarvesterFacts(), [])
+    await seed_job(database, 1, jobstatus="running", produsername="alice")
+    await there.update(told(7, pandaid_list=(1,)), caller=ALICE, harvester="alices")
+    await run(database, "DELETE FROM {panda}.jobsactive4 RETURNING 1")
+    await seed_job(database, 2, jobstatus="running", produsername="alice")
+    await there.update(told(7, pandaid_list=(1, 2, 3)), caller=ALICE, harvester="alices")
+    assert await run(database, RELATED) == [(7, 1), (7, 2)]
+
+
+async def test_workers_with_very_many_jobs_are_stored_a_few_at_a_time(database, there, monkeypatch):
+    monkeypatch.setattr(service, "MOST_JOBS", 10)
+    sizes, save = [], service.store.save
+
+    async def counted(tx, harvester, workers, jobs, now):
+        sizes.append([len(worker.report.pandaid_list) for worker in workers])
+        await save(tx, harvester, workers, jobs, now)
+
+    monkeypatch.setattr(service.store, "save", counted)
+    reports = [told(n, pandaid_list=range(1, size + 1)) for n, size in enumerate((4, 6, 1, 12, 3, 3))]
+    assert all((await there.update(*reports)).values())
+    assert sizes == [[4, 6], [1], [12], [3, 3]]
+    assert len(await run(database, RELATED)) == 29
+
+
 # Counting
 
 
