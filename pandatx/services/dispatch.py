@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Final, Protocol
 
-from attrs import Factory, define, field
+from attrs import Factory, define, evolve, field
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
@@ -16,11 +16,13 @@ from pandatx.domain.job import Job
 from pandatx.domain.labels import accepted, counts_sent
 from pandatx.domain.queues import Queue
 from pandatx.domain.requests import JobRequest
+from pandatx.domain.workers import may_speak_for
 from pandatx.errors import RoleRequired
 from pandatx.identity.names import compact_name
 from pandatx.metrics import JOBS_GIVEN_BACK
 from pandatx.services.claims import Acquired, Asking, Claims
 from pandatx.services.facts import Facts
+from pandatx.store import harvester
 from pandatx.store.database import Database
 from pandatx.store.dispatch import Slot
 
@@ -75,7 +77,7 @@ class Dispatch:
             raise RoleRequired(NO_ROLE, caller.why_no_role)
         if request.timeout <= 10:  # the time budget of reference/wire.md 2.1.1: none is left to look for a job
             return Acquired()
-        asking = self._asking(caller, request, gone)
+        asking = self._asking(caller, await self._linked(caller, request), gone)
         acquired = await self._claims.submit(asking)
         self._noticed.note(asking.queue, asking.want, bool(acquired.jobs))
         return acquired
@@ -95,6 +97,13 @@ class Dispatch:
     def activated(self, jobs: Iterable[Job]) -> None:
         """These jobs have just been activated and committed."""
         self._claims.activated(jobs)
+
+    async def _linked(self, caller: Caller, request: JobRequest) -> JobRequest:
+        """The request, but without a worker that the caller may not speak for; asked of those without a role only."""
+        if caller.reports or not request.harvester_id or request.worker_id is None:
+            return request
+        owner = await self._database.transaction("dispatch.harvester", harvester.owner, request.harvester_id)
+        return request if may_speak_for(caller, owner) else evolve(request, harvester_id=None)
 
     def _asking(self, caller: Caller, request: JobRequest, gone: Callable[[], bool]) -> Asking:
         queue = self._facts.queue(request.site_name)

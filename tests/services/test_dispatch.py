@@ -211,6 +211,19 @@ async def test_the_worker_link_is_made_for_a_known_harvester(database, dispatch)
     assert (await database.statement("w", worker)).rows == [("h1", 7, "running")]
 
 
+async def test_a_user_without_a_role_names_no_workers_of_anothers_harvester(database, dispatch):
+    """The highest worker of a Harvester is where it goes on counting from, and its workers' states are its own."""
+    text = "INSERT INTO {panda}.harvester_instances (harvester_id, owner) VALUES ('hers', 'alice'), ('his', 'bob')"
+    await database.statement("know", Query(name="know", text=text))
+    await seed(database, 1, 4, label="user")
+    for name, number in (("hers", 7), ("his", 2**60), ("stranger", 8)):
+        request = JobRequest(site_name="Q", prod_source_label="user", harvester_id=name, worker_id=number)
+        assert len((await dispatch.acquire(USER, request)).jobs) == 1
+    for table in ("harvester_workers", "harvester_rel_jobs_workers"):
+        query = Query(name=table, text=f"SELECT harvesterid, workerid FROM {{panda}}.{table}")
+        assert (await database.statement("w", query)).rows == [("hers", 7)]
+
+
 async def test_jobs_that_others_activate_are_found(database, dispatch):
     assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q"))) == []
     await seed(database, 1, 1)
