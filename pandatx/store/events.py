@@ -284,6 +284,7 @@ async def _with_others(tx: Transaction, leases: Sequence[Lease]) -> Sequence[Lea
     if not killed:
         return leases
     tasks, jobsets = (list(column) for column in zip(*killed, strict=True))
+    await tx.run(SQL.queue_up, tasks=tasks)
     alive = {tuple(row) for row in (await tx.run(SQL.others, tasks=tasks, jobsets=jobsets)).rows}
     return [
         evolve(each, how=Leaving.CONSUMER)

@@ -81,6 +81,12 @@ SELECT e.jeditaskid, e.pandaid, e.fileid, e.job_processid, e.attemptnr, e.status
   JOIN {panda}.jedi_events e ON e.jeditaskid = v.task AND e.pandaid = v.job
  ORDER BY e.pandaid, e.fileid, e.job_processid
 
+-- name: queue_up
+-- One at a time of those that withdraw consumers of a task, so that each sees who of a jobset the others have ended; not
+-- a lock for each task, of which a transaction may have thousands.
+SELECT pg_advisory_xact_lock(hashtext('withdrawn consumers'), slot)
+  FROM (SELECT DISTINCT (task & 63)::integer AS slot FROM unnest(%(tasks)s::bigint[]) task ORDER BY slot) s
+
 -- name: others
 -- Which of these jobsets have jobs that are alive; OFFSET, since their tables would be read as a whole for a hash.
 SELECT v.task, v.jobset FROM unnest(%(tasks)s::bigint[], %(jobsets)s::bigint[]) v(task, jobset)

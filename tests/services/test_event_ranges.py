@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from pandatx.clock import Clock
@@ -53,7 +54,7 @@ def processes(found: list[Range]) -> list[int]:
     return [each.id.process_id for each in found]
 
 
-async def end(database: Database, panda_id: int, status: str = "finished") -> None:
+async def end(database: Database, panda_id: int, status: str = "finished", before_commit: Any = None) -> None:
     """A job ends as every job does."""
     clock = Clock(reactor)
 
@@ -61,6 +62,8 @@ async def end(database: Database, panda_id: int, status: str = "finished") -> No
         await archive.guard(tx)
         job = (await archive.lock(tx, [panda_id]))[panda_id]
         await archive.archive(tx, [Change(job=job, changes={"job_status": status}, file_changes={})], clock.now())
+        if before_commit is not None:
+            tx.at_end(before_commit, [None], clock.now())
 
     await database.transaction("end", work)
 
@@ -363,6 +366,26 @@ async def test_of_consumers_that_are_killed_only_the_last_one_ends_the_others_ch
         (50, FILE, 1, DONE, 3),
         (51, FILE, 2, CANCELLED, 2),
     ]
+
+
+async def test_of_two_that_are_killed_at_once_one_is_the_last(database, events):
+    await make_ranges(database, 2)
+    for panda_id in (50, 51):
+        await make_consumer(database, panda_id)
+    settled, go_on = Deferred(), Deferred()
+
+    async def hold(tx: Any, items: Any, now: Any) -> None:
+        settled.callback(None)
+        await go_on
+
+    first = Deferred.fromCoroutine(end(database, 50, "cancelled", hold))
+    await settled
+    second = Deferred.fromCoroutine(end(database, 51, "cancelled"))
+    while not second.called and not await run(database, "SELECT 1 FROM pg_locks WHERE NOT granted"):
+        await deferLater(reactor, 0.01)
+    go_on.callback(None)
+    await gatherResults([first, second])
+    assert {status for _, _, _, status, _ in await ranges(database)} == {CANCELLED}
 
 
 async def test_unless_its_events_are_to_be_kept(database, events):
