@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, TypedDict
 
 import orjson
@@ -31,7 +32,7 @@ from pandatx.resources.api import (
     pilot_role,
     secure,
 )
-from pandatx.services.events import Events
+from pandatx.services.events import SHORT, Events
 from pandatx.store.events import Range, Told
 
 _NO_ROLE: Final = "production or pilot role is required"
@@ -181,9 +182,8 @@ class EventResource:
         except ValueError as wrong:
             name = "ids" if call.dialect is Dialect.LEGACY else "job_task_ids"
             raise BadRequest(name, str(wrong)) from None
-        told: dict[str, dict[str, EventRangeState]] = {str(panda_id): {} for _, panda_id in pairs}
-        for each in await self._events.statuses(pairs):
-            told[str(each.id.job_id)][str(each.id)] = _state(each)
+        found = await self._events.statuses(pairs)
+        told = await call.in_thread(lambda: _states(pairs, found)) if len(found) > SHORT else _states(pairs, found)
         return Answer(data=told, value=told)
 
 
@@ -202,5 +202,13 @@ def _commands(judged: Judged) -> dict[str, str | None]:
     return {str(panda_id): command for panda_id, command in judged.commands.items()}
 
 
-def _state(each: Told) -> EventRangeState:
-    return {"status": status_name(each.status), "error": each.error_code, "dialog": each.error_diag}
+def _states(pairs: Iterable[tuple[int, int]], found: Iterable[Told]) -> dict[str, dict[str, EventRangeState]]:
+    told: dict[str, dict[str, EventRangeState]] = {str(panda_id): {} for _, panda_id in pairs}
+    for each in found:
+        state: EventRangeState = {
+            "status": status_name(each.status),
+            "error": each.error_code,
+            "dialog": each.error_diag,
+        }
+        told[str(each.id.job_id)][str(each.id)] = state
+    return told

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from pandatx.clock import Clock
 from pandatx.domain.event_requests import RangeCountRequest, RangeRequest
 from pandatx.domain.events import EventJob, Judged, Read, ids_of, judge
+from pandatx.errors import TooLarge
 from pandatx.store import events as store
 from pandatx.store.database import Database, Transaction
 from pandatx.store.events import Range, Told, Wanted
@@ -20,6 +21,8 @@ log = Logger()
 
 SHORT: Final = 2000
 """Ranges of an update that are judged at once; of more it is done in a thread."""
+MOST_TOLD: Final = 30_000
+"""Ranges whose statuses are told at once; more would hold up others."""
 _EARLY: Final = 2
 """The version of updates that may speak of ranges before their job was dispatched."""
 
@@ -96,8 +99,11 @@ class Events:
         return judged
 
     async def statuses(self, pairs: Sequence[tuple[int, int]]) -> list[Told]:
-        """All ranges of some jobs, by pairs of task and job."""
-        return await self._database.transaction("events.statuses", store.statuses, pairs)
+        """All ranges of some jobs, by pairs of task and job. Raises TooLarge."""
+        found = await self._database.transaction("events.statuses", store.statuses, pairs, MOST_TOLD + 1)
+        if len(found) > MOST_TOLD:
+            raise TooLarge("jobs", f"have more than {MOST_TOLD} event ranges: name fewer")
+        return found
 
 
 def _foremost(jobs: Sequence[EventJob], early: bool) -> EventJob:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from attrs import evolve, frozen
+from twisted.internet.threads import deferToThread
 
 from pandatx.domain.event_leases import Lease, Leaving
 from pandatx.domain.events import (
@@ -240,11 +241,16 @@ async def count(tx: Transaction, counted: Iterable[tuple[EventJob, int, int]]) -
         await tx.run(SQL.count, jobs=ids, owners=owners, tasks=tasks)
 
 
-async def statuses(tx: Transaction, pairs: Sequence[tuple[int, int]]) -> list[Told]:
-    """All ranges of some jobs, by pairs of task and job."""
+async def statuses(tx: Transaction, pairs: Sequence[tuple[int, int]], most: int) -> list[Told]:
+    """The ranges of some jobs, by pairs of task and job, but no more than ``most``."""
     if not pairs:
         return []
     tasks, ids = (list(column) for column in zip(*pairs, strict=True))
+    rows = (await tx.run(SQL.statuses, tasks=tasks, jobs=ids, most=most)).rows
+    return _told(rows) if len(rows) <= AT_ONCE else await deferToThread(_told, rows)
+
+
+def _told(rows: Iterable[Sequence[Any]]) -> list[Told]:
     return [
         Told(
             id=RangeId(task_id, panda_id, file_id, process_id, attempt_nr or 0),
@@ -252,9 +258,7 @@ async def statuses(tx: Transaction, pairs: Sequence[tuple[int, int]]) -> list[To
             error_code=code,
             error_diag=diag,
         )
-        for task_id, panda_id, file_id, process_id, attempt_nr, status, code, diag in (
-            await tx.run(SQL.statuses, tasks=tasks, jobs=ids)
-        ).rows
+        for task_id, panda_id, file_id, process_id, attempt_nr, status, code, diag in rows
     ]
 
 

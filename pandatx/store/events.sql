@@ -79,7 +79,7 @@ UPDATE {panda}.jobsactive4 j SET nevents = least(c.n * c.each, 2147483647)
 SELECT e.jeditaskid, e.pandaid, e.fileid, e.job_processid, e.attemptnr, e.status, e.error_code, e.error_diag
   FROM unnest(%(tasks)s::bigint[], %(jobs)s::bigint[]) v(task, job)
   JOIN {panda}.jedi_events e ON e.jeditaskid = v.task AND e.pandaid = v.job
- ORDER BY e.pandaid, e.fileid, e.job_processid
+ ORDER BY e.pandaid, e.fileid, e.job_processid LIMIT %(most)s
 
 -- name: queue_up
 -- One at a time of those that withdraw consumers of a task, so that each sees who of a jobset the others have ended; not

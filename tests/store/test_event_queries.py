@@ -13,6 +13,7 @@ VALUES = {
     "job": 50, "task": 7, "dataset": None, "jobset": 9, "jumbo": None, "n": 10, "jobs": [50], "tasks": [7],
     "jobsets": [9],
     "owners": [50], "lfns": ["z"], "rows": "[]", "zipped": True, "statuses": [1, 2], "now": "2026-01-01",
+    "most": 10,
 }  # fmt: skip
 
 

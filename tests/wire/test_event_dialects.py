@@ -12,6 +12,7 @@ from event_ranges import JOBSET, TASK, make_consumer, make_ranges, ranges
 from real import Real
 from sites import ANYBODY, LIMITED, PILOT, PRODUCTION, USER, Got
 
+from pandatx.services import events as services
 from pandatx.store.database import Database
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
@@ -185,6 +186,21 @@ async def test_statuses_are_told_however_jobs_are_named(site: Real, value: Any) 
         site.caller = ANYBODY
         assert (await older(site, "get_events_status", ids=value)).json == STATES
         assert (await older(site, "get_events_status", ids="[]")).json == {}
+
+
+async def test_statuses_of_many_ranges_are_told_and_of_too_many_refused(
+    site: Real, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_ranges(database, 6000, task=8, jobset=20, file=15)
+    site.caller = USER
+    asked = {"job_task_ids": [{"task_id": 8, "panda_id": 20}]}
+    told = await rest(site, "get_event_range_statuses", **asked)
+    assert set(told["data"]["20"]) == {f"8-20-15-{n}-3" for n in range(1, 6001)}
+    monkeypatch.setattr(services, "MOST_TOLD", 5999)
+    got = await site.ask("POST", "/api/v1/event/get_event_range_statuses", json.dumps(asked).encode(),
+                         content_type=JSON, accept=JSON)  # fmt: skip
+    assert got.status == 413
+    assert got.json["message"] == "jobs: have more than 5999 event ranges: name fewer"
 
 
 @pytest.mark.parametrize(
