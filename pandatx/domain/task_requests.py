@@ -9,13 +9,15 @@ from attrs import frozen
 from pandatx.domain.requests import INTEGER, SMALL, wire
 
 MOST_TASKS: Final = 10_000
+MOST_PARAMETERS: Final = 10_000
+"""A hundred times what tasks have; they are gone through in the reactor's thread."""
 
 
 @frozen(kw_only=True)
 class TaskSubmission:
     """A task by its parameters. ``proper_error_code``: the older dialect answers with a code, else with a boolean."""
 
-    task_parameters: dict[str, Any] = wire(legacy="taskParams")
+    task_parameters: dict[str, Any] = wire(legacy="taskParams", most=MOST_PARAMETERS)
     parent_tid: int | None = wire(None, exact=True)
     proper_error_code: bool = wire(False, legacy="properErrorCode")
 
@@ -53,7 +55,7 @@ class TaskFinish(TaskKill):
 class TaskRetry(TaskId):
     """Do again what has failed, with other parameters perhaps."""
 
-    new_parameters: dict[str, Any] | None = wire(None, legacy="newParams")
+    new_parameters: dict[str, Any] | None = wire(None, legacy="newParams", most=MOST_PARAMETERS)
     no_child_retry: bool = wire(False, legacy="noChildRetry")
     discard_events: bool = wire(False, legacy="discardEvents")
     disable_staging_mode: bool = wire(False)
@@ -172,14 +174,14 @@ class PriorityChange(TaskId):
 class WorkflowDefinition:
     """A workflow as its engine reads it."""
 
-    workflow_definition: dict[str, Any] = wire()
+    workflow_definition: dict[str, Any] = wire(most=MOST_PARAMETERS)
 
 
 @frozen(kw_only=True)
 class WorkflowRawRequest:
     """A workflow as its user has written it: an object, or the JSON text of one."""
 
-    params: dict[str, Any] = wire()
+    params: dict[str, Any] = wire(most=MOST_PARAMETERS)
 
 
 @frozen(kw_only=True)

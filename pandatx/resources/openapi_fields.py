@@ -138,7 +138,8 @@ def _schema(annotation: Any, how: Wire, way: Way, components: Components) -> Sch
     if origin is tuple:
         return _listing(get_args(base)[0], how, way, components)
     if base is dict or origin is dict:
-        return _document({"type": "object"}, way)
+        most = {} if how.most is None else {"maxProperties": how.most}
+        return _document({"type": "object", **most}, way)
     schema = _scalar(base, how, way, components)
     if how.document and way is Way.JSON:
         schema = one_of([schema, {"type": "object"}, {"type": "array"}])

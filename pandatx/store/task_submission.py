@@ -57,7 +57,8 @@ async def insert(tx: Transaction, task: NewTask, document: str, parent: int | No
         priority=task.priority,
         parent=parent,
     )
-    return int(stored.scalar())
+    task_id, tx.xid = stored.rows[0]
+    return int(task_id)
 
 
 async def submitted(tx: Transaction, task_id: int) -> dict[str, Any] | None:

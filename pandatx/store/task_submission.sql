@@ -45,7 +45,7 @@ INSERT INTO {deft}.t_task (taskid, status, submit_time, vo, prodsourcelabel, use
                            priority, current_priority, parent_tid)
 SELECT id, 'waiting', %(now)s, %(vo)s, %(label)s, %(owner)s, %(name)s, %(parameters)s, %(priority)s, %(priority)s,
        coalesce(%(parent)s, id) FROM n
-RETURNING taskid
+RETURNING taskid, pg_current_xact_id()::text::bigint AS xid
 
 -- name: submitted
 -- prepare: task bigint

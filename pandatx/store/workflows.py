@@ -36,7 +36,8 @@ async def insert(tx: Transaction, workflow: NewWorkflow, now: datetime) -> int:
         raw=workflow.raw,
         definition=workflow.definition,
     )
-    return int(stored.scalar())
+    workflow_id, tx.xid = stored.rows[0]
+    return int(workflow_id)
 
 
 async def find(tx: Transaction, workflow_id: int) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ INSERT INTO {panda}.workflows (workflow_id, name, status, prodsourcelabel, usern
                                definition_json)
 VALUES (nextval('{panda}.workflow_id_seq'), %(name)s, 'registered', %(label)s, %(owner)s, %(now)s, %(raw)s::jsonb,
         %(definition)s::jsonb)
-RETURNING workflow_id
+RETURNING workflow_id, pg_current_xact_id()::text::bigint AS xid
 
 -- name: find
 -- prepare: id bigint

@@ -154,6 +154,17 @@ async def test_a_task_that_cannot_be_is_refused_with_the_code_of_the_wire(
     assert real.contents() == before
 
 
+async def test_a_task_has_not_more_parameters_than_can_be_gone_through_at_once(real: Real) -> None:
+    before = real.contents()
+    many = {**PARAMETERS, **{f"dsFor{n}": "x" for n in range(10_000)}}
+    got = await post(real, "task/submit", task_parameters=many)
+    told = "Type error: 'task_parameters' has more than 10000 elements."
+    assert got.json == {"success": False, "message": told, "data": None}
+    got = await post(real, "task/retry", task_id=77, new_parameters=many)
+    assert got.json["message"] == "Type error: 'new_parameters' has more than 10000 elements."
+    assert real.contents() == before
+
+
 async def test_a_name_that_is_anothers_submits_nothing(real: Real) -> None:
     await post(real, "task/submit", task_parameters=PARAMETERS)
     before = real.contents()
