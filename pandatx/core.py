@@ -136,7 +136,7 @@ def make_core(
     setup = Setup(database, clock, plugins.setuppers, pool, dispatch.activated, settings)
     permissions = UserPermissions(facts, config.database.schemas.meta)
     requests = make_requests(
-        config, clock, database, background, request_pool, plugins.handlers, host, state.instance, permissions
+        config, clock, database, background, request_pool, plugins.handlers, host, state.instance, permissions, owners
     )
     spooler, heartbeats = _reports(
         config, clock, state, database, facts, adder, requests, lambda: instances.note_outage_end(), counters.started
@@ -169,7 +169,7 @@ def make_core(
         requests=requests,
         permissions=permissions,
         tokens=Tokens(config.identity, clock, config.http.ca_dir, state.path / "token_issuers.json"),
-        files=make_files(config, clock, database, web),
+        files=make_files(config, clock, database, owners, web),
         web=web,
         pool=pool,
     )

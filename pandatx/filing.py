@@ -15,6 +15,7 @@ from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.services.checkpoints import Checkpoints
 from pandatx.services.logs_of_tasks import TaskLogs
+from pandatx.services.owners import Owners
 from pandatx.services.sandboxes import SandboxBook
 from pandatx.services.sandboxes_elsewhere import SandboxesElsewhere
 from pandatx.services.uploads import Uploads
@@ -35,11 +36,12 @@ class Files:
     checkpoints: Checkpoints
 
 
-def make_files(config: Config, clock: Clock, database: Database, web: Web) -> Files:
+def make_files(config: Config, clock: Clock, database: Database, owners: Owners, web: Web) -> Files:
     """``database`` serves requests, ``web`` asks other servers."""
     files = config.files
     cache_dir, host = files.cache_dir, sandbox_host(config)
-    book = SandboxBook(database, clock, host, own_hosts(config), cache_dir, config.process.state_dir / NOTES)
+    notes = config.process.state_dir / NOTES
+    book = SandboxBook(database, clock, owners, host, own_hosts(config), cache_dir, notes)
     nodes = CacheNodes(web, clock.reactor, config.http.url_https_port, host)
     peers = Sandboxes(
         Web(clock.reactor, config.http.ca_dir, config.outside.client_certificate, LIMIT, LARGEST),

@@ -13,6 +13,7 @@ from pandatx.config import Config
 from pandatx.domain.async_work import EVENT_PICKING, FILE_RECOVERY, GREP, SLEEP_ECHO, WORKFLOW
 from pandatx.services.async_requests import AsyncRequests
 from pandatx.services.async_work import AsyncWork, InChild, Missing, OnDemand, Pool, Work
+from pandatx.services.owners import Owners
 from pandatx.services.permissions_of_users import UserPermissions
 from pandatx.services.recovery import FileRecoveries
 from pandatx.services.relays import RELAYED, Relays
@@ -47,12 +48,13 @@ def make_requests(
     host: str,
     instance: str,
     permissions: UserPermissions,
+    owners: Owners,
 ) -> Requests:
     """Calls run in ``pool``; ``handlers`` are the operator's, by type of request."""
     children = OnDemand(pool)
     works = _works(config, background, children, handlers)
     work = AsyncWork(background, clock, children, works, host, instance)
-    asking = AsyncRequests(database, clock, work.wake, permissions)
+    asking = AsyncRequests(database, clock, work.wake, permissions, owners)
     handled = frozenset(name for name, each in works.items() if not isinstance(each, Missing))
     files = RequestFiles(config.files.cache_dir, asking, clock, deferToThread, handled)
     return Requests(asking=asking, work=work, files=files, relays=Relays(children, handlers))

@@ -97,7 +97,7 @@ def make_resources(serving: Serving) -> list[object]:
         TaskQueryResource(TaskQueries(serving.database, serving.clock, core.jobs)),
         StatisticsResource(JobCounts(serving.database, serving.clock, core.facts)),
         MetaconfigResource(Metaconfig(core.facts)),
-        WorkflowResource(Workflows(serving.database, serving.clock)),
+        WorkflowResource(Workflows(serving.database, serving.clock, core.owners)),
         IddsResource(core.requests.relays),
         DataCarouselResource(core.requests.relays),
         _creds(serving),
@@ -114,12 +114,16 @@ def _jobs(serving: Serving) -> JobResource:
 
 def _tasks(serving: Serving) -> TaskResource:
     database, clock, core = serving.database, serving.clock, serving.core
-    return TaskResource(TaskSubmissions(database, clock, core.facts), TaskCommands(database, clock, core.killing))
+    return TaskResource(
+        TaskSubmissions(database, clock, core.facts, core.owners), TaskCommands(database, clock, core.killing)
+    )
 
 
 def _harvester(serving: Serving) -> HarvesterResource:
     database, clock, core = serving.database, serving.clock, serving.core
-    return HarvesterResource(Harvesters(database, clock, core.facts), Workers(database, clock, core.adder.wake))
+    return HarvesterResource(
+        Harvesters(database, clock, core.facts, core.owners), Workers(database, clock, core.adder.wake)
+    )
 
 
 def _creds(serving: Serving) -> CredsResource:

@@ -38,6 +38,7 @@ from pandatx.domain.async_work import (
 from pandatx.domain.caller import Caller
 from pandatx.errors import BadRequest, NotFound, NotPermitted, PandaError
 from pandatx.identity.names import compact_name
+from pandatx.services.owners import Owners
 from pandatx.services.permissions_of_users import Letter, UserPermissions
 from pandatx.store import async_requests as store
 from pandatx.store import recovery as recovery_store
@@ -67,6 +68,7 @@ class AsyncRequests:
     _clock: Clock
     _stored: Callable[[], None]
     _permissions: UserPermissions
+    _owners: Owners
 
     async def grep(self, caller: Caller, request: GrepRequest) -> str:
         """Have a log searched by all machines of a service, or by one; the id. The caller needs the flag for it."""
@@ -75,14 +77,15 @@ class AsyncRequests:
             raise NotPermitted(f"'{caller.name}' is not authorized")
         parameters = {"pattern": request.pattern, "log_filename": request.log_filename}
         new = self._new(caller, GREP, parameters, Access.OWNER, request.service_name, request.machine_name)
-        return await self._store("async.grep", _as_it_is if new.service is None else self._for_service, new)
+        judge = _as_it_is if new.service is None else self._for_service
+        return await self._store(caller, "async.grep", judge, new)
 
     async def sleep_echo(self, caller: Caller, request: SleepEchoRequest) -> str:
         """Have one machine of a service wait and answer; the id."""
         check_sleep_echo(request)
         parameters = {"seconds": request.seconds, "message": request.message}
         new = self._new(caller, SLEEP_ECHO, parameters, Access.PRODUCTION, request.service_name, ANY_MACHINE)
-        return await self._store("async.sleep_echo", self._for_service, new)
+        return await self._store(caller, "async.sleep_echo", self._for_service, new)
 
     async def _for_service(self, tx: Transaction, new: NewRequest) -> NewRequest:
         service = new.service or ""
@@ -94,7 +97,7 @@ class AsyncRequests:
     async def recover_files(self, caller: Caller, request: FileRecovery, log_file: str) -> str:
         """Have lost files of a task or a dataset of the caller made again; the id."""
         new = self._of_ours(caller, FILE_RECOVERY, {**request.parameters, "log_file": log_file})
-        return await self._store("async.recovery", self._recovery, caller, request, new)
+        return await self._store(caller, "async.recovery", self._recovery, caller, request, new)
 
     async def _recovery(self, tx: Transaction, caller: Caller, request: FileRecovery, new: NewRequest) -> NewRequest:
         if request.task_id is not None:
@@ -109,13 +112,13 @@ class AsyncRequests:
 
     async def submit(self, caller: Caller, kind: Kind, parameters: Mapping[str, Any]) -> str:
         """Store a request for whichever of our servers; the id."""
-        return await self._store("async.submit", _as_it_is, self._of_ours(caller, kind, parameters))
+        return await self._store(caller, "async.submit", _as_it_is, self._of_ours(caller, kind, parameters))
 
     async def submit_file(self, kind: Kind, request_id: str, request: FileRequest, written: datetime) -> None:
         """Store what a file asks for, once for each id. Whoever wrote it, roles are not believed."""
         owner = Caller(dn=request.dn, name=compact_name(request.dn), how="file")
         new = self._of_ours(owner, kind, request.parameters).known_as(request_id, written)
-        await self._store("async.submit_file", _as_it_is, new)
+        await self._store(None, "async.submit_file", _as_it_is, new)
 
     async def result(self, caller: Caller, request_id: str) -> dict[str, Any]:
         """What is known of a request, in the wire's words. Raises NotFound, NotPermitted."""
@@ -174,13 +177,18 @@ class AsyncRequests:
         known = {**parameters, "dn": caller.dn, "production": caller.production}
         return self._new(caller, kind, known, Access.PRODUCTION, OUR_MACHINE, OUR_MACHINE)
 
-    async def _store(self, name: str, judge: Callable[..., Any], *args: Any) -> str:
+    async def _store(self, caller: Caller | None, name: str, judge: Callable[..., Any], *args: Any) -> str:
+        """Store a request, and whose its name is; of nobody's word for None."""
+
         async def work(tx: Transaction) -> NewRequest:
             new: NewRequest = await judge(tx, *args)
             await store.insert(tx, new)
             return new
 
-        new = await self._database.transaction(name, work)
+        if caller is None:
+            new = await self._database.transaction(name, work)
+        else:
+            new = await self._owners.making(name, caller, work)
         log.info("request {id}: {kind} of {who}", id=new.request_id, kind=new.kind, who=new.parameters["requester"])
         self._stored()
         return new.request_id

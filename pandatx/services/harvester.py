@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec
 
 import psycopg2
@@ -25,6 +26,7 @@ from pandatx.domain.pilot_streaming import Command, harvester_of
 from pandatx.domain.workers import may_speak_for
 from pandatx.errors import BadRequest, NotPermitted
 from pandatx.services.facts import Facts
+from pandatx.services.owners import Owners
 from pandatx.store import harvester as store
 from pandatx.store import harvester_commands as commands
 from pandatx.store.database import Database, Transaction
@@ -73,12 +75,20 @@ class Harvesters:
     _database: Database
     _clock: Clock
     _facts: Facts
+    _owners: Owners
 
     async def heartbeat(
         self, caller: Caller, harvester_id: str, facts: HarvesterFacts, wishes: Sequence[CommandWish]
     ) -> None:
-        """A Harvester lives; ``wishes`` are the commands that it takes. Raises NotPermitted, BadRequest."""
-        await self._store("harvester.heartbeat", self._heartbeat, caller, harvester_id, facts, wishes)
+        """A Harvester lives; ``wishes`` are the commands that it takes. Raises NotPermitted, BadRequest.
+
+        It belongs to a name, which becomes the caller's, too; with a role names do not matter.
+        """
+        name, work = "harvester.heartbeat", partial(self._heartbeat, caller=caller, harvester_id=harvester_id)
+        if caller.reports:
+            await _storable(name, self._database.transaction(name, work, facts=facts, wishes=wishes))
+        else:
+            await _storable(name, self._owners.making(name, caller, work, facts=facts, wishes=wishes))
 
     async def add_dialogs(self, caller: Caller, harvester_id: str, dialogs: Sequence[Dialog]) -> None:
         """Keep messages; one that is sent again takes the place of the first."""
@@ -187,11 +197,15 @@ class Harvesters:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> None:
-        try:
-            await self._database.transaction(name, work, *args, **kwargs)
-        except UNSTORABLE as error:
-            log.warn("{name} is refused: {error}", name=name, error=str(error).strip())
-            raise BadRequest("request", "it has a value that cannot be stored") from error
+        await _storable(name, self._database.transaction(name, work, *args, **kwargs))
+
+
+async def _storable(name: str, storing: Awaitable[None]) -> None:
+    try:
+        await storing
+    except UNSTORABLE as error:
+        log.warn("{name} is refused: {error}", name=name, error=str(error).strip())
+        raise BadRequest("request", "it has a value that cannot be stored") from error
 
 
 def _known(wanted: Sequence[str], described: Any) -> Sequence[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from attrs import define, field, frozen
 from twisted.logger import Logger
@@ -17,6 +18,8 @@ from pandatx.store import owners as store
 from pandatx.store.database import Database, Transaction
 
 log = Logger()
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FRESH: Final = timedelta(minutes=1)
 """How old what is known may be: another server may have released a name."""
@@ -41,8 +44,9 @@ class Owners:
 
     def may_pass(self, caller: Caller) -> bool:
         """Whether it is known, without asking, that the caller may use its name."""
-        if not caller.authenticated or (caller.production and not caller.by_name):
-            return True
+        return not caller.authenticated or (caller.production and not caller.by_name) or self._is_free_for(caller)
+
+    def _is_free_for(self, caller: Caller) -> bool:
         known = self._fresh(caller.name)
         return known is not None and (not known.subjects or caller.identity in known.subjects)
 
@@ -55,25 +59,60 @@ class Owners:
 
         Without a database all may pass: what acts as an owner needs one, and a report is not to be lost.
         """
-        if self.may_pass(caller):
+        if self.may_pass(caller) or (self._fresh(caller.name) is None and not self._database.up):
             return
+        with suppress(Busy):
+            await self.check_name(caller)
+
+    async def check_name(self, caller: Caller) -> None:
+        """``check`` for what is its owner's alone: no role helps, and nobody passes without a database.
+
+        Raises NameTaken, Busy.
+        """
         if self._fresh(caller.name) is None:
-            if not self._database.up:
-                return
-            try:
-                self._remember({caller.name: await store.subjects(self._database, caller.name)})
-            except Busy:
-                return
-        if not self.may_pass(caller):
+            self._remember({caller.name: await store.subjects(self._database, caller.name)})
+        if not self._is_free_for(caller):
             raise NameTaken(caller.name, caller.identity)
 
     async def bind(self, caller: Caller) -> None:
         """Bind the caller's name to them at first sight. Raises NameTaken."""
         if not self.has(caller):
-            bound = await self._database.transaction("owners.bind", self.bind_all, [caller])
-            self.note(bound)
-            if caller.identity not in bound[caller.name]:
-                raise NameTaken(caller.name, caller.identity)
+            await self.making("owners.bind", caller, _nothing_else)
+
+    async def making(
+        self,
+        name: str,
+        caller: Caller,
+        work: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run ``work(tx, *args)`` as a transaction that makes something the caller's: their name is bound in it.
+
+        Raises NameTaken, and then nothing is done.
+        """
+        bound, made = await self._database.transaction(name, self._bound, caller, work, *args, **kwargs)
+        self.note(bound)
+        return made
+
+    async def _bound(
+        self,
+        tx: Transaction,
+        caller: Caller,
+        work: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> tuple[dict[str, frozenset[str]], T]:
+        bound = await self.own(tx, caller)
+        return bound, await work(tx, *args, **kwargs)
+
+    async def own(self, tx: Transaction, caller: Caller) -> dict[str, frozenset[str]]:
+        """``bind_all`` for one caller. Raises NameTaken."""
+        bound = await self.bind_all(tx, [caller])
+        if caller.identity not in bound[caller.name]:
+            raise NameTaken(caller.name, caller.identity)
+        return bound
 
     def has(self, caller: Caller) -> bool:
         """Whether it is known, without asking, that the name is bound to the caller."""
@@ -131,3 +170,7 @@ class Owners:
         if len(self._known) + len(found) > REMEMBERED:
             self._known.clear()
         self._known.update((name, _Known(subjects, now)) for name, subjects in found.items())
+
+
+async def _nothing_else(tx: Transaction) -> None:
+    pass

@@ -14,10 +14,11 @@ from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
 from pandatx.domain.file_requests import NOWHERE, REUSED_FOR, KnownFile, Placed, RegisteredFile
 from pandatx.errors import Busy, DatabaseAway, PandaError
+from pandatx.services.owners import Owners
 from pandatx.store import cache_folder as folder
 from pandatx.store import sandbox_notes as notes
 from pandatx.store import sandboxes as store
-from pandatx.store.database import Database
+from pandatx.store.database import Database, Transaction
 
 log = Logger()
 
@@ -43,6 +44,7 @@ class SandboxBook:
 
     _database: Database
     _clock: Clock
+    _owners: Owners
     host: str
     own_hosts: frozenset[str]
     _cache_dir: Path
@@ -60,16 +62,28 @@ class SandboxBook:
             created=self._clock.now(),
         )
 
-    async def note(self, placed: Placed) -> None:
-        """Note a file of this server; without a database it is noted later, also after a restart. Raises OSError."""
+    async def note(self, placed: Placed, caller: Caller | None = None) -> None:
+        """Note a file of this server, and that its owner's name is the caller's, unless names do not matter since there
+        is a role; without a database it is noted later, also after a restart. Raises OSError, NameTaken.
+        """
         if self._database.up:
             try:
-                await self._database.limited("sandboxes.record", STATEMENT, PATIENCE, store.record, placed)
+                bound = await self._database.limited(
+                    "sandboxes.record", STATEMENT, PATIENCE, self._record, placed, caller
+                )
             except Busy as fault:
                 log.warn("{name}: noted later: {fault}", name=placed.name, fault=fault)
             else:
+                self._owners.note(bound)
                 return
         await deferToThread(notes.keep, self._notes, placed)
+
+    async def _record(self, tx: Transaction, placed: Placed, caller: Caller | None) -> dict[str, frozenset[str]]:
+        bound: dict[str, frozenset[str]] = {}
+        if caller is not None and not caller.reports:
+            bound = await self._owners.own(tx, caller)
+        await store.record(tx, placed)
+        return bound
 
     async def register(self, request: RegisteredFile, name: str, host: str) -> None:
         """Note a file that another server has taken in. Raises AlreadyRegistered."""

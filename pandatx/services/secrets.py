@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from pandatx.clock import Clock
 from pandatx.domain import user_secrets
 from pandatx.domain.caller import Caller
-from pandatx.errors import BadRequest, NameTaken, NotPermitted
+from pandatx.errors import BadRequest, NotPermitted
 from pandatx.services.owners import Owners
 from pandatx.store import secrets as store
 from pandatx.store.database import Database, Transaction
@@ -33,26 +33,21 @@ class UserSecrets:
         owner = self._owner(caller)
         if key is not None and (fault := user_secrets.fault_of(key, value)) is not None:
             raise BadRequest(*fault)
-        bound = await self._database.transaction("secrets.change", self._change, caller, owner, key, value)
-        self._owners.note(bound)
+        await self._owners.making("secrets.change", caller, self._change, owner, key, value)
         log.info("{owner} has changed what is kept for his jobs", owner=owner)
 
-    async def _change(
-        self, tx: Transaction, caller: Caller, owner: str, key: str | None, value: str | None
-    ) -> dict[str, frozenset[str]]:
+    async def _change(self, tx: Transaction, owner: str, key: str | None, value: str | None) -> None:
         now = self._clock.now()
-        bound = await self._owners.bind_all(tx, [caller])
-        if caller.identity not in bound[caller.name]:
-            raise NameTaken(caller.name, caller.identity)
         data = user_secrets.changed(await store.lock(tx, owner, now), key, value)
         if value is not None and len(data) > user_secrets.LARGEST:
             raise BadRequest("value", f"with it all would be more than {user_secrets.LARGEST} characters")
         await store.write(tx, owner, data, now)
-        return bound
 
     async def get(self, caller: Caller, keys: tuple[str, ...]) -> dict[str, Any]:
         """Secrets of the caller by key, all of them without ``keys``. Raises NotPermitted."""
-        data = await self._database.transaction("secrets.get", store.read, self._owner(caller))
+        owner = self._owner(caller)
+        await self._owners.check_name(caller)
+        data = await self._database.transaction("secrets.get", store.read, owner)
         return user_secrets.chosen(data, keys)
 
     def _owner(self, caller: Caller) -> str:

@@ -14,11 +14,11 @@ from pandatx.domain import task_submission as rules
 from pandatx.domain.caller import Caller
 from pandatx.domain.task_commands import TaskRow
 from pandatx.domain.task_submission import NewTask, SubmissionCode, TaskRefused
-from pandatx.errors import Banned, NameTaken
+from pandatx.errors import Banned
 from pandatx.services.facts import Facts
+from pandatx.services.owners import Owners
 from pandatx.services.submission import DISABLED
 from pandatx.services.task_commands import reopen
-from pandatx.store import owners as owners_store
 from pandatx.store import submission as users_store
 from pandatx.store import task_submission as store
 from pandatx.store.database import Database, Transaction
@@ -45,6 +45,7 @@ class TaskSubmissions:
     _database: Database
     _clock: Clock
     _facts: Facts
+    _owners: Owners
 
     async def submit(self, caller: Caller, parameters: Mapping[str, Any], parent_tid: int | None) -> SubmittedTask:
         """Store a task, or have the one of the same name executed again; committed when this returns.
@@ -59,7 +60,7 @@ class TaskSubmissions:
             flags = await self._database.transaction("tasks.user", store.gridpref, caller.name)
         task = rules.new_task(parameters, caller, flags)
         document = await deferToThread(lambda: task.document)  # megabytes of JSON, perhaps
-        done = await self._database.transaction("tasks.submit", self._submit, caller, task, document, parent_tid)
+        done = await self._owners.making("tasks.submit", caller, self._submit, caller, task, document, parent_tid)
         log.info("{user}: task {id} {name}: {told}", user=task.user, id=done.task_id, name=task.name, told=done.message)
         return done
 
@@ -100,11 +101,7 @@ class TaskSubmissions:
             raise TaskRefused(SubmissionCode.TOO_MANY, f"Too many active tasks for {task.user} {n}>{most}")
 
     async def _know(self, tx: Transaction, caller: Caller) -> None:
-        """The row of the user, which is made at the first submission, and whose name it is."""
-        now = self._clock.now()
-        bound = await owners_store.bind(tx, {caller.name: caller.identity}, now)
-        if caller.identity not in bound[caller.name]:
-            raise NameTaken(caller.name, caller.identity)
-        users = await users_store.lock_users(tx, {caller.name: caller.dn}, now)
+        """The row of the user, which is made at the first submission."""
+        users = await users_store.lock_users(tx, {caller.name: caller.dn}, self._clock.now())
         if users[caller.name].status == DISABLED:
             raise Banned(caller.name)

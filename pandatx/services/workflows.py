@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
 from pandatx.errors import BadRequest, NotFound, NotPermitted
+from pandatx.services.owners import Owners
 from pandatx.store import workflows as store
 from pandatx.store.database import Database, Transaction
 from pandatx.store.workflows import NewWorkflow
@@ -31,11 +32,12 @@ class Workflows:
 
     _database: Database
     _clock: Clock
+    _owners: Owners
 
     async def submit_raw(self, caller: Caller, params: Mapping[str, Any]) -> int:
         """Store a workflow as its user has written it; its id. Raises BadRequest."""
         raw = await deferToThread(_document, "params", {**params, "user_dn": caller.dn})
-        return await self._submit(NewWorkflow(label="user", owner=caller.name, raw=raw))
+        return await self._submit(caller, NewWorkflow(label="user", owner=caller.name, raw=raw))
 
     async def submit(self, caller: Caller, definition: Mapping[str, Any]) -> int:
         """Store a workflow as the engine reads it; its id. Raises BadRequest."""
@@ -45,16 +47,16 @@ class Workflows:
             raise BadRequest("workflow_definition", why)
         text = await deferToThread(_document, "workflow_definition", {**definition, "user_dn": caller.dn})
         label = "managed" if caller.production else "user"
-        return await self._submit(NewWorkflow(label=label, owner=caller.name, name=name, definition=text))
+        return await self._submit(caller, NewWorkflow(label=label, owner=caller.name, name=name, definition=text))
 
     async def describe(self, caller: Caller, workflow_id: int) -> dict[str, Any]:
         """A workflow of the caller, or any for the production role, with its steps and data. Raises NotFound."""
         return await self._database.transaction("workflows.describe", self._describe, caller, workflow_id)
 
-    async def _submit(self, workflow: NewWorkflow) -> int:
+    async def _submit(self, caller: Caller, workflow: NewWorkflow) -> int:
         if len(workflow.owner) > _LONGEST_OWNER:
             raise BadRequest("username", f"is longer than {_LONGEST_OWNER} characters")
-        stored = await self._database.transaction("workflows.submit", store.insert, workflow, self._clock.now())
+        stored = await self._owners.making("workflows.submit", caller, store.insert, workflow, self._clock.now())
         log.info("workflow {id} {name} of {who}", id=stored, name=workflow.name or "", who=workflow.owner)
         return stored
 

@@ -18,6 +18,7 @@ from pandatx.domain.async_work import Kind, kind_of
 from pandatx.domain.caller import Caller
 from pandatx.requesting import Requests, make_requests
 from pandatx.services.facts import Facts
+from pandatx.services.owners import Owners
 from pandatx.services.permissions_of_users import UserPermissions
 from pandatx.store.database import Database
 from pandatx.store.queries import Query
@@ -125,7 +126,8 @@ async def server(
     facts = Facts(database, clock)
     await facts.refresh()
     permissions = UserPermissions(facts)
-    requests = make_requests(config, clock, database, database, pool, known, host, instance, permissions)
+    owners = Owners(database, clock)
+    requests = make_requests(config, clock, database, database, pool, known, host, instance, permissions, owners)
     yield Server(requests, pool, clock)
     await requests.work.stop(0)
 

@@ -21,6 +21,7 @@ from pandatx.domain.queues import Queue
 from pandatx.errors import BadRequest, NotPermitted
 from pandatx.services.facts import Facts, Known
 from pandatx.services.harvester import Harvesters
+from pandatx.services.owners import Owners
 from pandatx.store import harvester_commands
 
 PROD = Caller(dn="/CN=prod", name="prod", production=True, address="192.0.2.7")
@@ -42,7 +43,7 @@ def harvesters(database, now) -> Harvesters:
         "R": Queue(name="R", document={"harvester": "h"}),
         "alone": Queue(name="alone"),
     }
-    return Harvesters(database, now, Facts(database, now, known=Known(queues=queues)))
+    return Harvesters(database, now, Facts(database, now, known=Known(queues=queues)), Owners(database, now))
 
 
 async def test_the_first_heartbeat_makes_a_harvester_with_all_that_it_says(database, harvesters, time):

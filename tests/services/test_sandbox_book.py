@@ -13,6 +13,7 @@ from endings import run
 from pandatx.domain.caller import Caller
 from pandatx.domain.file_requests import CannotWrite, Placed, Uploaded
 from pandatx.errors import DatabaseAway
+from pandatx.services.owners import Owners
 from pandatx.services.sandboxes import SandboxBook
 from pandatx.services.uploads import LEFT_BY_A_CRASH, Uploads
 from pandatx.store import sandbox_notes
@@ -22,7 +23,15 @@ USER = Caller(dn="/CN=user", name="user", how="x509")
 
 def book_of(database, clock, folder: Path) -> SandboxBook:
     (folder / "cache").mkdir(exist_ok=True)
-    return SandboxBook(database, clock, "here", frozenset(("here", "alias")), folder / "cache", folder / "notes")
+    return SandboxBook(
+        database,
+        clock,
+        Owners(database, clock),
+        "here",
+        frozenset(("here", "alias")),
+        folder / "cache",
+        folder / "notes",
+    )
 
 
 @pytest_twisted.async_fixture

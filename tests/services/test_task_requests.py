@@ -2,18 +2,22 @@
 
 import json
 
+import psycopg2
 import pytest
 from endings import run
 from tasks_by_hand import counters, files, make_job, make_task, recount
 from twisted.internet.defer import Deferred, gatherResults
 
 from pandatx.domain.caller import Caller
-from pandatx.domain.task_requests import TaskRetry
+from pandatx.domain.task_requests import TaskFinish, TaskKill, TaskRetry
 from pandatx.domain.task_submission import TaskRefused
 from pandatx.services.closer import Closer
 from pandatx.services.killing import Killing
+from pandatx.services.owners import Owners
 from pandatx.services.task_commands import TaskCommands
 from pandatx.services.task_submission import TaskSubmissions
+from pandatx.services.workflows import Workflows
+from pandatx.store.database import Session
 
 ALICE = Caller(dn="/CN=alice", name="alice", how="x509")
 TASK = {"taskName": "user.alice.x/", "vo": "wlcg", "prodSourceLabel": "user", "uniqueTaskName": True}
@@ -28,7 +32,7 @@ def commands(database, now):
 
 
 async def test_of_two_submissions_at_once_one_is_a_duplicate(database, now, facts):
-    submissions = TaskSubmissions(database, now, facts)
+    submissions = TaskSubmissions(database, now, facts, Owners(database, now))
 
     async def submit():
         try:
@@ -41,8 +45,44 @@ async def test_of_two_submissions_at_once_one_is_a_duplicate(database, now, fact
     assert await run(database, "SELECT count(*) FROM {deft}.t_task") == [(1,)]
 
 
+async def test_a_task_is_stored_once_though_the_answer_to_its_commit_was_lost(database, now, facts, monkeypatch):
+    original, lost = Session.execute, []
+
+    async def execute(self, text, params=None):
+        result = await original(self, text, params)
+        if text == "COMMIT" and not lost:
+            lost.append(text)
+            self.close()
+            raise psycopg2.OperationalError("the connection was lost")
+        return result
+
+    monkeypatch.setattr(Session, "execute", execute)
+    done = await TaskSubmissions(database, now, facts, Owners(database, now)).submit(
+        ALICE, {**TASK, "uniqueTaskName": False}, None
+    )
+    assert lost == ["COMMIT"]
+    assert await run(database, "SELECT taskid FROM {deft}.t_task") == [(done.task_id,)]
+    lost.clear()
+    workflow_id = await Workflows(database, now, Owners(database, now)).submit(ALICE, {"workflow_name": "w"})
+    assert lost == ["COMMIT"]
+    assert await run(database, "SELECT workflow_id FROM {panda}.workflows") == [(workflow_id,)]
+
+
+@pytest.mark.parametrize("status", ["running", "finished"])
+async def test_commands_that_are_given_at_once_leave_one(database, now, commands, status):
+    await make_task(database, 77, status=status)
+    await run(database, "INSERT INTO {panda}.jedi_taskparams VALUES (77, %(d)s) RETURNING 1", d=json.dumps(TASK))
+    given = [commands.kill(ALICE, TaskKill(task_id=77)) for _ in range(3)]
+    given += [commands.retry(ALICE, TaskRetry(task_id=77, new_parameters={"nFiles": 2})) for _ in range(3)]
+    given += [commands.finish(ALICE, TaskFinish(task_id=77, soft=True)) for _ in range(3)]
+    outcomes = await gatherResults(list(map(Deferred.fromCoroutine, given)))
+    assert [outcome.code for outcome in outcomes] == ([0] * 3 + [3] * 3 + [0] * 3 if status == "running" else
+                                                      [4] * 3 + [3] * 3 + [4] * 3)  # fmt: skip
+    assert await run(database, "SELECT count(*) FROM {deft}.prodsys_comm") == [(1,)]
+
+
 async def test_ids_of_tasks_are_beyond_what_clients_take_for_a_request(database, now, facts):
-    done = await TaskSubmissions(database, now, facts).submit(ALICE, TASK, None)
+    done = await TaskSubmissions(database, now, facts, Owners(database, now)).submit(ALICE, TASK, None)
     assert done.task_id >= 10_000_000
 
 

@@ -17,6 +17,7 @@ from pandatx.errors import BadRequest, Busy, NotPermitted
 from pandatx.services import workers as service
 from pandatx.services.facts import Facts
 from pandatx.services.harvester import Harvesters
+from pandatx.services.owners import Owners
 from pandatx.services.workers import Workers
 from pandatx.store.database import Transaction
 
@@ -51,7 +52,9 @@ class There:
     def __attrs_post_init__(self) -> None:
         self.clock = Clock.manual(self.time)
         self.workers = Workers(self.database, self.clock, self.woken)
-        self.harvesters = Harvesters(self.database, self.clock, Facts(self.database, self.clock))
+        self.harvesters = Harvesters(
+            self.database, self.clock, Facts(self.database, self.clock), Owners(self.database, self.clock)
+        )
 
     async def update(self, *reports, caller=PROD, harvester="h"):
         return await self.workers.update(caller, harvester, reports)
