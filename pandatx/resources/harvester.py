@@ -50,7 +50,8 @@ from pandatx.services.workers import STORED, Workers
 log = Logger()
 T = TypeVar("T")
 
-_CHUNK: Final = 100
+_CHUNK: Final = 25
+"""Elements that are read at a stretch: a worker may name 5000 jobs."""
 _REPORT: Final = Limits(inflated=4 * MEBIBYTE, report=True)
 _METRIC: Final = tuple(each.name for each in fields(ServiceMetric))
 Numbers = dict[str, dict[str, dict[str, dict[str, dict[str, int]]]]]
@@ -86,8 +87,8 @@ class HarvesterResource:
     async def heartbeat(self, caller: Caller, request: HarvesterHeartbeat, call: Call) -> Answer:
         """Note that a Harvester lives, its version, and the commands that it takes."""
         facts = _decode(HarvesterFacts, request.data or {})
-        wishes = [] if facts is None else _all(CommandWish, facts.commands)
-        await self._harvesters.heartbeat(caller, request.harvester_id, facts or HarvesterFacts(), wishes)
+        wishes = await _sound(CommandWish, facts.commands, call)
+        await self._harvesters.heartbeat(caller, request.harvester_id, facts, wishes)
         return Answer(value=[True, "succeeded"])
 
     @operation(
@@ -139,11 +140,7 @@ class HarvesterResource:
     )
     async def update_workers(self, caller: Caller, request: WorkersUpdate, call: Call) -> Answer:
         """Store what a Harvester says of its workers; for each, in their order, whether it was stored."""
-        reports: list[WorkerReport | None] = []
-        for start in range(0, len(request.workers), _CHUNK):
-            if start:
-                await call.breathe()
-            reports += [_decode(WorkerReport, each) for each in request.workers[start : start + _CHUNK]]
+        reports = await _read(WorkerReport, request.workers, call)
         sound = [report for report in reports if report is not None]
         stored = await self._workers.update(caller, request.harvester_id, sound)
         told = [report is not None and stored[report.worker_id] for report in reports]
@@ -203,7 +200,8 @@ class HarvesterResource:
     async def update_service_metrics(self, caller: Caller, request: ServiceMetrics, call: Call) -> Answer:
         """Keep figures of a Harvester's machines, each as its time, the host, and a JSON text."""
         named = [dict(zip(_METRIC, each, strict=False)) if type(each) is list else each for each in request.metrics]
-        await self._harvesters.add_metrics(caller, request.harvester_id, _all(ServiceMetric, named))
+        metrics = await _sound(ServiceMetric, named, call)
+        await self._harvesters.add_metrics(caller, request.harvester_id, metrics)
         return Answer(data=[True], value=[True, [True]])
 
     @operation(
@@ -211,7 +209,8 @@ class HarvesterResource:
     )
     async def add_dialogs(self, caller: Caller, request: Dialogs, call: Call) -> Answer:
         """Keep messages of a Harvester for those who watch it."""
-        await self._harvesters.add_dialogs(caller, request.harvester_id, _all(Dialog, request.dialogs))
+        dialogs = await _sound(Dialog, request.dialogs, call)
+        await self._harvesters.add_dialogs(caller, request.harvester_id, dialogs)
         return Answer(value=[True, ""])
 
     @operation("harvester/add_sweep_command", legacy="sweepPQ", asks=SweepRequest, allows=production, form=JSON)
@@ -229,20 +228,32 @@ class HarvesterResource:
         return Answer(message=text, value=[0, text])
 
 
-def _all(asks: type[T], elements: Sequence[Any]) -> list[T]:
+async def _sound(asks: type[T], elements: Sequence[Any], call: Call) -> list[T]:
     """Those of the elements that can be read."""
-    return [each for element in elements if (each := _decode(asks, element)) is not None]
+    return [each for each in await _read(asks, elements, call) if each is not None]
 
 
-def _decode(asks: type[T], element: Any) -> T | None:
-    """An element of a list, whose names are the older dialect's in both; None, and a warning, where it is faulty."""
+async def _read(asks: type[T], elements: Sequence[Any], call: Call) -> list[T | None]:
+    """The elements of a list, None for one that is faulty; of these there is one warning."""
+    found: list[T | None] = []
+    faults: list[str] = []
+    for index, element in enumerate(elements, 1):
+        if index % _CHUNK == 0:
+            await call.breathe()
+        try:
+            found.append(_decode(asks, element))
+        except ArgumentFault as fault:
+            found.append(None)
+            faults.append(str(fault))
+    if faults:
+        log.warn("{cls}: {n} passed over: {faults}", cls=asks.__name__, n=len(faults), faults="; ".join(faults[:5]))
+    return found
+
+
+def _decode(asks: type[T], element: Any) -> T:
+    """An element of a list, whose names are the older dialect's in both. Raises ArgumentFault."""
     if not isinstance(element, Mapping):
-        log.warn("{cls}: passed over, not an object", cls=asks.__name__)
-        return None
-    try:
-        kind: type = asks
-        found: T = decoder(kind, Dialect.LEGACY).decode(element)
-    except ArgumentFault as fault:
-        log.warn("{cls}: passed over: {fault}", cls=asks.__name__, fault=str(fault))
-        return None
+        raise ArgumentFault(asks.__name__, "not an object", "not an object")
+    kind: type = asks
+    found: T = decoder(kind, Dialect.LEGACY).decode(element)
     return found

@@ -16,8 +16,11 @@ from real import Real
 from server import Tables
 from sites import ANYBODY, OTHER, PILOT, PRODUCTION, USER, Connection, site_of
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 
+from pandatx.domain.harvester_requests import Dialogs, HarvesterHeartbeat, ServiceMetrics, WorkersUpdate
 from pandatx.domain.queues import Queue
+from pandatx.resources.api import Call, Dialect
 from pandatx.resources.harvester import HarvesterResource
 from pandatx.services.harvester import Taken
 from pandatx.store.harvester_commands import Fetched
@@ -224,6 +227,36 @@ async def test_commands_whose_answer_never_left_are_given_back() -> None:
     connection.hang_up()
     waits.callback(None)
     assert given_back == [taken]
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("add_dialogs", Dialogs(harvester_id="hv1", dialogs=(1,) * 1000)),
+        ("update_service_metrics", ServiceMetrics(harvester_id="hv1", metrics=(1,) * 1000)),
+        ("update_workers", WorkersUpdate(harvester_id="hv1", workers=({**WORKER, "workerID": "x"},) * 1000)),
+        ("heartbeat", HarvesterHeartbeat(harvester_id="hv1", data={"commands": [1] * 1000})),
+    ],
+)
+async def test_others_are_seen_to_while_a_long_list_is_read_and_its_faults_are_one_warning(method, request_) -> None:
+    breaths: list[int] = []
+
+    class Anything:
+        def __getattr__(self, name: str) -> Any:
+            async def take(*args: Any) -> dict[int, bool]:
+                return {}
+
+            return take
+
+    async def breathe() -> None:
+        breaths.append(1)
+
+    call = Call(id="c", dialect=Dialect.V1, breathe=breathe)
+    with capturedLogs() as logged:
+        await getattr(HarvesterResource(Anything(), Anything()), method)(PRODUCTION, request_, call)
+    assert len(breaths) >= 1000 // 25
+    (warning,) = logged
+    assert warning["n"] == 1000
 
 
 async def test_operators_sweep_queues_and_set_slots(real: Real, harvester: Harvester) -> None:
