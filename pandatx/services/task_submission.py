@@ -93,7 +93,10 @@ class TaskSubmissions:
         return found
 
     async def _count(self, tx: Transaction, task: NewTask) -> None:
-        most = self._facts.known.parameters.value("dbproxy", f"{_LIMIT}{task.label}")
+        limits, key = self._facts.known.parameters, f"{_LIMIT}{task.label}"
+        most = limits.value("dbproxy", key, vo=task.vo)
+        if most is None:  # what another VO has allows no more than it, lest an invented VO be without a limit
+            most = limits.value("dbproxy", key)
         if not isinstance(most, int):
             return
         n = await store.active(tx, task)

@@ -35,10 +35,11 @@ UPDATE {panda}.jedi_tasks SET modificationtime = %(at)s WHERE jeditaskid = %(tas
 
 -- name: set_priority
 -- prepare: task bigint, priority int, now timestamp
--- A task and its mirror.
+-- A task and its mirror, which comes first, as where jobs end.
 WITH d AS (UPDATE {deft}.t_task t SET current_priority = %(priority)s, timestamp = %(now)s
-   FROM {panda}.jedi_tasks j WHERE t.taskid = %(task)s AND j.jeditaskid = %(task)s)
-UPDATE {panda}.jedi_tasks SET currentpriority = %(priority)s WHERE jeditaskid = %(task)s
+   FROM {panda}.jedi_tasks j WHERE t.taskid = %(task)s AND j.jeditaskid = %(task)s RETURNING 1)
+UPDATE {panda}.jedi_tasks SET currentpriority = %(priority)s
+ WHERE jeditaskid = %(task)s AND (SELECT count(*) FROM d) >= 0
 
 -- name: set_share
 -- prepare: tasks bigint[], share text

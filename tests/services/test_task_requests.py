@@ -6,18 +6,22 @@ import psycopg2
 import pytest
 from endings import run
 from tasks_by_hand import counters, files, make_job, make_task, recount
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from pandatx.domain.caller import Caller
-from pandatx.domain.task_requests import TaskFinish, TaskKill, TaskRetry
+from pandatx.domain.task_requests import PriorityChange, TaskFinish, TaskKill, TaskRetry
 from pandatx.domain.task_submission import TaskRefused
 from pandatx.services.closer import Closer
 from pandatx.services.killing import Killing
 from pandatx.services.owners import Owners
+from pandatx.services.task_changes import TaskChanges
 from pandatx.services.task_commands import TaskCommands
 from pandatx.services.task_submission import TaskSubmissions
 from pandatx.services.workflows import Workflows
 from pandatx.store.database import Session
+from pandatx.store.queries import Query
 
 ALICE = Caller(dn="/CN=alice", name="alice", how="x509")
 TASK = {"taskName": "user.alice.x/", "vo": "wlcg", "prodSourceLabel": "user", "uniqueTaskName": True}
@@ -79,6 +83,45 @@ async def test_commands_that_are_given_at_once_leave_one(database, now, commands
     assert [outcome.code for outcome in outcomes] == ([0] * 3 + [3] * 3 + [0] * 3 if status == "running" else
                                                       [4] * 3 + [3] * 3 + [4] * 3)  # fmt: skip
     assert await run(database, "SELECT count(*) FROM {deft}.prodsys_comm") == [(1,)]
+
+
+async def test_the_limit_of_tasks_is_that_of_the_vo(database, now, facts):
+    for vo, most in (("atlas", 0), ("wlcg", 1)):
+        await run(
+            database,
+            "INSERT INTO {panda}.config (app, component, key, value, type, vo, descr) VALUES ('pandaserver', 'dbproxy',"
+            " 'MAX_ACTIVE_TASKS_PER_USER_user', %(most)s, 'int', %(vo)s, 'x') RETURNING 1",
+            most=str(most),
+            vo=vo,
+        )
+    await facts.refresh()
+    await make_task(database, 77, user="alice")
+    submissions = TaskSubmissions(database, now, facts, Owners(database, now))
+    assert (await submissions.submit(ALICE, TASK, None)).code == 0
+    for vo in ("atlas", "invented"):
+        with pytest.raises(TaskRefused, match="Too many active tasks for alice 1>0"):
+            await submissions.submit(ALICE, {**TASK, "vo": vo}, None)
+
+
+async def test_a_priority_is_changed_of_the_mirror_first_as_where_jobs_end(database, now, facts):
+    await make_task(database, 77)
+    changes = TaskChanges(database, now, facts, lambda jobs: None)
+    holding, go_on = Deferred(), Deferred()
+
+    async def end(tx):
+        await tx.run(Query(name="a", text="SELECT 1 FROM {deft}.t_task WHERE taskid = 77 FOR UPDATE"))
+        holding.callback(None)
+        await go_on
+        await tx.run(Query(name="b", text="SELECT 1 FROM {panda}.jedi_tasks WHERE jeditaskid = 77 FOR UPDATE NOWAIT"))
+
+    ending = Deferred.fromCoroutine(database.transaction("end", end))
+    await holding
+    changing = Deferred.fromCoroutine(changes.change_priority(ALICE, PriorityChange(task_id=77, priority=9)))
+    while not await run(database, "SELECT 1 FROM pg_locks WHERE NOT granted"):
+        await deferLater(reactor, 0.01)
+    go_on.callback(None)
+    await ending
+    assert await changing
 
 
 async def test_ids_of_tasks_are_beyond_what_clients_take_for_a_request(database, now, facts):
