@@ -5,10 +5,11 @@ Facts: reference/lifecycle.md 6.5 (tags) and 8.3 (eventservice).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from pandatx.domain.events import CO_JUMBO, EVENTS, FINE_GRAINED, JUMBO
 from pandatx.domain.job import Job
@@ -54,29 +55,33 @@ def runs_once(special_handling: str | None) -> bool:
     return special_handling is not None and _RUN_ONCE in special_handling.split(",")
 
 
-def lease_of(job: Job) -> Lease | None:
-    """The lease of a job as it has ended; None for a job that deals in no ranges.
+def lease_of(job: Job, status: str) -> Lease | None:
+    """The lease of a job that ends with a status; None for a job that deals in no ranges.
 
     A clone keeps its one: it stands for the right to run at all (reference/lifecycle.md 6.5, tag sc).
     """
-    if job.jedi_task_id is None or (not job.event_service and not job.special_handling):
+    tags = (job.special_handling or "").split(",")
+    how = _leaving(job.event_service, tags, status)
+    if how is None or job.jedi_task_id is None:
         return None
-    tags = frozenset((job.special_handling or "").split(","))
-    lease = Lease(
+    return Lease(
         panda_id=job.panda_id,
         task_id=job.jedi_task_id,
         jobset_id=job.jobset_id,
-        how=Leaving.CONSUMER,
+        how=how,
         counts="df" not in tags,
         partial="ap" in tags,
         keeps="de" in tags,
     )
-    if job.event_service == FINE_GRAINED:
-        return evolve(lease, how=Leaving.FINE_GRAINED)
+
+
+def _leaving(event_service: int | None, tags: Sequence[str], status: str) -> Leaving | None:
+    if event_service == FINE_GRAINED:
+        return Leaving.FINE_GRAINED
     if "ho" in tags:
-        return evolve(lease, how=Leaving.SAMPLES)
-    if job.event_service not in (EVENTS, JUMBO, CO_JUMBO):
-        return None
-    if job.event_service == JUMBO:
-        return evolve(lease, how=Leaving.JUMBO)
-    return evolve(lease, how=Leaving.WITHDRAWN) if job.job_status in _KILLED else lease
+        return Leaving.SAMPLES
+    if event_service == JUMBO:
+        return Leaving.JUMBO
+    if event_service in (EVENTS, CO_JUMBO):
+        return Leaving.WITHDRAWN if status in _KILLED else Leaving.CONSUMER
+    return None

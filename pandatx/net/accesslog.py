@@ -10,7 +10,7 @@ from time import time
 from attrs import frozen
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_SECRET = re.compile(rb"([?&][^?=&]*(?:token|secret|passw|key)[^=&]*=)[^&]*", re.IGNORECASE)
+_SECRET = re.compile(rb"([?&][^?=&]*(?:token|secret|passw|key|value)[^=&]*=)[^&]*", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r'["\\\x00-\x1f\x7f-\xff]')
 
 

@@ -146,7 +146,7 @@ async def archive(tx: Transaction, ended: Sequence[Change], now: datetime) -> No
     if queued := [each for change in ended if (each := _queued(change)) is not None]:
         await add_queuing_times(tx, queued, now)
     _tell_tasks(tx, ended, result, now)
-    if leases := [lease for change in ended if (lease := lease_of(change.after)) is not None]:
+    if leases := [lease for change in ended if (lease := lease_of(change.job, _status(change))) is not None]:
         done = frozenset(result.column("pandaid"))
         tx.at_end(events.leave, [lease for lease in leases if lease.panda_id in done], now)
 
@@ -200,8 +200,12 @@ def _queued(change: Change) -> Queued | None:
     job, since = change.job, queued_since(change.job.special_handling)
     if since is None or job.jedi_task_id is None:
         return None
-    status = str(change.changes.get("job_status", job.job_status))
-    return Queued(panda_id=job.panda_id, task_id=job.jedi_task_id, since=since, status=status)
+    return Queued(panda_id=job.panda_id, task_id=job.jedi_task_id, since=since, status=_status(change))
+
+
+def _status(change: Change) -> str:
+    """The one that the job ends with."""
+    return str(change.changes.get("job_status", change.job.job_status))
 
 
 def _of_task(change: Change) -> TaskJob:

@@ -173,7 +173,8 @@ def test_the_wire_has_names_for_statuses():
     ],
 )
 def test_jobs_leave_their_ranges_by_their_kind_and_end(changes, how):
-    assert lease_of(evolve(ENDED, **changes)).how is how
+    job = evolve(ENDED, **changes)
+    assert lease_of(job, job.job_status).how is how
 
 
 @pytest.mark.parametrize(
@@ -181,11 +182,12 @@ def test_jobs_leave_their_ranges_by_their_kind_and_end(changes, how):
                 {"event_service": 3, "special_handling": "sc:1"}],
 )  # fmt: skip
 def test_other_jobs_and_clones_leave_none(changes):
-    assert lease_of(evolve(ENDED, **changes)) is None
+    assert lease_of(evolve(ENDED, **changes), "finished") is None
 
 
 def test_tags_decide_on_attempts_and_what_is_kept():
-    plain, tagged = lease_of(ENDED), lease_of(evolve(ENDED, special_handling="eventservice,df,ap,de"))
+    plain = lease_of(ENDED, "finished")
+    tagged = lease_of(evolve(ENDED, special_handling="eventservice,df,ap,de"), "finished")
     assert (plain.counts, plain.partial, plain.keeps) == (True, False, False)
     assert (tagged.counts, tagged.partial, tagged.keeps) == (False, True, True)
 

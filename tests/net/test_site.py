@@ -466,6 +466,13 @@ def test_the_access_log_can_neither_be_forged_nor_made_to_tell_secrets():
     assert '"a\\x22 200 1\\x0a127.0.0.1 - - \\xff"' in text
 
 
+def test_what_somebody_keeps_for_his_jobs_is_not_in_the_access_log():
+    uri = b"/server/panda/set_user_secret?key=name&value=verysecret"
+    text = line(Entry(address="192.0.2.1", method=b"GET", uri=uri, version=b"HTTP/1.1", status=200, size=9), NOW)
+    assert "verysecret" not in text
+    assert "/server/panda/set_user_secret?" in text
+
+
 def test_a_klein_application_is_served_and_its_request_id_is_the_logged_one(clock, lines):
     app = Klein()
 

@@ -18,7 +18,8 @@ from pandatx.domain.caller import Caller
 from pandatx.domain.requests import Heartbeat
 from pandatx.services.facts import Facts
 from pandatx.services.heartbeats import Heartbeats
-from pandatx.store.database import Database
+from pandatx.store.database import Database, Transaction
+from pandatx.store.queries import Query
 
 PILOT = Caller(dn="/CN=pilot", name="pilot", how="x509", pilot=True)
 READY, SENT = 0, 1
@@ -134,3 +135,23 @@ async def test_clones_share_their_input(database):
     await finished(database, 50)
     await make_adder(database, DirectPool()).run_once()
     assert (await job(database, 50))["jobstatus"] == "finished"
+
+
+async def test_jobs_without_events_end_and_begin_as_if_there_were_none(database, heartbeats, monkeypatch):
+    asked: list[str] = []
+    run_query = Transaction.run
+
+    async def noted(tx: Transaction, query: Query, **params: Any) -> Any:
+        asked.append(query.name)
+        return await run_query(tx, query, **params)
+
+    monkeypatch.setattr(Transaction, "run", noted)
+    await make_ranges(database, 1)
+    plain = {"eventservice": None, "specialhandling": "us,tq1"}
+    for panda_id in (50, 51):
+        await make_consumer(database, panda_id, **plain, jobstatus="sent")
+    await says(heartbeats, 51)
+    await finished(database, 50)
+    assert await make_adder(database, DirectPool()).run_once() == 1
+    assert {"heartbeats_update", "archive_archive"} < set(asked)
+    assert not [name for name in asked if name.startswith("events_")]
