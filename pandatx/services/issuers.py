@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from attrs import Factory, define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from pandatx.clients.oidc_issuers import issuer_document
+from pandatx.clients.oidc_issuers import is_over_tls, issuer_document
 from pandatx.clients.web import Away, Web
 from pandatx.clock import Clock
 from pandatx.identity.token_keys import Issuer, IssuerAway, read_discovery, read_keys
@@ -75,10 +75,9 @@ class Issuers:
         known, now = self._known.get(url), self._clock.now()
         if known is None or known.read_at + HOLD <= now:
             await self._read_patiently(url, now)
-        elif kid not in known.issuer.keys and self._may_ask_for_key(url, now):
-            self._asked_for_key[url] = now
+        elif kid not in known.issuer.keys and (url in self._waiting or self._may_ask_for_key(url, now)):
             await self._renew(url)
-        elif known.read_at + FRESH <= now and url not in self._waiting:
+        elif known.read_at + FRESH <= now and url not in self._waiting and self._why_left_alone(url, now) is None:
             Deferred.fromCoroutine(self._renew(url)).addErrback(
                 lambda failure: log.failure("keys of {u}", failure, u=url)
             )
@@ -103,10 +102,8 @@ class Issuers:
             self._known.pop(gone, None)
             self._failed.pop(gone, None)
         now = self._clock.now()
-        for url in wanted:
-            known = self._known.get(url)
-            if known is None or known.read_at + RENEWED <= now:
-                await self._renew(url)
+        due = [url for url in wanted if (known := self._known.get(url)) is None or known.read_at + RENEWED <= now]
+        await gatherResults([Deferred.fromCoroutine(self._renew(url)) for url in due])
         self._complaints.about(self.faults)
         if self._news and self._file is not None:
             await self._keep(self._file)
@@ -124,13 +121,19 @@ class Issuers:
 
     def _may_ask_for_key(self, url: str, now: datetime) -> bool:
         asked = self._asked_for_key.get(url)
-        return asked is None or asked + UNKNOWN_KEY <= now
+        if asked is not None and now < asked + UNKNOWN_KEY:
+            return False
+        self._asked_for_key[url] = now
+        return True
 
     async def _read_patiently(self, url: str, now: datetime) -> None:
-        failed = self._failed.get(url)
-        if failed is not None and now < failed[0] + PATIENCE:
-            raise IssuerAway(failed[1])
+        if (why := self._why_left_alone(url, now)) is not None:
+            raise IssuerAway(why)
         await self._read(url)
+
+    def _why_left_alone(self, url: str, now: datetime) -> str | None:
+        at, why = self._failed.get(url, (None, None))
+        return why if at is not None and now < at + PATIENCE else None
 
     async def _renew(self, url: str) -> None:
         """What is known stays when the issuer cannot be reached."""
@@ -157,7 +160,7 @@ class Issuers:
     async def _ask(self, url: str) -> None:
         try:
             name, where = read_discovery(await issuer_document(self._web, url, self._may_be_asked))
-            said = await issuer_document(self._web, where, self._may_be_asked)
+            said = await issuer_document(self._web, where, self._may_be_asked, over_tls=is_over_tls(url))
             found = Issuer(name, read_keys(said, self._algorithms))
             if not any(found.keys.values()):
                 raise ValueError("it publishes no key that tokens may be signed by")

@@ -1,5 +1,6 @@
 """Keys of token issuers, asked over real HTTP: by discovery, at most so often, and over an outage."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,15 +8,17 @@ import pytest_twisted
 from issuer import Issuer
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock as ReactorClock
+from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from pandatx.clients.web import Web
+from pandatx.clients.web import Answer, Web
 from pandatx.clock import Clock
 from pandatx.identity.auth_config import asked_over_tls
 from pandatx.identity.token_keys import IssuerAway
-from pandatx.services.issuers import HOLD, PATIENCE, RENEWED, UNKNOWN_KEY, Issuers
+from pandatx.services.issuers import FRESH, HOLD, PATIENCE, RENEWED, UNKNOWN_KEY, Issuers
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ONE_LOOK = ["/.well-known/openid-configuration", "/jwks"]
@@ -38,6 +41,11 @@ def time():
 def keyring(time):
     """Asks over the real reactor, and has a time that the test moves."""
     return Issuers(Web(reactor, limit=5), Clock.manual(time, NOW), asked_over_tls(), ("RS256",))
+
+
+async def until(condition):
+    while not condition():
+        await deferLater(reactor, 0.001)
 
 
 def pass_time(time, span):
@@ -70,6 +78,38 @@ async def test_a_new_key_is_known_at_once_but_unknown_ones_make_no_storm(keyring
     await keyring.keys(issuer.discovery, "nobody's")
     assert issuer.asked == ONE_LOOK * 3
     assert keyring.generation == 1, "nothing has changed"
+
+
+async def test_who_comes_with_a_new_key_while_it_is_fetched_waits_for_it(keyring, issuer):
+    await keyring.keys(issuer.discovery, "first")
+    issuer.rotate("second")
+    asking = [Deferred.fromCoroutine(keyring.keys(issuer.discovery, "second")) for _ in range(3)]
+    assert [set(each.keys) for each in await gatherResults(asking)] == [{"second"}] * 3
+    assert issuer.asked == ONE_LOOK * 2
+
+
+async def test_nobody_who_brings_tokens_makes_a_storm_upon_an_issuer_that_fails(keyring, issuer, time):
+    await keyring.keys(issuer.discovery, "first")
+    issuer.keys = {}
+    pass_time(time, FRESH)
+    for _ in range(5):
+        assert set((await keyring.keys(issuer.discovery, "first")).keys) == {"first"}
+        await until(lambda: not keyring._waiting)
+    assert issuer.asked == ONE_LOOK * 2
+    pass_time(time, PATIENCE)
+    await keyring.keys(issuer.discovery, "first")
+    await until(lambda: not keyring._waiting)
+    assert issuer.asked == ONE_LOOK * 3
+
+
+async def test_an_issuer_that_does_not_answer_keeps_no_other_from_being_renewed(keyring, issuer, time):
+    silent = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
+    url = f"http://127.0.0.1:{silent.getHost().port}/"
+    renewing = Deferred.fromCoroutine(keyring.renew([url, issuer.discovery]))
+    await until(lambda: issuer.asked == ONE_LOOK)
+    assert keyring.faults == (), "the other one is waited for still"
+    renewing.addErrback(lambda _: None).cancel()
+    await silent.stopListening()
 
 
 async def test_keys_are_renewed_in_the_background_before_they_are_ten_minutes_old(keyring, issuer, time):
@@ -183,6 +223,18 @@ async def other():
     await port.stopListening()
 
 
+class OneAnswer:
+    """A web in which everything answers the same."""
+
+    def __init__(self, code, said):
+        headers = {"location": said} if code == 302 else {}
+        self.asked, self.answer = [], Answer(code=code, headers=headers, content=json.dumps(said).encode())
+
+    async def get(self, url, target, headers=None, *, follow=True):
+        self.asked.append(url)
+        return self.answer
+
+
 async def why_away(keyring, url):
     with pytest.raises(IssuerAway) as caught:
         await keyring.keys(url, "first")
@@ -205,6 +257,17 @@ async def why_away(keyring, url):
 async def test_what_is_no_discovery_document_or_leads_astray_is_told(keyring, other, answer, why):
     other.answers = {"start": answer}
     assert why in await why_away(keyring, f"{other.url}/start")
+
+
+@pytest.mark.parametrize(
+    "answer", [(302, "http://127.0.0.1:1/"), (200, {"issuer": "x", "jwks_uri": "http://localhost:1/"})]
+)
+async def test_what_was_asked_over_tls_leads_to_nothing_without_it(time, answer):
+    code, said = answer
+    web = OneAnswer(code, said)
+    keyring = Issuers(web, Clock.manual(time, NOW), asked_over_tls(), ("RS256",))
+    assert "comes over https:// only" in await why_away(keyring, "https://iam.example/")
+    assert web.asked == ["https://iam.example/"]
 
 
 async def test_a_redirect_to_a_trusted_address_is_followed(keyring, other, issuer):
