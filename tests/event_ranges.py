@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet import reactor
+
+from pandatx.clock import Clock
+from pandatx.domain.events import read_updates
+from pandatx.store import archive
+from pandatx.store.archive import Change
 from pandatx.store.database import Database
 from pandatx.store.queries import Query
 
@@ -99,6 +105,25 @@ async def ranges(database: Database) -> list[tuple[int, int, int, int, int]]:
         "SELECT pandaid, fileid, job_processid, status, attemptnr FROM {panda}.jedi_events"
         " ORDER BY pandaid, fileid, job_processid",
     )
+
+
+def said(status: str, *names: Any, **values: Any) -> list[Any]:
+    return read_updates([{"eventRangeID": str(name), "eventStatus": status, **values} for name in names])
+
+
+async def end(database: Database, panda_id: int, status: str = "finished", before_commit: Any = None) -> None:
+    """A job ends as every job does."""
+    clock = Clock(reactor)
+
+    async def work(tx: Any) -> None:
+        await archive.guard(tx)
+        await archive.wait_for(tx, [panda_id], 5.0)
+        job = (await archive.lock(tx, [panda_id]))[panda_id]
+        await archive.archive(tx, [Change(job=job, changes={"job_status": status}, file_changes={})], clock.now())
+        if before_commit is not None:
+            tx.at_end(before_commit, [None], clock.now())
+
+    await database.transaction("end", work)
 
 
 SEEDS = f"""
