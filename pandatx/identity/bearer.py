@@ -4,7 +4,7 @@ means."""
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 from twisted.logger import Logger
@@ -13,9 +13,12 @@ from pandatx.domain.caller import Caller
 from pandatx.errors import TokenRejected
 from pandatx.identity.callers import peer_address
 from pandatx.identity.networks import Networks
+from pandatx.identity.policies import printable
 from pandatx.identity.tokens import Judge
 
 log = Logger()
+
+_CACHE: Final = "_pandatx_bearer"
 
 
 @frozen
@@ -40,12 +43,14 @@ class Bearers:
         except TokenRejected as why:
             _tell(why, origin, certified)
             raise
-        return _beside(found, certified) if isinstance(found, Caller) else _later(found, origin, certified)
+        if isinstance(found, Caller):
+            return _beside(found, certified, request.transport)
+        return _later(found, origin, certified, request.transport)
 
 
-async def _later(found: Awaitable[Caller], origin: str | None, certified: Caller) -> Caller:
+async def _later(found: Awaitable[Caller], origin: str | None, certified: Caller, transport: Any) -> Caller:
     try:
-        return _beside(await found, certified)
+        return _beside(await found, certified, transport)
     except TokenRejected as why:
         _tell(why, origin, certified)
         raise
@@ -53,13 +58,21 @@ async def _later(found: Awaitable[Caller], origin: str | None, certified: Caller
 
 def _tell(why: TokenRejected, origin: str | None, certified: Caller) -> None:
     """Operators are asked why pilots are turned away; the access log has the status only."""
-    log.info("{why} (Origin {origin} from {address})", why=why, origin=origin, address=certified.address)
+    shown = None if origin is None else printable(origin[:100])
+    log.info("{why} (Origin {origin} from {address})", why=why, origin=shown, address=certified.address)
 
 
-def _beside(holder: Caller, certified: Caller) -> Caller:
-    if certified.authenticated:
-        return evolve(certified, attributes=holder.attributes)
-    return evolve(holder, address=certified.address)
+def _beside(holder: Caller, certified: Caller, transport: Any) -> Caller:
+    """The caller that the two make; the latest one of a connection is kept with what it was made of."""
+    kept: tuple[Caller, Caller, Caller] | None = getattr(transport, _CACHE, None)
+    if kept is None or kept[0] is not holder or kept[1] is not certified:
+        if certified.authenticated:
+            caller = evolve(certified, attributes=holder.attributes)
+        else:
+            caller = evolve(holder, address=certified.address)
+        kept = (holder, certified, caller)
+        setattr(transport, _CACHE, kept)
+    return kept[2]
 
 
 def _bearer(headers: list[bytes]) -> str:

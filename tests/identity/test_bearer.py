@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock as ReactorClock
 from twisted.web.http_headers import Headers
@@ -19,10 +19,17 @@ HOLDER = Caller(dn="Jane Roe", name="Jane Roe", how="token", issuer="i", subject
 NOBODY = Caller(address="192.0.2.1")
 
 
+class Plain:
+    """A connection without a certificate."""
+
+    def getHandle(self):
+        return self
+
+
 class Request:
     def __init__(self, *authorization, secure=True, peer="192.0.2.1", origin=b"atlas"):
         self.client = IPv4Address("TCP", peer, 1)
-        self.secure = secure
+        self.secure, self.transport = secure, Plain()
         self.requestHeaders = Headers({b"authorization": list(authorization), b"origin": [origin]})
 
     def isSecure(self):
@@ -36,15 +43,15 @@ class Judge:
     """Finds every token good, now or ``later``."""
 
     def __init__(self, later=False):
-        self.later, self.asked = later, []
+        self.later, self.asked, self.holder = later, [], HOLDER
 
     def judge(self, bearer, origin, dn):
         self.asked.append((bearer, origin, dn))
 
         async def wait():
-            return HOLDER
+            return self.holder
 
-        return wait() if self.later else HOLDER
+        return wait() if self.later else self.holder
 
 
 @pytest.mark.parametrize("later", [False, True])
@@ -52,6 +59,19 @@ async def test_the_holder_comes_from_the_address_of_the_connection(later):
     found = Bearers(Judge(later)).caller_of(Request(b"Bearer abc"), NOBODY)
     caller = await found if later else found
     assert (caller.name, caller.address, caller.issuer) == ("Jane Roe", "192.0.2.1", "i")
+
+
+def test_the_caller_of_a_connection_is_made_once_for_each_token():
+    one, other = evolve(HOLDER, name="One"), evolve(HOLDER, name="Other")
+    judge, request = Judge(), Request(b"Bearer abc")
+    bearers = Bearers(judge)
+    first = bearers.caller_of(request, NOBODY)
+    assert bearers.caller_of(request, NOBODY) is first
+    for judge.holder in (one, other, one):
+        assert bearers.caller_of(request, NOBODY).name == judge.holder.name
+    certified = Caller(dn="/CN=Prod", name="Prod", how="x509")
+    assert bearers.caller_of(request, certified).name == "Prod", "its certificate was judged anew"
+    assert bearers.caller_of(request, NOBODY).name == "One"
 
 
 def test_the_judge_is_told_the_origin_and_the_certificate():
@@ -103,13 +123,6 @@ class Lists:
 class Bans:
     banned: frozenset[str] = frozenset()
     read_at: datetime | None = NOW
-
-
-class Plain:
-    """A connection without a certificate."""
-
-    def getHandle(self):
-        return self
 
 
 @pytest.mark.parametrize("later", [False, True])
