@@ -115,7 +115,8 @@ def _jobs(serving: Serving) -> JobResource:
 def _tasks(serving: Serving) -> TaskResource:
     database, clock, core = serving.database, serving.clock, serving.core
     return TaskResource(
-        TaskSubmissions(database, clock, core.facts, core.owners), TaskCommands(database, clock, core.killing)
+        TaskSubmissions(database, clock, core.facts, core.owners, core.permissions),
+        TaskCommands(database, clock, core.killing, core.permissions),
     )
 
 

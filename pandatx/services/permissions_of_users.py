@@ -1,4 +1,7 @@
-"""What the letters in GRIDPREF of the table of users allow (reference/wire.md 1.5.5): asked here, and nowhere else."""
+"""What the letters in GRIDPREF of the table of users allow (reference/wire.md 1.5.5).
+
+Asked here, but where the row of a user is held anyway: when jobs are submitted.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +38,15 @@ class UserPermissions:
     _facts: Facts
     _meta: str = "doma_pandameta"
 
-    def has(self, caller: Caller, letter: Letter) -> bool:
-        """Whether a user who is not disabled has the letter. Raises DatabaseAway while nobody knows."""
+    def letters(self, caller: Caller) -> str:
+        """Those of a user who is not disabled. Raises DatabaseAway while nobody knows."""
         if self._facts.known.read_at is None:
             raise DatabaseAway("the table of users could not be read yet")
-        return letter in self._facts.known.letters.get(caller.name, "")
+        return self._facts.known.letters.get(caller.name, "")
+
+    def has(self, caller: Caller, letter: Letter) -> bool:
+        """Whether a user who is not disabled has the letter. Raises DatabaseAway while nobody knows."""
+        return letter in self.letters(caller)
 
     def require(self, caller: Caller, letter: Letter) -> None:
         """Raises NotPermitted with the letter that is missing, DatabaseAway while nobody knows."""

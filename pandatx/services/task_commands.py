@@ -18,6 +18,7 @@ from pandatx.domain.task_commands import Code, Outcome, TaskRow
 from pandatx.domain.task_requests import InputReload, TaskFinish, TaskKill, TaskReassignment, TaskRetry
 from pandatx.domain.task_submission import SubmissionCode, TaskRefused
 from pandatx.services.killing import Killing
+from pandatx.services.permissions_of_users import UserPermissions
 from pandatx.store import task_attempts as attempts_store
 from pandatx.store import task_commands as store
 from pandatx.store import task_submission as submission_store
@@ -40,6 +41,7 @@ class TaskCommands:
     _database: Database
     _clock: Clock
     _killing: Killing
+    _permissions: UserPermissions
 
     async def kill(self, caller: Caller, request: TaskKill) -> Outcome:
         """End a task of the caller. Raises NotTaskOwner, as all of these do."""
@@ -145,7 +147,7 @@ class TaskCommands:
         if old is None:
             return _NO_PARAMETERS
         asks = not caller.production and submissions.wants_priority(new)
-        flags = await submission_store.gridpref(tx, caller.name) if asks else ""
+        flags = self._permissions.letters(caller) if asks else ""
         merged = submissions.without_priority({**old, **new}, caller, flags)
         try:
             return await reopen(tx, task, merged, self._clock, under_way=True)

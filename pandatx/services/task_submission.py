@@ -17,6 +17,7 @@ from pandatx.domain.task_submission import NewTask, SubmissionCode, TaskRefused
 from pandatx.errors import Banned
 from pandatx.services.facts import Facts
 from pandatx.services.owners import Owners
+from pandatx.services.permissions_of_users import UserPermissions
 from pandatx.services.submission import DISABLED
 from pandatx.services.task_commands import reopen
 from pandatx.store import submission as users_store
@@ -46,6 +47,7 @@ class TaskSubmissions:
     _clock: Clock
     _facts: Facts
     _owners: Owners
+    _permissions: UserPermissions
 
     async def submit(self, caller: Caller, parameters: Mapping[str, Any], parent_tid: int | None) -> SubmittedTask:
         """Store a task, or have the one of the same name executed again; committed when this returns.
@@ -57,7 +59,7 @@ class TaskSubmissions:
             raise Banned(caller.name)
         flags = ""
         if not caller.production and rules.wants_priority(parameters):
-            flags = await self._database.transaction("tasks.user", store.gridpref, caller.name)
+            flags = self._permissions.letters(caller)
         task = rules.new_task(parameters, caller, flags)
         document = await deferToThread(lambda: task.document)  # megabytes of JSON, perhaps
         done = await self._owners.making("tasks.submit", caller, self._submit, caller, task, document, parent_tid)

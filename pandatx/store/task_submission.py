@@ -14,11 +14,6 @@ from pandatx.store.queries import load
 SQL = load(__file__)
 
 
-async def gridpref(tx: Transaction, name: str) -> str:
-    """The permission flags of a user."""
-    return str((await tx.run(SQL.gridpref, name=name)).scalar() or "")
-
-
 async def parent(tx: Transaction, owner: str, name: str) -> int | None:
     """The newest task of a user by its name."""
     found = (await tx.run(SQL.parent, owner=owner, name=name)).scalar()

@@ -1,8 +1,3 @@
--- name: gridpref
--- prepare: name text
--- The permission flags of a user; the table has no unique name, the oldest row counts.
-SELECT coalesce(gridpref, '') AS gridpref FROM {meta}.users WHERE name = %(name)s ORDER BY id LIMIT 1
-
 -- name: parent
 -- prepare: name text, owner text
 -- The newest task of a user by its name, taken by the engine or not.

@@ -16,6 +16,7 @@ from pandatx.domain.task_submission import TaskRefused
 from pandatx.services.closer import Closer
 from pandatx.services.killing import Killing
 from pandatx.services.owners import Owners
+from pandatx.services.permissions_of_users import UserPermissions
 from pandatx.services.task_changes import TaskChanges
 from pandatx.services.task_commands import TaskCommands
 from pandatx.services.task_submission import TaskSubmissions
@@ -28,15 +29,16 @@ TASK = {"taskName": "user.alice.x/", "vo": "wlcg", "prodSourceLabel": "user", "u
 
 
 @pytest.fixture
-def commands(database, now):
+def commands(database, now, facts):
     async def release(block):
         return 0
 
-    return TaskCommands(database, now, Killing(database, now, Closer(database, now, release), lambda jobs: None))
+    killing = Killing(database, now, Closer(database, now, release), lambda jobs: None)
+    return TaskCommands(database, now, killing, UserPermissions(facts))
 
 
 async def test_of_two_submissions_at_once_one_is_a_duplicate(database, now, facts):
-    submissions = TaskSubmissions(database, now, facts, Owners(database, now))
+    submissions = TaskSubmissions(database, now, facts, Owners(database, now), UserPermissions(facts))
 
     async def submit():
         try:
@@ -61,7 +63,7 @@ async def test_a_task_is_stored_once_though_the_answer_to_its_commit_was_lost(da
         return result
 
     monkeypatch.setattr(Session, "execute", execute)
-    done = await TaskSubmissions(database, now, facts, Owners(database, now)).submit(
+    done = await TaskSubmissions(database, now, facts, Owners(database, now), UserPermissions(facts)).submit(
         ALICE, {**TASK, "uniqueTaskName": False}, None
     )
     assert lost == ["COMMIT"]
@@ -96,7 +98,7 @@ async def test_the_limit_of_tasks_is_that_of_the_vo(database, now, facts):
         )
     await facts.refresh()
     await make_task(database, 77, user="alice")
-    submissions = TaskSubmissions(database, now, facts, Owners(database, now))
+    submissions = TaskSubmissions(database, now, facts, Owners(database, now), UserPermissions(facts))
     assert (await submissions.submit(ALICE, TASK, None)).code == 0
     for vo in ("atlas", "invented"):
         with pytest.raises(TaskRefused, match="Too many active tasks for alice 1>0"):
@@ -125,7 +127,9 @@ async def test_a_priority_is_changed_of_the_mirror_first_as_where_jobs_end(datab
 
 
 async def test_ids_of_tasks_are_beyond_what_clients_take_for_a_request(database, now, facts):
-    done = await TaskSubmissions(database, now, facts, Owners(database, now)).submit(ALICE, TASK, None)
+    done = await TaskSubmissions(database, now, facts, Owners(database, now), UserPermissions(facts)).submit(
+        ALICE, TASK, None
+    )
     assert done.task_id >= 10_000_000
 
 

@@ -189,3 +189,16 @@ async def test_a_client_that_waits_for_a_pickle_is_told_so(real: Real) -> None:
     got = await real.ask("POST", "/server/panda/killTask", b"jediTaskID=7", content_type=FORM)
     assert got.status == 400
     assert "panda-client 1.6.0 or newer" in got.text
+
+
+@pytest.mark.parametrize(("letters", "kept"), [("s", 900), ("pk", None)])
+async def test_a_priority_of_its_own_is_for_tasks_of_users_with_the_letter_s(
+    real: Real, letters: str, kept: int | None
+) -> None:
+    real.caller = USER
+    real.run("INSERT INTO users (id, name, gridpref) VALUES (1, 'Some User', NULL), (2, 'Some User', %s)", letters)
+    await real.core.facts.refresh()
+    got = await post(real, "task/submit", task_parameters={**PARAMETERS, "currentPriority": 900}, parent_tid=None)
+    assert got.json["success"]
+    ((stored,),) = rows(real, "SELECT jedi_task_parameters FROM t_task")
+    assert json.loads(stored).get("currentPriority") == kept
