@@ -137,7 +137,7 @@ class Callers:
             found = self._of_chain(_verified_chain(transport), now)
         except NoHolder as nobody:
             return _keep(transport, _Known(Caller(why_not_secure=str(nobody))), address)
-        except ValueError as fault:  # certificates are read when they are asked
+        except names.UNREADABLE as fault:
             log.warn("{address}: a client certificate cannot be read: {fault}", address=address, fault=str(fault))
             return _keep(transport, _Known(Caller(why_not_secure=UNREADABLE)), address)
         if isinstance(found, _Known):
@@ -154,7 +154,7 @@ class Callers:
         return known.generation == self._voms.generation and (known.until is None or now < known.until)
 
     def _of_chain(self, chain: Sequence[x509.Certificate], now: datetime) -> _Known | Awaitable[_Known]:
-        """The caller of a chain, remembered for connections to come. Raises NoHolder, and ValueError."""
+        """The caller of a chain, remembered for connections to come. Raises NoHolder, and UNREADABLE."""
         key = tuple(cert.fingerprint(hashes.SHA256()) for cert in chain)
         known = self._chains.get(key)
         if known is not None and self._holds(known, now):

@@ -11,6 +11,8 @@ from cryptography import x509
 from pandatx.identity import names, proxies
 
 ENDED = "the certificate or proxy has expired"
+LONGEST_NAME = 1000
+LONG = f"a name in the certificates has more than {LONGEST_NAME} characters"
 NO_RIGHTS = "the policy of the proxy gives it no rights of its issuer, or none that are known here"
 
 
@@ -30,7 +32,7 @@ class NoHolder(Exception):
 
 
 def holder(chain: Sequence[x509.Certificate], now: datetime) -> Holder:
-    """The first certificate, leaf first, that is not a proxy. Raises NoHolder, and ValueError for what is none."""
+    """The first certificate, leaf first, that is not a proxy. Raises NoHolder, and UNREADABLE for what is none."""
     if not chain:
         raise NoHolder("")
     limited = False
@@ -43,7 +45,7 @@ def holder(chain: Sequence[x509.Certificate], now: datetime) -> Holder:
         if info is None:
             if at + 1 < len(chain) and not _is_authority(chain[at + 1]):
                 raise NoHolder("the certificate was issued by one that is no CA")
-            return Holder(cert=cert, dn=names.slash_dn(cert), limited=limited, until=until)
+            return Holder(cert=cert, dn=_name(cert), limited=limited, until=until)
         if not proxies.speaks_for_its_issuer(info):
             raise NoHolder(NO_RIGHTS)
         limited = limited or proxies.is_limited(cert, info)
@@ -56,15 +58,23 @@ def _is_authority(cert: x509.Certificate) -> bool:
         return cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return cert.issuer == cert.subject
-    except ValueError:
+    except names.UNREADABLE:
         return False
+
+
+def _name(cert: x509.Certificate) -> str:
+    """Names of proxies are what their makers like, and they are remembered."""
+    dn = names.slash_dn(cert)
+    if len(dn) > LONGEST_NAME:
+        raise NoHolder(LONG)
+    return dn
 
 
 def credentials(chain: Sequence[x509.Certificate], found: Holder) -> Iterator[str]:
     """The user and each proxy in the words of mod_gridsite's GRST_CRED_<n>, with their times and how many proxies stand
-    below."""
+    below. Raises NoHolder, and UNREADABLE."""
     own = chain[: chain.index(found.cert) + 1]
     for below, cert in reversed(list(enumerate(own))):
         kind = "X509USER" if cert is found.cert else "GSIPROXY"
         start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
-        yield f"{kind} {start.timestamp():.0f} {end.timestamp():.0f} {below} {names.slash_dn(cert)}"
+        yield f"{kind} {start.timestamp():.0f} {end.timestamp():.0f} {below} {_name(cert)}"

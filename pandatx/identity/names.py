@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID, ObjectIdentifier
+
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What is raised when a part of a certificate is asked for that is broken: it was not looked at before."""
 
 # The short names that OpenSSL prints; an attribute that is not here goes by its dotted number.
 SHORT_NAMES: dict[ObjectIdentifier, str] = {

@@ -14,7 +14,7 @@ from pyasn1.codec.der.decoder import decode
 from pyasn1.error import PyAsn1Error
 from pyasn1_modules import rfc5755
 
-from pandatx.identity import der
+from pandatx.identity import der, names
 from pandatx.identity.vomsdir import VO_NAME
 
 EXTENSION = ObjectIdentifier("1.3.6.1.4.1.8005.100.100.5")
@@ -90,7 +90,7 @@ def _read(whole: bytes) -> AttributeCertificate | Unreadable:
     except Unreadable as fault:
         return fault
     # What a parser of hostile bytes may raise: its own errors, and those of the types underneath.
-    except (PyAsn1Error, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as fault:
+    except (*names.UNREADABLE, PyAsn1Error, LookupError, AttributeError, OverflowError, RecursionError) as fault:
         return Unreadable(f"it cannot be read: {type(fault).__name__}")
 
 

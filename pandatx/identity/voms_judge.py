@@ -16,13 +16,14 @@ from cryptography.x509.oid import ObjectIdentifier, SignatureAlgorithmOID
 from OpenSSL import crypto
 
 from pandatx.identity import names
-from pandatx.identity.trust import Trust
+from pandatx.identity.trust import NEVER, Trust
 from pandatx.identity.voms import AttributeCertificate, Unreadable, name_key, read
 from pandatx.identity.vomsdir import VomsDir, dn_key
 
 LEEWAY = timedelta(minutes=5)
 """By how much clocks may differ; libvoms takes the same."""
 SMALLEST_RSA_KEY = 2048
+LONGEST_FAULT = 300
 
 _RSA: dict[ObjectIdentifier, hashes.HashAlgorithm] = {
     SignatureAlgorithmOID.RSA_WITH_SHA256: hashes.SHA256(),
@@ -88,7 +89,9 @@ class Judge:
                     raise NotBelieved(str(each))
                 granted.append(self._granted(each, holder, now))
             except NotBelieved as fault:
-                faults.append(f"the VOMS attributes are not accepted: {fault}")
+                faults.append(f"the VOMS attributes are not accepted: {fault}"[:LONGEST_FAULT])
+            except names.UNREADABLE as fault:
+                faults.append(f"the certificates around the VOMS attributes cannot be read: {type(fault).__name__}")
         return Verdict(granted=tuple(granted), faults=tuple(faults))
 
     def _granted(self, said: AttributeCertificate, holder: x509.Certificate, now: datetime) -> Granted:
@@ -98,7 +101,8 @@ class Judge:
             raise NotBelieved("they were issued to another certificate")
         if now + LEEWAY < said.start:
             raise NotBelieved("they are not valid yet")
-        if said.end + LEEWAY <= now:
+        end = min(said.end, NEVER) + LEEWAY
+        if end <= now:
             raise NotBelieved("they have expired")
         if said.targets:
             raise NotBelieved("they are meant for certain services only")
@@ -112,7 +116,7 @@ class Judge:
             raise NotBelieved(f"the certificate of {standing.revoked} is revoked")
         if standing.stale:
             raise NotBelieved(f"a revocation list for their signer {names.slash_dn(path[0])} is too old")
-        ends = [said.end + LEEWAY, *(cert.not_valid_after_utc for cert in path)]
+        ends = [end, *(cert.not_valid_after_utc for cert in path)]
         until = min(ends if standing.until is None else [*ends, standing.until])
         return Granted(fqans=said.fqans, start=said.start, end=said.end, until=until)
 
@@ -132,7 +136,7 @@ class Judge:
             except NotBelieved as fault:
                 why = str(fault)
                 continue
-            except (ValueError, UnsupportedAlgorithm, crypto.Error):  # certificates are read when they are asked
+            except (*names.UNREADABLE, crypto.Error):
                 why = "the certificate of their signer cannot be read"
                 continue
             if signer in vo.hosts or any(dns[: len(chain)] == chain for chain in vo.chains):

@@ -14,7 +14,7 @@ from pandatx.identity import names
 
 log = Logger()
 
-VO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+VO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{,254}")
 _NEXT_CHAIN = re.compile(r"-+ *NEXT CHAIN *-+")
 _SAME_KIND = {"email": "emailaddress", "e": "emailaddress", "userid": "uid", "s": "st"}
 _LARGEST = 1 << 20

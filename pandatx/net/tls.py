@@ -19,7 +19,7 @@ from zope.interface import implementer  # type: ignore[import-untyped]
 
 from pandatx.errors import EXIT_CERTIFICATE, StartFault
 from pandatx.identity.callers import NOT_TAKEN, peer_address
-from pandatx.identity.names import slash_dn
+from pandatx.identity.names import UNREADABLE, slash_dn
 from pandatx.identity.trust import Trust, read_trust, stamp
 from pandatx.identity.voms_reader import VomsReader
 
@@ -28,6 +28,7 @@ log = Logger()
 HostKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 DEPTH = 10
+_LONGEST_NAME = 300
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
 _NO_CRL_FOUND, _CRL_HAS_EXPIRED = 3, 12
 _REASONS = {
@@ -202,7 +203,7 @@ def _judge(trust: Trust) -> Callable[[SSL.Connection, crypto.X509, int, int, int
         if errno in _FOR_THE_SAME_REASON and hasattr(protocol, NOT_TAKEN):
             return True
         why = _REASONS.get(errno, f"OpenSSL's error {errno}")
-        dn = slash_dn(cert.to_cryptography())
+        dn = _name(cert)
         address = "" if protocol is None else peer_address(protocol.getPeer())
         log.info("{address}: the certificate of {dn} is refused: {why}", address=address, dn=dn, why=why)
         if errno in _NO_CA and protocol is not None:
@@ -211,6 +212,14 @@ def _judge(trust: Trust) -> Callable[[SSL.Connection, crypto.X509, int, int, int
         return False
 
     return verdict
+
+
+def _name(cert: crypto.X509) -> str:
+    """Of a certificate that anybody may have made."""
+    try:
+        return slash_dn(cert.to_cryptography())[:_LONGEST_NAME]
+    except UNREADABLE:
+        return "somebody whose certificate cannot be read"
 
 
 def _http_1_1(connection: SSL.Connection, offered: list[bytes]) -> Any:

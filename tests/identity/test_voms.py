@@ -10,11 +10,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import capturedLogs
 from voms_authority import (
+    BOOLEAN,
     NULL,
     OCTETS,
+    OID,
     SEQUENCE,
     TARGETS,
     VomsServer,
@@ -150,6 +153,36 @@ WRONG = {
 def test_what_is_wrong_with_attributes_is_said_and_they_grant_nothing(vomsdir, change, reason):
     said = why(reader_of(vomsdir), ATLAS.proxy(USER, FQANS, NOW, **change))
     assert said == f"the VOMS attributes are not accepted: {reason}"
+
+
+def test_attributes_that_never_end_are_held_to_their_signers_time(vomsdir):
+    """Year 9999 is how X.509 says so; nothing can be added to it."""
+    ever = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    proxy = ATLAS.proxy(USER, FQANS, NOW, hours=(ever - NOW).total_seconds() / 3600, start=NOW)
+    assert found(reader_of(vomsdir), proxy).until == ATLAS.host.cert.not_valid_after_utc
+
+
+def test_a_signer_of_a_version_that_there_is_not_is_no_signer(vomsdir):
+    whole = ATLAS.host.cert.public_bytes(Encoding.DER)
+
+    class Odd:
+        def public_bytes(self, encoding):
+            return whole.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+
+    said = why(reader_of(vomsdir), ATLAS.proxy(USER, FQANS, NOW, signers=[Odd()]))
+    assert said.endswith("it cannot be read: InvalidVersion")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vo": "a" * 20_000, "fqans": ("/" + "a" * 20_000,)},
+        {"more": [der(SEQUENCE, der(OID, b"\x2a" + b"\x01" * 20_000), der(BOOLEAN, b"\xff"), der(OCTETS, b""))]},
+    ],
+    ids=["a name of a VO", "an OID"],
+)
+def test_what_is_said_of_attributes_is_short_however_long_their_parts_are(vomsdir, change):
+    assert len(why(reader_of(vomsdir), ATLAS.proxy(USER, now=NOW, **({"fqans": FQANS} | change)))) <= 300
 
 
 @pytest.mark.parametrize(
