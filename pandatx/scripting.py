@@ -24,11 +24,11 @@ def script_operations(core: Core) -> Mapping[str, Operation]:
 
 def _by_service(core: Core) -> dict[str, Operation]:
     async def describe(ids: Sequence[int], archive: bool = False) -> list[dict[str, Any] | None]:
-        return [described(job) for job in await core.jobs.describe(ids, archive)]
+        return [None if job is None else described(job) for job in await core.jobs.describe(ids, archive)]
 
     async def find(
         status: str | None = None, queue: str | None = None, owner: str | None = None, limit: int = 1000
-    ) -> list[dict[str, Any] | None]:
+    ) -> list[dict[str, Any]]:
         return [described(job) for job in await core.jobs.find(status, queue, owner, limit)]
 
     async def kill(ids: Sequence[int], code: int | None = None, options: Sequence[str] = ()) -> list[bool]:

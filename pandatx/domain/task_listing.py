@@ -10,8 +10,9 @@ from typing import Any, Final
 import regex
 from attrs import Factory, frozen
 
+from pandatx.domain.caller import Caller
 from pandatx.domain.split_rules import in_words
-from pandatx.domain.task_secrets import shown
+from pandatx.domain.task_secrets import may_read, shown
 
 ATTRIBUTES: Final = tuple(
     """
@@ -189,11 +190,11 @@ class TaskRead:
     progress: Progress = Progress()
 
 
-def described(read: TaskRead, reader: str, privileged: bool) -> dict[str, Any]:
-    """All that is told of a task; secrets in its parameters only to its owner or a privileged ``reader``."""
+def described(read: TaskRead, reader: Caller) -> dict[str, Any]:
+    """All that is told of a task; secrets in its parameters only to those that may read them."""
     task = {name: read.row[column] for name, column in zip(ATTRIBUTES, COLUMNS, strict=True)}
     task["splitRule"] = in_words(task["splitRule"])
-    own = privileged or (bool(reader) and reader == task["userName"])
+    own = may_read(reader, task["userName"])
     parameters = decoded(read.parameters)
     task["job_execution_params"] = read.template if own else shown(read.template)
     if parameters is not None:

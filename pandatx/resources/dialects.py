@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
 from pandatx import errors
 from pandatx.errors import PandaError
-from pandatx.resources.api import Answer, Dialect, LegacyForm, Operation, Style
+from pandatx.resources.api import MEBIBYTE, Answer, Dialect, LegacyForm, Operation, Style
 from pandatx.resources.bodies import Malformed
 from pandatx.resources.decoding import ArgumentFault
-from pandatx.resources.encoding import to_json, to_urlencoded
+from pandatx.resources.encoding import Encoded, to_json, to_urlencoded
 
 PLAIN = b"text/plain; charset=utf-8"
 JSON = b"application/json"
@@ -21,13 +21,14 @@ FAILED, ROLE, PERMISSION = 30, 60, 70
 
 @frozen
 class Response:
-    """What goes out."""
+    """What goes out. ``pieces`` are the body of a long answer, to be put together off the reactor's thread."""
 
-    body: bytes
+    body: bytes | bytearray
     status: int = 200
     kind: bytes = JSON
     retry_after: int | None = None
     gzipped: bool = False
+    pieces: Sequence[bytes] = ()
 
 
 class CrossSite(PandaError):
@@ -90,14 +91,29 @@ REFUSALS: tuple[tuple[type[PandaError], Refusal], ...] = (
 def answer(dialect: Dialect, operation: Operation, what: Answer, wants_json: bool) -> Response:
     """An answer of an operation; REST is JSON always (rule R21), but for what is declared a plain text."""
     if dialect is Dialect.V1:
-        return Response(str(what.value).encode(), kind=PLAIN) if operation.plain else Response(to_json(what.envelope()))
+        return Response(str(what.value).encode(), kind=PLAIN) if operation.plain else _in_envelope(what)
     style = operation.form.style
     if style is Style.STATUS_JSON or (style is Style.STATUS and wants_json):
         return _as_json(what.legacy(True))
     if style in (Style.STATUS, Style.URLENCODED):
         return _as_text(what.legacy(False))
     value = what.legacy(wants_json)
+    if isinstance(value, Encoded):
+        return _long(value.pieces, PLAIN)
     return Response(str(value).encode() if style is Style.TEXT else to_json(value), kind=PLAIN)
+
+
+def _in_envelope(what: Answer) -> Response:
+    if not isinstance(what.data, Encoded):
+        return Response(to_json(what.envelope()))
+    rest = {name: value for name, value in what.envelope().items() if name != "data"}
+    return _long([to_json(rest)[:-1], b',"data":', *what.data.pieces, b"}"], JSON)
+
+
+def _long(pieces: Sequence[bytes], kind: bytes) -> Response:
+    if sum(map(len, pieces)) <= MEBIBYTE:
+        return Response(b"".join(pieces), kind=kind)
+    return Response(b"", kind=kind, pieces=pieces)
 
 
 def refusal(dialect: Dialect, operation: Operation | None, fault: PandaError, wants_json: bool) -> Response:

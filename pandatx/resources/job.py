@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypedDict
 
-import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pandatx.domain import offline_script
 from pandatx.domain.caller import Caller
@@ -15,7 +14,7 @@ from pandatx.domain.job import Job
 from pandatx.domain.query_requests import DebugMode, JobStatusIds, OneJob
 from pandatx.domain.requests import JobCommand, JobIds, JobKill, JobSubmission
 from pandatx.domain.task_requests import TaskId
-from pandatx.domain.task_secrets import shown
+from pandatx.domain.task_secrets import may_read, shown
 from pandatx.resources.api import (
     JSON,
     MEBIBYTE,
@@ -30,7 +29,7 @@ from pandatx.resources.api import (
     production,
     secure,
 )
-from pandatx.resources.encoding import to_json
+from pandatx.resources.encoding import Encoded, json_list, json_object, to_json
 from pandatx.resources.jobspec import counted, described, job_of, read_jobs, state_of
 from pandatx.services.debug_mode import DebugModes
 from pandatx.services.jobs import Jobs
@@ -66,11 +65,11 @@ Descriptions: Final[Any] = list[dict[str, Any] | None]
 class Described(Answer):
     """Descriptions of jobs; ``states`` are told to a client of 2021 that asks for no pickle and accepts no JSON."""
 
-    states: list[Any] | None
+    states: Encoded | None
 
-    def legacy(self, as_json: bool) -> list[Any]:
+    def legacy(self, as_json: bool) -> Encoded:
         """A JSON text in either case."""
-        return list(self.data) if as_json or self.states is None else self.states
+        return self.data if as_json or self.states is None else self.states
 
 
 @frozen
@@ -142,11 +141,11 @@ class JobResource:
     )
     async def get_description(self, caller: Caller, request: JobStatusIds, call: Call) -> Answer:
         """Describe jobs that are not archived, in the order of the ids; null for one that is not there."""
-        jobs = await self._jobs.describe(request.job_ids, False)
         states = None
         if request.no_pickle:
-            states = [state async for state in _states(jobs, call)]
-        return Described(data=await in_chunks(jobs, call), states=states)
+            states = await self._told(caller, request.job_ids, call, states=True)
+        data = await self._told(caller, request.job_ids, call)
+        return Described(data=data, states=states)
 
     @operation(
         "job/get_description_incl_archive",
@@ -159,8 +158,19 @@ class JobResource:
     )
     async def get_description_incl_archive(self, caller: Caller, request: JobIds, call: Call) -> Answer:
         """Describe jobs wherever they are, in the order of the ids; null for one that is not there."""
-        found = await in_chunks(await self._jobs.describe(request.job_ids, True), call)
+        found = await self._told(caller, request.job_ids, call, archive=True)
         return Answer(data=found, value=found)
+
+    async def _told(
+        self, caller: Caller, ids: Sequence[int], call: Call, *, archive: bool = False, states: bool = False
+    ) -> Encoded:
+        """Whole jobs as the caller may see them: descriptions, or state lists of those that are there."""
+        form: Callable[[Job], Any] = state_of if states else described
+        found: list[bytes] = []
+        async for jobs in self._jobs.each(ids, archive):
+            there = [job for job in jobs if job is not None] if states else jobs
+            found += await in_chunks(there, call, lambda job: form(told_to(caller, job)))
+        return json_list(found)
 
     @operation(
         "job/get_metadata_for_analysis_jobs",
@@ -175,7 +185,8 @@ class JobResource:
     async def get_metadata_for_analysis_jobs(self, caller: Caller, request: TaskId, call: Call) -> Answer:
         """Give what the pilots of the finished jobs of a user's task reported as metadata, by PandaID."""
         found = await self._metadata.of_task(request.task_id)
-        return Answer(data=found, message="" if found else "No metadata found", value=found)
+        data = json_object(found.items())
+        return Answer(data=data, message="" if found else "No metadata found", value=data)
 
     @operation(
         "job/generate_offline_execution_script",
@@ -196,8 +207,7 @@ class JobResource:
             text = offline_script.script(job)
         except offline_script.NoScript as fault:
             return Answer(value=f"{offline_script.ERROR}{fault}")
-        own = caller.production or (caller.name != "" and caller.name == job.prod_user_name)
-        return Answer(value=text if own else shown(text))
+        return Answer(value=text if may_read(caller, job.prod_user_name) else shown(text))
 
     @operation("job/kill", legacy="killJobs", asks=JobKill, gives=list[bool], form=PICKLED, allows=secure)
     async def kill(self, caller: Caller, request: JobKill, call: Call) -> Answer:
@@ -226,23 +236,20 @@ class JobResource:
         return Answer(success=text == RECEIVED, message=text, value=[text == RECEIVED, text])
 
 
-async def in_chunks(jobs: Sequence[Job | None], call: Call) -> list[orjson.Fragment]:
-    """Descriptions, already JSON, made so many at a time that others are seen to in between."""
+async def in_chunks(jobs: Sequence[Job | None], call: Call, form: Callable[[Job], Any] = described) -> list[bytes]:
+    """Jobs in JSON, null for one that is not there; made so many at a time that others are seen to in between."""
     found = []
     for start in range(0, len(jobs), _CHUNK):
-        if start:
-            await call.breathe()
-        found += [orjson.Fragment(to_json(described(job))) for job in jobs[start : start + _CHUNK]]
+        await call.breathe()
+        found += [b"null" if job is None else to_json(form(job)) for job in jobs[start : start + _CHUNK]]
     return found
 
 
-async def _states(jobs: Sequence[Job | None], call: Call) -> AsyncIterator[orjson.Fragment]:
-    """State lists of the jobs that are there, already JSON."""
-    for index, job in enumerate(jobs):
-        if index % _CHUNK == _CHUNK - 1:
-            await call.breathe()
-        if job is not None:
-            yield orjson.Fragment(to_json(state_of(job)))
+def told_to(caller: Caller, job: Job) -> Job:
+    """A job without the secrets in its texts, where they are not for the caller."""
+    if may_read(caller, job.prod_user_name):
+        return job
+    return evolve(job, job_parameters=shown(job.job_parameters), metadata=shown(job.metadata))
 
 
 def _receipt(job: Job, stored: Submitted) -> list[Any]:

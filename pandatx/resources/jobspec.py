@@ -66,10 +66,8 @@ _JOB: Final = _settable(Job, columns.JOB, JOB_SLOTS)
 _FILE: Final = _settable(JobFile, columns.FILE, FILE_SLOTS)
 
 
-def described(job: Job | None) -> dict[str, Any] | None:
-    """A job by the wire's names, with its files under ``Files``; None for one that is not there."""
-    if job is None:
-        return None
+def described(job: Job) -> dict[str, Any]:
+    """A job by the wire's names, with its files under ``Files``."""
     found = dict(zip(JOB_SLOTS, _job_values(job), strict=True))
     found["Files"] = [dict(zip(FILE_SLOTS, _file_values(file), strict=True)) for file in job.files]
     return found

@@ -12,6 +12,7 @@ from pandatx.domain.daemons import DaemonSeen
 from pandatx.domain.requests import DaemonName, DatasetName, JobId, JobSearch, NoArguments
 from pandatx.domain.why import Explanation, wanted
 from pandatx.resources.api import Answer, Call, operation, production, secure
+from pandatx.resources.encoding import json_list
 from pandatx.resources.job import in_chunks
 from pandatx.services.daemons import DaemonBoard
 from pandatx.services.datasets import Datasets
@@ -94,7 +95,7 @@ class PandatxResource:
         """List jobs, the newest first; without the production role only the caller's own."""
         owner = request.owner if caller.production else caller.name
         found = await self._jobs.find(request.status, request.queue, owner, request.limit)
-        return Answer(data=await in_chunks(found, call))
+        return Answer(data=json_list(await in_chunks(found, call)))
 
     @operation("pandatx/why", allows=secure, verb="GET", asks=JobId, gives=WhyGiven)
     async def why(self, caller: Caller, request: JobId, call: Call) -> Answer:

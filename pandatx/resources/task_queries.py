@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NotRequired, TypedDict
 
-import orjson
 from attrs import frozen
 
 from pandatx.domain import task_listing
@@ -19,13 +20,13 @@ from pandatx.domain.query_requests import (
     TaskSearch,
     TasksModified,
 )
+from pandatx.domain.task_listing import DatasetRead
 from pandatx.domain.task_requests import TaskId
 from pandatx.resources.api import JSON, PICKLED, Answer, Call, anyone, operation, secure
-from pandatx.resources.encoding import to_json
+from pandatx.resources.encoding import Encoded, json_list, to_json
+from pandatx.resources.job import in_chunks, told_to
 from pandatx.resources.jobspec import described
 from pandatx.services.task_queries import TaskQueries
-
-_CHUNK: Final = 50
 
 
 def _kind(name: str) -> Any:
@@ -163,13 +164,10 @@ class TaskQueryResource:
     )
     async def get_tasks_detailed_info_since(self, caller: Caller, request: TaskSearch, call: Call) -> Answer:
         """Describe the newest tasks of the caller, or of another user, that some filters let through."""
-        found = await self._queries.search(caller, request)
-        encoded = []
-        for index, task in enumerate(found):
-            if index % _CHUNK == _CHUNK - 1:
-                await call.breathe()
-            encoded.append(orjson.Fragment(to_json(task)))
-        return Answer(data=encoded)
+        found: list[bytes] = []
+        async for some in self._queries.search(caller, request):
+            found += await call.in_thread(partial(_each_to_json, some))
+        return Answer(data=json_list(found))
 
     @operation(
         "task/get_tasks_modified_since",
@@ -218,12 +216,10 @@ class TaskQueryResource:
     @operation("task/get_job_descriptions", verb="GET", asks=TaskJobs, gives=list[dict[str, Any]], allows=secure)
     async def get_job_descriptions(self, caller: Caller, request: TaskJobs, call: Call) -> Answer:
         """Describe the first 5500 jobs of a task, or of those that failed or were ended."""
-        found = []
-        for index, job in enumerate(await self._queries.jobs(request)):
-            if index % _CHUNK == _CHUNK - 1:
-                await call.breathe()
-            found.append(orjson.Fragment(to_json({**(described(job) or {}), **_extra(job)})))
-        return Answer(data=found)
+        found: list[bytes] = []
+        async for some in self._queries.jobs(request):
+            found += await in_chunks([job for job in some if job is not None], call, partial(_told, caller))
+        return Answer(data=json_list(found))
 
     @operation(
         "task/get_datasets_and_files",
@@ -243,13 +239,8 @@ class TaskQueryResource:
         if not request.dataset_only:
             async for dataset_id, some in self._queries.files(request.task_id, datasets):
                 files[dataset_id].append(to_json(some)[1:-1])
-        data = [
-            {
-                "dataset": {"name": each.name, "id": each.id},
-                "files": orjson.Fragment(b"[" + b",".join(files[each.id]) + b"]"),
-            }
-            for each in datasets
-        ]
+        pieces = [piece for each in datasets for piece in (b",", *_dataset(each, files[each.id]))]
+        data = Encoded([b"[", *pieces[1:], b"]"])
         return Answer(data=data, value=data)
 
     @operation(
@@ -266,6 +257,21 @@ class TaskQueryResource:
         """List the output datasets of tasks with jumbo jobs that ended between two times, in days before now."""
         found = await self._queries.jumbo_datasets(request)
         return Answer(data=found, value=found)
+
+
+def _each_to_json(values: Sequence[Any]) -> list[bytes]:
+    return [to_json(value) for value in values]
+
+
+def _told(caller: Caller, job: Job) -> dict[str, Any]:
+    return {**described(told_to(caller, job)), **_extra(job)}
+
+
+def _dataset(dataset: DatasetRead, files: Sequence[bytes]) -> Iterator[bytes]:
+    """A dataset in JSON; ``files`` are runs of what is JSON already."""
+    yield b'{"dataset":' + to_json({"name": dataset.name, "id": dataset.id}) + b',"files":'
+    yield from json_list(files).pieces
+    yield b"}"
 
 
 def _extra(job: Job) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -14,7 +14,7 @@ from pandatx.domain.job import Job
 from pandatx.store import jobs as store
 from pandatx.store.database import Database, in_batches
 
-TOGETHER: Final = 500
+TOGETHER: Final = 100
 """Jobs that are described in one transaction."""
 _REMEMBERED: Final = timedelta(hours=1)
 UNKNOWN: Final = ("unknown", KILL)
@@ -40,10 +40,13 @@ class Jobs:
 
     async def describe(self, ids: Sequence[int], archive: bool) -> list[Job | None]:
         """Whole jobs in the order of ``ids``, None for one that is not there."""
-        found: dict[int, Job] = {}
+        return [job async for some in self.each(ids, archive) for job in some]
+
+    async def each(self, ids: Sequence[int], archive: bool) -> AsyncIterator[list[Job | None]]:
+        """What ``describe`` gives, some at a time: jobs with all their files and texts are large."""
         for some in in_batches(ids, TOGETHER):
-            found |= await self._database.transaction("jobs.describe", store.describe, some, archive)
-        return [found.get(panda_id) for panda_id in ids]
+            found = await self._database.transaction("jobs.describe", store.describe, some, archive)
+            yield [found.get(panda_id) for panda_id in some]
 
     async def recent(self, panda_id: int, days: int | None) -> Job | None:
         """A whole job, None for one that is not there or has not changed for so many ``days``."""

@@ -15,7 +15,7 @@ from pandatx.domain.caller import Caller
 from pandatx.domain.job import Job
 from pandatx.domain.query_requests import JumboDatasets, TaskDatasets, TaskDetails, TaskJobs, TaskSearch, TasksModified
 from pandatx.domain.task_listing import INPUTS, UNMERGED, BadFilter, DatasetRead, Filters, TaskRead
-from pandatx.domain.task_secrets import shown
+from pandatx.domain.task_secrets import may_read, shown
 from pandatx.errors import NotFound, PandaError
 from pandatx.identity.names import compact_name
 from pandatx.services.jobs import Jobs
@@ -69,14 +69,13 @@ class TaskQueries:
         if found is None:
             raise TaskNotFound
         row = await store.status(self._database, task_id) or {}
-        return found if _owns(caller, row) else await deferToThread(shown, found)
+        return found if may_read(caller, row.get("username")) else await deferToThread(shown, found)
 
     async def describe(self, caller: Caller, task_id: int) -> dict[str, Any]:
         """All that is told of a task. Raises TaskNotFound."""
-        found = await self._described(caller, [task_id])
-        if not found:
-            raise TaskNotFound
-        return found[0]
+        async for (found,) in self._described(caller, [task_id]):
+            return found
+        raise TaskNotFound
 
     async def describe_parent(self, caller: Caller, task_id: int) -> dict[str, Any]:
         """All that is told of the parent of a task. Raises TaskNotFound with what is missing."""
@@ -85,13 +84,13 @@ class TaskQueries:
             raise TaskNotFound("Child task not found")
         if child["parent_tid"] in (None, task_id):
             raise TaskNotFound("No parent task found")
-        found = await self._described(caller, [child["parent_tid"]])
-        if not found:
-            raise TaskNotFound("Parent task not found")
-        return found[0]
+        async for (found,) in self._described(caller, [child["parent_tid"]]):
+            return found
+        raise TaskNotFound("Parent task not found")
 
-    async def search(self, caller: Caller, request: TaskSearch) -> list[dict[str, Any]]:
-        """The newest tasks of the caller, or of the user whom the filters name, that the filters let through.
+    async def search(self, caller: Caller, request: TaskSearch) -> AsyncIterator[list[dict[str, Any]]]:
+        """The newest tasks of the caller, or of the user whom the filters name, that the filters let through; some at
+        a time, since their parameters can be large.
 
         Patterns are applied to the tasks that the equalities have left. Raises BadSearch.
         """
@@ -101,20 +100,20 @@ class TaskQueries:
         except BadFilter as fault:
             raise BadSearch(str(fault)) from None
         ids = await store.find(self._database, filters, since, min(request.n_tasks, MOST_TASKS))
-        return await self._described(caller, ids, filters)
+        async for some in self._described(caller, ids, filters):
+            yield some
 
     async def _described(
         self, caller: Caller, ids: Sequence[int], filters: Filters | None = None
-    ) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+    ) -> AsyncIterator[list[dict[str, Any]]]:
         until = self._clock.seconds() + SEARCHING
         for some in in_batches(ids, TOGETHER):
             read = await self._database.transaction("task_queries.read", store.read, some)
             told = await deferToThread(_tell, read, caller)
             if filters is not None and filters.patterns:
                 told = await deferToThread(_chosen, told, filters, lambda: self._clock.seconds() < until)
-            found += told
-        return found
+            if told:
+                yield told
 
     async def modified(self, caller: Caller, request: TasksModified) -> list[dict[str, Any]]:
         """The tasks of an owner that have changed since a time, by the wire's names; nothing for a time that is none.
@@ -131,7 +130,7 @@ class TaskQueries:
         since = max(since, self._clock.now() - WINDOW)
         tasks, texts = await self._database.transaction("task_queries.modified", _modified, user, since, request)
         if request.full:
-            lines = await deferToThread(_command_lines, texts, caller.production or user == caller.name)
+            lines = await deferToThread(_command_lines, texts, may_read(caller, user))
             for task in tasks:
                 task["cliParams"] = lines.get(task["jediTaskID"], "")
         return tasks
@@ -144,7 +143,8 @@ class TaskQueries:
             found["status"] = row["status"]
         if request.include_parameters:
             text = await store.parameters(self._database, request.task_id)
-            lines = await deferToThread(_command_lines, {request.task_id: text or ""}, _owns(caller, row))
+            own = may_read(caller, row["username"])
+            lines = await deferToThread(_command_lines, {request.task_id: text or ""}, own)
             found["cliParams"] = lines[request.task_id]
         return found
 
@@ -173,11 +173,12 @@ class TaskQueries:
         """The jobs of a task, whatever has become of them."""
         return await store.job_ids(self._database, task_id)
 
-    async def jobs(self, request: TaskJobs) -> list[Job]:
-        """The first jobs of a task, whole, or of those without success."""
+    async def jobs(self, request: TaskJobs) -> AsyncIterator[list[Job | None]]:
+        """The first jobs of a task, whole, or of those without success; some at a time."""
         wanted = UNSUCCESSFUL if request.unsuccessful_only else None
         ids = await store.job_ids(self._database, request.task_id, wanted)
-        return [job for job in await self._jobs.describe(ids[:MOST_JOBS], True) if job is not None]
+        async for some in self._jobs.each(ids[:MOST_JOBS], True):
+            yield some
 
     async def jumbo_datasets(self, request: JumboDatasets) -> dict[str, dict[str, Any]]:
         """The status and the output datasets of tasks with jumbo jobs that ended in a time, by task."""
@@ -243,11 +244,6 @@ async def _details(tx: Transaction, task_id: int) -> dict[str, Any]:
     }
 
 
-def _owns(caller: Caller, row: Mapping[str, Any]) -> bool:
-    """Whether a caller may read the secrets in a task's parameters."""
-    return caller.production or (caller.name != "" and caller.name == row.get("username"))
-
-
 def _command_lines(texts: Mapping[int, str], own: bool) -> dict[int, str]:
     """In a thread: how the tasks were submitted, by the texts of their parameters."""
     found = {task_id: (task_listing.decoded(text) or {}).get("cliParams") or "" for task_id, text in texts.items()}
@@ -267,4 +263,4 @@ def _chosen(tasks: Sequence[dict[str, Any]], filters: Filters, in_time: Callable
 
 def _tell(read: Sequence[TaskRead], caller: Caller) -> list[dict[str, Any]]:
     """In a thread: parameters can be long."""
-    return [task_listing.described(each, caller.name, caller.production) for each in read]
+    return [task_listing.described(each, caller) for each in read]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from attrs import frozen
@@ -24,12 +24,12 @@ class UserMetadata:
 
     _database: Database
 
-    async def of_task(self, task_id: int) -> dict[str, Any]:
+    async def of_task(self, task_id: int) -> dict[str, bytes]:
         """The metadata of the finished jobs by PandaID, already JSON; what is no JSON is left out.
 
         Raises PandaError where there is too much.
         """
-        found: dict[str, Any] = {}
+        found: dict[str, bytes] = {}
         size = 0
         for some in in_batches(await store.finished(self._database, task_id), TOGETHER):
             texts = await store.texts(self._database, some)
@@ -40,12 +40,12 @@ class UserMetadata:
         return found
 
 
-def _read(texts: Sequence[tuple[int, str]]) -> dict[str, Any]:
+def _read(texts: Sequence[tuple[int, str]]) -> dict[str, bytes]:
     found = {}
     for panda_id, text in texts:
         try:
             orjson.loads(text)
         except ValueError:
             continue
-        found[str(panda_id)] = orjson.Fragment(text.encode())
+        found[str(panda_id)] = text.encode()
     return found

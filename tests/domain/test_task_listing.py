@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from attrs import evolve
 
+from pandatx.domain.caller import Caller
 from pandatx.domain.split_rules import NAMES, in_words
 from pandatx.domain.task_listing import (
     ATTRIBUTES,
@@ -26,6 +28,7 @@ from pandatx.domain.task_listing import (
     statistics,
 )
 
+ME = Caller(dn="/CN=me", name="me", how="x509")
 ROW: dict[str, Any] = dict.fromkeys(COLUMNS) | {"jeditaskid": 7, "username": "me", "splitrule": "NF=2,US=1"}
 
 
@@ -56,7 +59,7 @@ def test_a_task_has_its_attributes_parameters_and_progress() -> None:
         template="-i ${IN}",
         progress=Progress(files=3, finished=1, failed=2, missing=1),
     )
-    told = described(read, "me", False)
+    told = described(read, ME)
     assert set(told) == {
         *ATTRIBUTES, "job_execution_params", "task_creation_arguments", "raw_task_params", "nFiles", "nFilesFinished",
         "nFilesFailed", "nFilesMissing", "pctFinished", "pctFailed",
@@ -70,20 +73,25 @@ def test_a_task_has_its_attributes_parameters_and_progress() -> None:
 
 def test_a_task_without_files_or_readable_parameters_is_told_without_them() -> None:
     for parameters in (None, "no JSON", "[1]"):
-        told = described(TaskRead(row=ROW, parameters=parameters), "me", False)
+        told = described(TaskRead(row=ROW, parameters=parameters), ME)
         assert (told["pctFinished"], told["pctFailed"], told["nFiles"]) == (0, 0, 0)
         assert "raw_task_params" not in told and "task_creation_arguments" not in told
 
 
 @pytest.mark.parametrize(
-    ("reader", "privileged", "sees"),
-    [("me", False, True), ("other", True, True), ("other", False, False), ("", False, False)],
+    ("reader", "sees"),
+    [
+        (ME, True),
+        (evolve(ME, name="other", production=True), True),
+        (evolve(ME, name="other"), False),
+        (evolve(ME, limited=True), False),
+        (Caller(), False),
+        (Caller(name="me"), False),
+    ],
 )
-def test_secrets_in_parameters_are_for_the_owner_and_the_production_role(
-    reader: str, privileged: bool, sees: bool
-) -> None:
+def test_secrets_in_parameters_are_for_the_owner_and_the_production_role(reader: Caller, sees: bool) -> None:
     read = TaskRead(row=ROW, parameters='{"cliParams": "prun --token abc", "password": "x"}', template="--token abc")
-    told = json.dumps(described(read, reader, privileged), default=str)
+    told = json.dumps(described(read, reader), default=str)
     assert ("abc" in told) is sees
     assert ('"password": "x"' in told) is sees
 

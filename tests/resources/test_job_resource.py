@@ -46,9 +46,9 @@ class Services:
         self.calls.append(ids)
         return [("running", None), ("unknown", "tobekilled")]
 
-    async def describe(self, ids: Any, archive: bool) -> Any:
+    async def each(self, ids: Any, archive: bool) -> Any:
         self.calls.append((ids, archive))
-        return [Job(panda_id=each, creation_time=datetime(2026, 1, 2, tzinfo=UTC)) if each else None for each in ids]
+        yield [Job(panda_id=each, creation_time=datetime(2026, 1, 2, tzinfo=UTC)) if each else None for each in ids]
 
     async def find(self, status: Any, queue: Any, owner: Any, limit: Any) -> Any:
         self.calls.append((status, queue, owner, limit))

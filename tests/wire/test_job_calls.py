@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from asking import get, old, post
+from attrs import evolve
 from real import Real
 from server import Tables
 from sites import ANYBODY, LIMITED, OTHER, PILOT, PRODUCTION, USER
@@ -188,6 +189,58 @@ async def test_the_script_of_anothers_job_has_no_secrets(real: Real, tables: Tab
         for caller in (OWNER, PRODUCTION, OTHER, ANYBODY)
     ]
     assert ["abc" in text for text in scripts] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("caller", "sees"), [(OWNER, True), (PRODUCTION, True), (OTHER, False), (PILOT, False), (ANYBODY, False)]
+)
+async def test_descriptions_of_anothers_job_have_no_secrets(
+    real: Real, tables: Tables, database: Database, caller: Caller, sees: bool
+) -> None:
+    await make_task(database, 7)
+    real.run("UPDATE jobparamstable SET jobparameters = '--token abc' WHERE pandaid = 1")
+    real.run("INSERT INTO metatable VALUES (1, '2026-01-01', '{\"password\": \"abc\"}')")
+    real.run("UPDATE jobsactive4 SET jeditaskid = 7")
+    texts = [
+        (await old(real, "getJobStatus", caller, ids="[1]")).text,
+        (await old(real, "getJobStatus", caller, accept=None, ids="[1]", no_pickle="True")).text,
+    ]
+    if caller.authenticated:
+        for path, asked in (
+            ("job/get_description", {"job_ids": [1]}),
+            ("job/get_description_incl_archive", {"job_ids": [1]}),
+            ("task/get_job_descriptions", {"task_id": 7}),
+        ):
+            texts.append((await get(real, path, caller, **asked)).text)
+        texts.append((await old(real, "getFullJobStatus", caller, ids="[1]")).text)
+    assert [text.count("abc") for text in texts] == [2 * sees] * len(texts)
+    assert all("--token" in text and "password" in text for text in texts)
+
+
+async def test_a_namesake_or_a_limited_proxy_is_no_owner_where_anybody_may_ask(real: Real, tables: Tables) -> None:
+    real.run("UPDATE jobparamstable SET jobparameters = '--token abc' WHERE pandaid = 1")
+    real.run("INSERT INTO pandatx.owners (name, subject, first_seen) VALUES ('user', %s, now())", OWNER.dn)
+    assert "abc" not in (await old(real, "getJobStatus", evolve(OWNER, limited=True), ids="[1]")).text
+    namesake = evolve(OWNER, dn="/CN=user")
+    got = await old(real, "getJobStatus", namesake, ids="[1]")
+    assert got.json == [False, "the name user belongs to another identity than /CN=user"]
+    assert (await get(real, "system/is_alive", namesake)).json["success"]
+    assert "abc" in (await old(real, "getJobStatus", OWNER, ids="[1]")).text
+
+
+@pytest.mark.parametrize("headers", [{}, {"Accept_Encoding": "gzip"}])
+async def test_an_answer_of_many_megabytes_is_whole(real: Real, tables: Tables, headers: dict[str, str]) -> None:
+    tables.activate(300, first=11)
+    real.run("UPDATE jobparamstable SET jobparameters = pandaid || repeat('x', 9000)")
+    ids = [*range(11, 311), 999]
+    real.caller = OWNER
+    for path in ("/api/v1/job/get_description", "/server/panda/getFullJobStatus"):
+        name = "ids" if "panda/" in path else "job_ids"
+        body = json.dumps({name: ids}).encode()
+        got = await real.ask("POST", path, body, Accept="application/json", Content_Type="application/json", **headers)
+        jobs = got.json if name == "ids" else got.json["data"]
+        assert [job and job["PandaID"] for job in jobs] == [*range(11, 311), None]
+        assert {job["jobParameters"] for job in jobs[:-1]} == {f"{job}{'x' * 9000}" for job in ids[:-1]}
 
 
 async def test_metadata_of_the_finished_jobs_of_a_users_task(real: Real, database: Database) -> None:
