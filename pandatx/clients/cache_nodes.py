@@ -19,6 +19,8 @@ from pandatx.domain.file_requests import MARK
 CONNECT: Final = 20.0
 QUIET: Final = 60.0
 """Seconds without a byte after which a host counts as away."""
+SLOWEST: Final = 16 << 10
+"""Bytes a second that must come, but for the first minute: whoever gives less keeps others waiting."""
 _TARGET: Final = "cache nodes"
 
 
@@ -90,6 +92,7 @@ class _Body(Protocol):
         self._taker = taker
         self._head = head
         self._came = 0
+        self._began = reactor.seconds()
         self._deadline: Any = None
 
     def connectionMade(self) -> None:
@@ -98,9 +101,14 @@ class _Body(Protocol):
         self._taker.begin(self._head)
 
     def dataReceived(self, data: bytes) -> None:
+        if self.over.called:  # it ends when the other side has understood
+            return
         self._watch()
         self._came += len(data)
-        self._taker.take(data)
+        if self._came < SLOWEST * (self._reactor.seconds() - self._began - QUIET):
+            self.stop(f"less than {SLOWEST} bytes a second")
+        else:
+            self._taker.take(data)
 
     def pause(self) -> None:
         """Wait: the disk is slower."""
@@ -116,7 +124,7 @@ class _Body(Protocol):
     def stop(self, why: str) -> None:
         """The rest is not wanted."""
         self._end(HostAway(why))
-        _do(self.transport, "loseConnection")
+        _do(self.transport, "stopProducing")  # loseConnection would wait for a word of the other side
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not isinstance(reason.value, ResponseDone):

@@ -11,6 +11,8 @@ from twisted.web.http import datetimeToString
 from twisted.web.server import NOT_DONE_YET
 
 from pandatx.clients.sandboxes import HostAway
+from pandatx.domain.file_requests import OVERWRITES
+from pandatx.errors import Busy
 from pandatx.services.sandboxes_elsewhere import Growing
 
 
@@ -28,7 +30,8 @@ class PassingOn:
     _over: bool = False
 
     def __attrs_post_init__(self) -> None:
-        self.wants_part = self._request.getHeader(b"range") is not None and self._request.method == b"GET"
+        asked = self._request.getHeader(b"range") is not None and self._request.method == b"GET"
+        self.wants_part = asked and not self._name.endswith(OVERWRITES)  # that is not kept
         self._request.notifyFinish().addBoth(self._lost)
 
     @property
@@ -37,11 +40,14 @@ class PassingOn:
         return not self._begun and not self._gone
 
     async def send(self, growing: Growing) -> None:
-        """Give the whole file. Raises what keeps it from coming, unless some of it was given: then the client sees that
-        its answer breaks off.
+        """Give the whole file. Raises Busy where it does not come, unless some of it was given: then the client sees
+        that its answer breaks off.
         """
         if self.wants_part:
-            await growing.whole()
+            try:
+                await growing.whole()
+            except (HostAway, OSError):
+                raise Busy("the file did not come", retry_after=30) from None
             return
         if not self.may_answer:
             return
@@ -49,7 +55,7 @@ class PassingOn:
         if self._request.method != b"HEAD":
             try:
                 await self._give_all(growing)
-            except (HostAway, OSError):
+            except (HostAway, OSError, Busy):
                 self.break_off()
         self.finish(b"")
 

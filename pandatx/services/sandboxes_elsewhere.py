@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from pandatx.clients.cache_nodes import CacheNodes, Head, Missing, Taker
 from pandatx.clients.sandboxes import AT_ONCE, HostAway, Sandboxes
-from pandatx.domain.file_requests import SANDBOX_MOST, Placed, sandbox_name
+from pandatx.domain.file_requests import OVERWRITES, SANDBOX_MOST, Placed, sandbox_name
 from pandatx.domain.sweep_files import Sandbox
 from pandatx.errors import Busy, NotFound
 from pandatx.services.sandboxes import SandboxBook
@@ -28,6 +28,8 @@ LOOKUPS_AT_ONCE: Final = 4
 """Looks into the database for files that are not here; anybody may ask for them."""
 SYNCED: Final = 1 << 20
 """Bytes after which a file is brought to the disk, as those of uploads."""
+MOST_FETCHES: Final = 1000
+"""Files that are looked for or fetched at a time; who asks for one more must come again."""
 MOST_WAITING: Final = 1 << 20
 """Bytes that wait for the disk before the other server must wait."""
 
@@ -68,30 +70,28 @@ class Growing(Taker):
 
     def take(self, data: bytes) -> None:
         """The next bytes."""
+        if self.fault is not None:
+            return
         self._pieces.append(data)
         self._waiting += len(data)
         if not self._busy:
             self._busy = True
-            Deferred.fromCoroutine(self._write()).addErrback(self._broken)
+            Deferred.fromCoroutine(self._write()).addErrback(self._broken).addBoth(self._written_out)
         elif self._waiting >= MOST_WAITING and not self._held:
             self._held = True
             self.flow.pause()
 
     async def _write(self) -> None:
-        try:
-            while self._pieces and self.fault is None:
-                data = b"".join(self._pieces)
-                self._pieces, self._waiting = [], 0
-                if self._held:
-                    self._held = False
-                    self.flow.resume()
-                await deferToThread(self._append, data)
-                self._written += len(data)
-                if self._written > SANDBOX_MOST:
-                    raise HostAway("larger than any sandbox")
-                self._tell()
-        finally:
-            self._busy = False
+        while self._pieces:
+            data = b"".join(self._pieces)
+            self._pieces, self._waiting = [], 0
+            if self._held:
+                self._held = False
+                self.flow.resume()
+            await deferToThread(self._append, data)
+            self._written += len(data)
+            if self._written > SANDBOX_MOST:
+                raise HostAway("larger than any sandbox")
             self._tell()
 
     def _append(self, data: bytes) -> None:
@@ -109,8 +109,12 @@ class Growing(Taker):
 
     def _broken(self, failure: Any) -> None:
         self.fault = failure.value
-        if self.flow is not None:
-            self.flow.stop("it cannot be kept")
+        self._pieces = []
+        self.flow.stop("it cannot be kept")
+
+    def _written_out(self, _: None) -> None:
+        """Those who wait are told behind a fault, lest one takes a part of a file for the whole."""
+        self._busy = False
         self._tell()
 
     async def settled(self) -> None:
@@ -213,6 +217,8 @@ class SandboxesElsewhere:
             raise NotFound("no such file") from None
         fetch = self._fetches.get(name)
         if fetch is None:
+            if len(self._fetches) >= MOST_FETCHES:
+                raise Busy
             growing = Growing(self._cache_dir / folder.INCOMING / uuid4().hex)
             fetch = self._fetches[name] = _Fetch(growing, readers=1)
             running: Deferred[None] = Deferred.fromCoroutine(self._fetch(name, fetch))
@@ -244,10 +250,11 @@ class SandboxesElsewhere:
         return False
 
     async def _fetch(self, name: str, fetch: _Fetch) -> None:
-        fault: Exception | None = None
+        fault: Exception | None = Busy()
         try:
             hosts = _hosts(await self._lookups.run(self._book.elsewhere, name))
             await self._tokens.run(self._from_any, name, hosts, fetch.growing)
+            fault = None
         except (NotFound, Busy, HostAway, OSError) as met:
             fault = met
             if not isinstance(met, NotFound):
@@ -272,8 +279,9 @@ class SandboxesElsewhere:
                 away = host
                 continue
             await growing.settled()
-            await self._keep(name, growing)
             log.info("{name} fetched from {host}", name=name, host=host)
+            if not name.endswith(OVERWRITES):  # there it may be another one tomorrow
+                await self._keep(name, growing)
             return
         raise NodeAway(away) if away is not None else NotFound("no such file")
 

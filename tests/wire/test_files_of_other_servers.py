@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import sys
@@ -31,7 +32,7 @@ from pandatx.clients.cache_nodes import CacheNodes
 from pandatx.clients.sandboxes import Sandboxes
 from pandatx.clients.web import Web
 from pandatx.identity import authority
-from pandatx.services.sandboxes_elsewhere import LOOKUPS_AT_ONCE
+from pandatx.services.sandboxes_elsewhere import LOOKUPS_AT_ONCE, MOST_FETCHES, Growing
 
 MIB = 1 << 20
 NAME = "sources.1.tar.gz"
@@ -300,4 +301,66 @@ async def test_without_a_database_nobody_says_that_a_file_is_gone(
     monkeypatch.setattr(book, "_database", Away(book._database))
     (nodes.cache / "sources.here").write_bytes(b"here")
     assert (await nodes.ask("/cache/sources.here"))[1] == b"here"
+    assert (await nodes.ask())[0] == 503
+
+
+async def test_a_disk_that_is_full_keeps_no_part_of_a_file_under_its_name(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.place("localhost")
+    nodes.other.content = os.urandom(200_000)
+    written = Growing._append
+
+    def full(growing: Growing, data: bytes) -> None:
+        written(growing, data[:1000])
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(Growing, "_append", full)
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        await nodes.ask()
+    status, _, headers = await nodes.ask(range="bytes=1-2")
+    assert (status, headers["retry-after"]) == (503, "30")
+    await until(lambda: nodes.left == [".incoming"])
+    monkeypatch.undo()
+    assert (await nodes.ask())[1] == nodes.other.content
+
+
+async def test_a_part_of_a_file_that_breaks_off_can_be_asked_for_again(nodes: Nodes) -> None:
+    nodes.place("localhost")
+    nodes.other.at_once = False
+    with capturedLogs() as events:
+        asking = deferToThread(nodes.open, PATH, range="bytes=1-2")
+        await until(lambda: any(each.growing._written for each in nodes.real.core.files.elsewhere._fetches.values()))
+        nodes.other.break_off()
+        answer = await asking
+    assert (answer.status, answer.headers["retry-after"]) == (503, "30")
+    assert [event for event in events if "log_failure" in event] == []
+
+
+async def test_a_file_that_its_owner_may_change_is_passed_on_and_not_kept(nodes: Nodes) -> None:
+    name = "jobO.1.__ow__"
+    nodes.place("localhost", name=name)
+    assert (await nodes.ask(f"/cache/{name}"))[1] == nodes.other.content
+    nodes.other.content = b"changed there"
+    assert (await nodes.ask(f"/cache/{name}"))[1] == b"changed there"
+    assert (await nodes.ask(f"/cache/{name}", range="bytes=1-2"))[:2] == (200, b"changed there")
+    await until(lambda: nodes.left == [".incoming"])
+
+
+async def test_who_asks_for_very_many_names_is_told_to_come_again(nodes: Nodes) -> None:
+    elsewhere = nodes.real.core.files.elsewhere
+    elsewhere._fetches.update((f"x{n}", object()) for n in range(MOST_FETCHES))
+    status, _, headers = await nodes.ask("/cache/sources.2")
+    assert (status, headers["retry-after"]) == (503, "5")
+    elsewhere._fetches.clear()
+    assert (await nodes.ask("/cache/sources.2"))[0] == 404
+
+
+async def test_a_lookup_that_goes_wrong_does_not_say_that_there_is_no_file(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wrong(self: Any, name: str) -> Any:
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(type(nodes.real.core.files.book), "elsewhere", wrong)
     assert (await nodes.ask())[0] == 503
