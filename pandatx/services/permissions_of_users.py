@@ -49,7 +49,13 @@ class UserPermissions:
         return letter in self.letters(caller)
 
     def require(self, caller: Caller, letter: Letter) -> None:
-        """Raises NotPermitted with the letter that is missing, DatabaseAway while nobody knows."""
+        """Raises NotPermitted with the letter that is missing, DatabaseAway while nobody knows.
+
+        Credentials of others need more of a token than the name that its holder goes by, which is only shown (rule
+        R27): the pilot or production role, which comes from groups.
+        """
         if not self.has(caller, letter):
             where = f"{self._meta}.USERS.GRIDPREF"
             raise NotPermitted(f"'{caller.name}' is not authorized with '{letter}' in {where} to get {_FOR[letter]}")
+        if caller.how == "token" and not caller.reports:
+            raise NotPermitted(f"a token without the pilot or production role gets no {_FOR[letter]}")

@@ -2,6 +2,7 @@
 
 import pytest
 from async_site import run
+from attrs import evolve
 from twisted.internet import reactor
 
 from pandatx.clock import Clock
@@ -34,6 +35,17 @@ async def test_a_user_has_the_letters_of_the_table_and_is_not_disabled(database,
     assert asked.has(ME, Letter.ASYNC) is may
     assert asked.has(YOU, Letter.ASYNC) is False
     assert asked.has(Caller(), Letter.ASYNC) is False
+
+
+async def test_the_name_that_a_token_shows_opens_no_credentials_without_a_role_of_its_groups(database):
+    await run(database, "INSERT INTO {meta}.users (id, name, gridpref) VALUES (1, 'Me', 'pkt')")
+    asked = await permissions(database)
+    token = Caller(dn="Me", name="Me", how="token", issuer="https://iam.example/", subject="somebody")
+    for letter in (Letter.PROXY, Letter.KEY_PAIR, Letter.TOKEN_KEY):
+        asked.require(ME, letter)
+        asked.require(evolve(token, pilot=True), letter)
+        with pytest.raises(NotPermitted, match="a token without the pilot or production role gets no"):
+            asked.require(token, letter)
 
 
 async def test_the_letters_of_several_rows_of_a_name_count_together_but_not_those_of_a_disabled_one(database):
