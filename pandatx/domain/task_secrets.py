@@ -29,6 +29,8 @@ _SIGNS: Final = (
     *("passw", "passphrase", "secret", "token", "credential", "private", "apikey", "api_key", "authori", "bearer"),
     *("eyj", "-----begin"),
 )
+LONGEST: Final = 32_000
+"""Characters of a text that is searched; one search holds up everything else in the process for so long."""
 T = TypeVar("T")
 
 
@@ -38,7 +40,10 @@ def may_read(caller: Caller, owner: str | None) -> bool:
 
 
 def shown(value: T) -> T:
-    """The value with what looks like a password, a token or a key made unreadable, however deep it stands."""
+    """The value with what looks like a password, a token or a key made unreadable, however deep it stands.
+
+    Of a longer text than ``LONGEST`` in which there may be one, nothing is left.
+    """
     return _shown(value)  # type: ignore[no-any-return]
 
 
@@ -47,6 +52,8 @@ def _shown(value: Any) -> Any:
         folded = value.casefold()
         if not any(sign in folded for sign in _SIGNS):
             return value
+        if len(value) > LONGEST:
+            return HIDDEN
         for pattern, instead in _VALUES:
             value = pattern.sub(instead, value)
         return value

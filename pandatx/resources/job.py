@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypedDict
 
 from attrs import evolve, frozen
@@ -237,12 +238,15 @@ class JobResource:
 
 
 async def in_chunks(jobs: Sequence[Job | None], call: Call, form: Callable[[Job], Any] = described) -> list[bytes]:
-    """Jobs in JSON, null for one that is not there; made so many at a time that others are seen to in between."""
-    found = []
+    """Jobs in JSON, null for one that is not there; made in a thread, some at a time."""
+    found: list[bytes] = []
     for start in range(0, len(jobs), _CHUNK):
-        await call.breathe()
-        found += [b"null" if job is None else to_json(form(job)) for job in jobs[start : start + _CHUNK]]
+        found += await call.in_thread(partial(_in_json, jobs[start : start + _CHUNK], form))
     return found
+
+
+def _in_json(jobs: Sequence[Job | None], form: Callable[[Job], Any]) -> list[bytes]:
+    return [b"null" if job is None else to_json(form(job)) for job in jobs]
 
 
 def told_to(caller: Caller, job: Job) -> Job:
