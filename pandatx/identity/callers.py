@@ -38,6 +38,7 @@ NOT_TAKEN = "_pandatx_not_taken"
 LIMITED = "a limited proxy may only ask for jobs and report on them"
 STALE = "the revocation list of a CA of the certificate is too old"
 UNREADABLE = "the client certificate cannot be read"
+DISOWNED = "the CA of the certificate is not trusted any more"
 NO_BANS = "nobody knows at the moment who is banned"
 
 
@@ -160,7 +161,11 @@ class Callers:
         if known is not None and self._holds(known, now):
             return known
         found, generation = holder(chain, now), self._voms.generation
-        standing = self._voms.trust.standing(chain, now)
+        trust = self._voms.trust
+        if trust.disowns(key[-1]):
+            raise NoHolder(DISOWNED)
+        # Revocation lists know nothing of proxies.
+        standing = trust.standing(chain[chain.index(found.cert) :], now)
         if standing.revoked:
             log.warn("the certificate of {dn} was revoked", dn=standing.revoked)
             raise NoHolder(f"{standing.revoked} is revoked")

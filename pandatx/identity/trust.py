@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from errno import ENOENT
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from attrs import Factory, field, frozen
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from OpenSSL import crypto
 from twisted.logger import Logger
 
-from pandatx.identity.names import slash_dn
+from pandatx.identity.names import UNREADABLE, slash_dn
 
 log = Logger()
 
@@ -36,10 +38,11 @@ class Standing:
 
 @frozen(kw_only=True)
 class File:
-    """What one file says."""
+    """What one file says. ``digest`` is that of its bytes: they are not parsed twice."""
 
     authorities: tuple[x509.Certificate, ...] = ()
     crls: tuple[x509.CertificateRevocationList, ...] = ()
+    digest: bytes = b""
 
 
 @frozen
@@ -54,13 +57,16 @@ class _List:
 class Trust:
     """What client certificates and the signers of VOMS attributes are judged by.
 
-    ``files``: what stands where; ``held``: lists, by fingerprint, that could not be read again, and since when.
+    ``files``: what stands where; ``held``: lists, by fingerprint, that could not be read again, and since when;
+    ``faults``: what could not be read, and why.
     """
 
     authorities: tuple[x509.Certificate, ...] = ()
     crls: tuple[x509.CertificateRevocationList, ...] = ()
     files: Mapping[str, File] = Factory(dict)
     held: Mapping[bytes, datetime] = Factory(dict)
+    faults: Mapping[str, str] = Factory(dict)
+    _roots: set[bytes] = field(factory=set, init=False)
     _named: dict[bytes, list[x509.CertificateRevocationList]] = field(factory=dict, init=False)
     _lists: dict[bytes, _List | None] = field(factory=dict, init=False)
 
@@ -68,7 +74,12 @@ class Trust:
         for crl in self.crls:
             self._named.setdefault(crl.issuer.public_bytes(), []).append(crl)
         for authority in self.authorities:
+            self._roots.add(authority.fingerprint(hashes.SHA256()))
             self._list_of(authority)
+
+    def disowns(self, root: bytes) -> bool:
+        """Whether the CA with this fingerprint is none of these; where there are none at all nobody was asked."""
+        return bool(self._roots) and root not in self._roots
 
     def fill(self, store: crypto.X509Store) -> None:
         """Make a context's store verify by this, proxies (RFC 3820) included.
@@ -79,14 +90,14 @@ class Trust:
         flags = crypto.X509StoreFlags.ALLOW_PROXY_CERTS
         if self.crls:
             for crl in self.crls:
-                store.add_crl(crl)
+                _add(store.add_crl, crl, crl.issuer)
             flags |= crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL
         store.set_flags(flags)
 
     def add_authorities(self, store: crypto.X509Store) -> None:
         """Make a store trust the CAs, and look at nothing else."""
         for authority in self.authorities:
-            store.add_cert(crypto.X509.from_cryptography(authority))
+            _add(lambda cert: store.add_cert(crypto.X509.from_cryptography(cert)), authority, authority.subject)
 
     def standing(self, chain: Sequence[x509.Certificate], now: datetime) -> Standing:
         """What the lists say, now, of a chain that was verified up to its root. A CA without a list revokes nobody; one
@@ -105,12 +116,12 @@ class Trust:
 
     def _list_of(self, issuer: x509.Certificate) -> _List | None:
         """What the newest list says that a CA has signed."""
-        named = self._named.get(issuer.subject.public_bytes())
-        if named is None:
-            return None
         key = issuer.fingerprint(hashes.SHA256())
         if key not in self._lists:
-            own = [crl for crl in named if _signed_by(crl, issuer)]
+            named = self._named.get(issuer.subject.public_bytes())
+            if named is None and key not in self._roots:
+                return None
+            own = [crl for crl in named or () if _signed_by(crl, issuer)]
             newest = max(own, key=lambda crl: crl.last_update_utc, default=None)
             self._lists[key] = None if newest is None else self._read(newest)
         return self._lists[key]
@@ -124,8 +135,16 @@ class Trust:
 def _signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
     try:
         return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
-    except (TypeError, ValueError, UnsupportedAlgorithm, InvalidSignature):
+    except (*UNREADABLE, InvalidSignature):
         return False
+
+
+def _add(add: Callable[[Any], None], what: Any, name: x509.Name) -> None:
+    """Give OpenSSL something; what it refuses harms nothing else."""
+    try:
+        add(what)
+    except (*UNREADABLE, crypto.Error) as fault:
+        log.warn("OpenSSL does not take what {name} issued: {fault}", name=name.rfc4514_string(), fault=str(fault))
 
 
 def read_trust(place: Path | None, before: Trust | None = None, now: datetime | None = None) -> Trust:
@@ -143,42 +162,67 @@ def read_trust(place: Path | None, before: Trust | None = None, now: datetime | 
     except OSError as fault:
         if not before.files:
             raise
-        log.warn("{path} cannot be read, what it said before holds: {fault}", path=str(place), fault=fault.strerror)
-        return _trust(before.files, {crl: before.held.get(crl, now) for crl in map(_print_of, before.crls)})
+        faults = dict(before.faults) | {str(place): str(fault)}
+        _tell(before, str(place), str(fault), "is as it was before")
+        return _trust(before.files, {crl: before.held.get(crl, now) for crl in map(_print_of, before.crls)}, faults)
+    return _read_files(paths, before, now)
+
+
+def _read_files(paths: Sequence[Path], before: Trust, now: datetime) -> Trust:
     files: dict[str, File] = {}
     held: dict[bytes, datetime] = {}
-    for path in paths:
+    faults: dict[str, str] = {}
+    # Grid sites have each file under the names of two or three hashes.
+    parsed = {file.digest: file for file in before.files.values()}
+    for path in map(str, paths):
         try:
-            files[str(path)] = _read_file(path)
-        except (OSError, ValueError) as fault:
-            old = before.files.get(str(path))
+            files[path] = file = _read_file(Path(path), parsed)
+            parsed[file.digest] = file
+        except (OSError, *UNREADABLE) as fault:
+            faults[path] = str(fault)
+            old = before.files.get(path)
             what = "is left out of the trusted authorities" if old is None else "is as it was before"
-            log.warn("{path} {what}: {fault}", path=str(path), what=what, fault=str(fault))
+            _tell(before, path, str(fault), what)
             if old is not None:
-                files[str(path)] = old
+                files[path] = old
                 held |= {crl: before.held.get(crl, now) for crl in map(_print_of, old.crls)}
-    return _trust(files, held)
+    return _trust(files, held, faults)
 
 
-def _trust(files: Mapping[str, File], held: Mapping[bytes, datetime]) -> Trust:
+def _tell(before: Trust, path: str, fault: str, what: str) -> None:
+    """Once for each fault: what could not be read is tried again every minute."""
+    if before.faults.get(path) != fault:
+        log.warn("{path} cannot be read, it {what}: {fault}", path=path, what=what, fault=fault)
+
+
+def _trust(files: Mapping[str, File], held: Mapping[bytes, datetime], faults: Mapping[str, str]) -> Trust:
     authorities = {cert.fingerprint(hashes.SHA256()): cert for file in files.values() for cert in file.authorities}
     crls = {_print_of(crl): crl for file in files.values() for crl in file.crls}
-    return Trust(tuple(authorities.values()), tuple(crls.values()), files, held)
+    return Trust(tuple(authorities.values()), tuple(crls.values()), files, held, faults)
 
 
 def _print_of(crl: x509.CertificateRevocationList) -> bytes:
     return crl.fingerprint(hashes.SHA256())
 
 
-def _read_file(path: Path) -> File:
+def _read_file(path: Path, parsed: Mapping[bytes, File]) -> File:
+    """What a file says. UNREADABLE for what is broken in a part that is needed of all, too."""
     data = path.read_bytes()
+    digest = sha256(data).digest()
+    if digest in parsed:
+        return parsed[digest]
     if _is_crl(path, data):
-        return File(crls=(_load_crl(data),))
-    return File(authorities=tuple(x509.load_pem_x509_certificates(data)))
+        crl = _load_crl(data)
+        _ = crl.issuer.public_bytes(), crl.last_update_utc, crl.next_update_utc
+        return File(crls=(crl,), digest=digest)
+    authorities = tuple(x509.load_pem_x509_certificates(data))
+    for cert in authorities:
+        cert.subject.public_bytes()
+    return File(authorities=authorities, digest=digest)
 
 
 def stamp(places: Sequence[Path | None]) -> tuple[tuple[str, int, int], ...]:
-    """What changes when any of the files does; cheap to compare with an earlier one."""
+    """What changes when any of the files does, or may be read at last; cheap to compare with an earlier one."""
     found = []
     for place in places:
         try:
@@ -191,7 +235,7 @@ def stamp(places: Sequence[Path | None]) -> tuple[tuple[str, int, int], ...]:
                 status = path.stat()
             except OSError:
                 continue
-            found.append((str(path), status.st_mtime_ns, status.st_size))
+            found.append((str(path), status.st_ctime_ns, status.st_size))
     return tuple(found)
 
 

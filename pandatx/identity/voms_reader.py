@@ -71,6 +71,7 @@ class VomsReader:
     def renew(self, trust: Trust) -> None:
         """Judge by these CAs and revocation lists from now on, and by vomsdir as it is now."""
         judge = Judge(trust, read_vomsdir(self._vomsdir), self._sha1)
+        # Another thread may read in between: what it finds by the former judge goes to a memory that nobody asks.
         self.trust, self._judge, self._known = trust, judge, {}
         self.generation += 1
 
@@ -86,7 +87,8 @@ class VomsReader:
         if extension is None:
             return NONE
         key = (sha256(extension).digest(), sha256(holder.tbs_certificate_bytes).digest())
-        known = self._known.get(key)
+        memory = self._known
+        known = memory.get(key)
         if known is not None and known.until is not None and now < known.until:
             return known
         judge = self._judge
@@ -94,25 +96,25 @@ class VomsReader:
         def work() -> Verdict:
             return judge.verdict(extension, holder, now)
 
+        async def wait(verdict: Awaitable[Verdict]) -> Attributes:
+            return self._keep(memory, key, holder, now, await verdict)
+
         if self._in_thread is None:
-            return self._keep(key, judge, holder, now, work())
-        return self._wait(key, judge, holder, now, self._in_thread(work))
+            return self._keep(memory, key, holder, now, work())
+        return wait(self._in_thread(work))
 
-    async def _wait(
-        self, key: Key, judge: Judge, holder: x509.Certificate, now: datetime, verdict: Awaitable[Verdict]
+    def _keep(
+        self, memory: dict[Key, Attributes], key: Key, holder: x509.Certificate, now: datetime, verdict: Verdict
     ) -> Attributes:
-        return self._keep(key, judge, holder, now, await verdict)
-
-    def _keep(self, key: Key, judge: Judge, holder: x509.Certificate, now: datetime, verdict: Verdict) -> Attributes:
         ends = [each.until for each in verdict.granted]
         if verdict.faults:
             ends.append(now + SECOND_THOUGHTS)
             self._name(verdict.faults, names.slash_dn(holder))
         found = Attributes(granted=verdict.granted, until=min(ends, default=None), why="; ".join(verdict.faults))
-        if judge is self._judge and found.until is not None:
-            if len(self._known) >= REMEMBERED:
-                del self._known[next(iter(self._known))]
-            self._known[key] = found
+        if found.until is not None:
+            if len(memory) >= REMEMBERED:
+                del memory[next(iter(memory))]
+            memory[key] = found
         return found
 
     def _name(self, faults: Sequence[str], dn: str) -> None:

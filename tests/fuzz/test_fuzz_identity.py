@@ -30,7 +30,7 @@ from voms_authority import (
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
-from pandatx.identity import authority, proxies
+from pandatx.identity import authority, names, proxies
 from pandatx.identity import der as reading
 from pandatx.identity.callers import Callers
 from pandatx.identity.trust import Trust
@@ -191,7 +191,7 @@ def links() -> tuple[bytes, ...]:
 def loaded(data: bytes) -> x509.Certificate | None:
     try:
         return x509.load_der_x509_certificate(data)
-    except ValueError:
+    except names.UNREADABLE:
         return None
 
 

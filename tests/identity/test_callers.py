@@ -12,7 +12,7 @@ from twisted.web.http_headers import Headers
 from pandatx.clock import Clock
 from pandatx.errors import Banned, TokenRejected
 from pandatx.identity import authority, proxies
-from pandatx.identity.callers import STALE, Callers
+from pandatx.identity.callers import DISOWNED, STALE, Callers
 from pandatx.identity.holders import ENDED
 from pandatx.identity.networks import Networks
 from pandatx.identity.trust import Trust
@@ -160,6 +160,16 @@ def test_who_is_revoked_is_nobody_on_connections_that_are_open_too(time):
     caller = callers.of_request(request)
     assert not caller.authenticated
     assert caller.why_not_secure == f"{USER.dn} is revoked"
+
+
+def test_who_has_a_ca_that_is_no_longer_trusted_is_nobody_on_connections_that_are_open_too(time):
+    other = authority.make_authority("/DC=local/DC=other/CN=CA", NOW)
+    callers, reader = trusting(time, authorities=(CA.cert, other.cert))
+    request = Request(Transport(chain(authority.make_proxy(USER, NOW))))
+    assert callers.of_request(request).secure
+    reader.renew(Trust((other.cert,)))
+    caller = callers.of_request(request)
+    assert (caller.authenticated, caller.why_not_secure) == (False, DISOWNED)
 
 
 def test_the_newest_list_of_a_ca_counts(time):

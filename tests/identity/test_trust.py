@@ -1,9 +1,13 @@
 """The CA directory: what is read, and what holds when it cannot be read again (rule R13)."""
 
+from base64 import encodebytes
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import crypto
 from twisted.logger import capturedLogs
 
 from pandatx.identity import authority
@@ -37,6 +41,56 @@ def test_a_file_that_was_never_read_is_left_out(place):
     with capturedLogs() as events:
         assert len(read_trust(place).authorities) == 2
     assert [event["path"] for event in events] == [str(place / "broken.pem")]
+
+
+@pytest.mark.parametrize("kind", ["an authority", "a list"])
+@pytest.mark.parametrize("damage", ["version", "name"])
+def test_a_file_that_is_broken_in_a_part_is_left_out_too(place, kind, damage):
+    """Parsers look at parts when they are asked for them; then it is too late."""
+    whole = OTHER.cert.public_bytes(Encoding.DER)
+    if kind == "a list":
+        whole = x509.load_pem_x509_crl(authority.make_crl(OTHER, [], NOW)).public_bytes(Encoding.DER)
+    if damage == "version":
+        changed = whole.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1).replace(
+            b"\x02\x01\x01", b"\x02\x01\x09"
+        )
+    else:
+        changed = whole.replace(b"other", b"\xff\xfe\xff\xfe\xff")
+    assert changed != whole
+    label = b"X509 CRL" if kind == "a list" else b"CERTIFICATE"
+    pem = b"-----BEGIN %s-----\n%s-----END %s-----\n" % (label, encodebytes(changed), label)
+    (place / "odd.r1").write_bytes(pem) if kind == "a list" else (place / "odd.1").write_bytes(pem)
+    with capturedLogs() as events:
+        trust = read_trust(place)
+        trust.fill(crypto.X509Store())
+    assert len(events) == 1
+    assert set(trust.authorities) == {CA.cert, OTHER.cert}
+    assert trust.standing(CHAIN, NOW).revoked == USER.dn
+
+
+def test_what_cannot_be_read_is_said_once(place):
+    (place / "broken.pem").write_bytes(b"x")
+    before = read_trust(place)
+    (place / "ca.r0").write_bytes(HALF)
+    with capturedLogs() as events:
+        for _ in range(3):
+            before = read_trust(place, before, NOW)
+    assert [event["path"] for event in events] == [str(place / "ca.r0")]
+    for file in place.iterdir():
+        file.unlink()
+    with capturedLogs() as events:
+        for _ in range(3):
+            before = read_trust(place, before, NOW)
+    assert [event["path"] for event in events] == [str(place)]
+    assert before.standing(CHAIN, NOW).revoked == USER.dn
+
+
+def test_a_file_that_is_there_under_several_names_is_parsed_once_and_not_again_while_it_is_the_same(place):
+    (place / "1234.0").symlink_to(place / "ca.pem")
+    first = read_trust(place)
+    assert first.files[str(place / "1234.0")] is first.files[str(place / "ca.pem")]
+    again = read_trust(place, first)
+    assert again.files[str(place / "ca.r0")] is first.files[str(place / "ca.r0")]
 
 
 def test_a_list_that_is_half_written_is_as_it_was_and_says_nothing_new_for_an_hour_at_most(place):
@@ -87,3 +141,10 @@ def test_the_stamp_of_what_is_not_there_is_one_too(place):
     first = stamp([place, None, place / "missing"])
     (place / "ca.r0").unlink()
     assert stamp([place, None, place / "missing"]) != first
+
+
+def test_a_file_that_may_be_read_at_last_is_another(place):
+    first = stamp([place])
+    assert stamp([place]) == first
+    (place / "ca.pem").chmod(0o400)
+    assert stamp([place]) != first
