@@ -6,7 +6,6 @@ import io
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import IO, Any, cast
-from urllib.parse import parse_qsl
 
 from attrs import frozen
 from multipart import MultipartError, MultipartParser, parse_options_header
@@ -15,6 +14,7 @@ from twisted.web.http import Request
 from pandatx.domain.json_texts import read_json
 from pandatx.errors import BadRequest, TooLarge
 from pandatx.resources.api import MEBIBYTE, Dialect
+from pandatx.resources.percent import unquoted
 
 MOST_RATIO = 200
 MOST_NAMES = 10_000
@@ -55,7 +55,7 @@ class BodyReader:
             raise TooLarge("body", f"larger than {most} bytes")
         kind = request.getHeader(b"content-type") or b""
         deflated = (request.getHeader(b"content-encoding") or b"").strip().lower() == b"deflate"
-        # Percent signs are undone in Python, a hundred times slower than JSON is read.
+        # Of a form's percent signs, where they stand for nothing, a MiB takes a hundred times as long as JSON.
         if size > (self.threshold if media_type(kind) == _JSON else self.threshold // 16):
             return self.in_thread(lambda: parse(inflate_all(_whole(stream), most, deflated), kind))
         body = stream.read()
@@ -171,19 +171,19 @@ def parse_json(body: bytes | str) -> Any:
 
 def _pairs(encoded: bytes, repeated: bool) -> dict[str, Any]:
     """Urlencoded names and values, blank ones kept; of a repeated name a list if ``repeated``, else the first value."""
-    try:
-        pairs = parse_qsl(encoded.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_NAMES)
-    except ValueError:
-        raise Malformed("body", f"more than {MOST_NAMES} fields") from None
-    return _grouped(pairs, repeated)
+    if encoded.count(b"&") >= MOST_NAMES:
+        raise Malformed("body", f"more than {MOST_NAMES} fields")
+    parted = (pair.partition(b"=") for pair in encoded.split(b"&") if pair)
+    return _grouped([(unquoted(name), unquoted(value)) for name, _, value in parted], repeated)
 
 
 def _grouped(pairs: list[tuple[str, str]], repeated: bool) -> dict[str, Any]:
     values: dict[str, Any] = dict(reversed(pairs))
     if repeated and len(values) != len(pairs):
-        for name in values:
-            found = [value for each, value in pairs if each == name]
-            values[name] = found if len(found) > 1 else found[0]
+        found: dict[str, list[str]] = {}
+        for name, value in pairs:
+            found.setdefault(name, []).append(value)
+        values = {name: each if len(each) > 1 else each[0] for name, each in found.items()}
     return values
 
 

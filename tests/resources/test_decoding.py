@@ -8,8 +8,9 @@ import json
 import math
 import zlib
 from datetime import UTC, datetime, timedelta
+from time import process_time
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, unquote_to_bytes, urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -27,11 +28,13 @@ from pandatx.domain.requests import (
     WorkerNode,
 )
 from pandatx.errors import BadRequest, TooLarge
+from pandatx.resources import percent
 from pandatx.resources.api import Dialect
-from pandatx.resources.bodies import BodyReader, Malformed, inflate_all, parse, parse_json
+from pandatx.resources.bodies import BodyReader, Malformed, _pairs, inflate_all, parse, parse_json
 from pandatx.resources.convert import of_annotation
 from pandatx.resources.decoding import ArgumentFault, decoder
 from pandatx.resources.encoding import to_urlencoded
+from pandatx.resources.percent import unquoted
 
 V1, LEGACY = Dialect.V1, Dialect.LEGACY
 
@@ -291,6 +294,53 @@ def test_a_form_is_read_with_its_blanks_and_the_first_of_repeated_names() -> Non
     assert found.values == {"a": "1", "b": "", "c": "x y+"}
     assert parse(b"a=1", b"").values == {"a": "1"}
     assert parse(b'{"a": 1}', b"").values == {"a": 1}
+
+
+PIECES = [
+    b"%",
+    b"+",
+    b"\\",
+    b"4",
+    b"F",
+    b"%41",
+    b"%c3%a9",
+    b"%C3",
+    b"%zz",
+    b"%25",
+    b"\\x41",
+    b"\0",
+    b"\n",
+    b"N{",
+    b"\xff",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join), st.sampled_from([3, 8, 1 << 16]))
+def test_percent_signs_are_undone_as_python_does_it(encoded: bytes, piece: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(percent, "PIECE", piece)
+        assert unquoted(encoded) == unquote_to_bytes(encoded.replace(b"+", b" ")).decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("encoded", [b"%22", b"%22b", b"%"])
+def test_a_form_of_nothing_but_percent_signs_is_read_soon_and_in_pieces(
+    encoded: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    original = percent._bytes
+    monkeypatch.setattr(percent, "_bytes", lambda piece: sizes.append(len(piece)) or original(piece))
+    begun = process_time()
+    parse(b"a=" + encoded * ((4 << 20) // len(encoded)), b"")
+    assert process_time() - begun < 2
+    assert sum(sizes) > 32 * max(sizes)
+
+
+def test_many_repeated_names_of_a_query_are_gathered_at_once() -> None:
+    query = b"&".join(b"%d=1" % (n // 2) for n in range(9_998))
+    begun = process_time()
+    found = _pairs(query, repeated=True)
+    assert process_time() - begun < 0.5
+    assert len(found) == 4_999 and found["7"] == ["1", "1"]
 
 
 def test_a_small_multipart_form_is_read() -> None:
