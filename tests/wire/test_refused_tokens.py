@@ -58,8 +58,8 @@ class Served:
     def bearer(self, token: str, origin: str | None = "atlas", **more: Any) -> Bearer:
         return Bearer(self.home, more.pop("certificate", ""), token=token, origin=origin, **more)
 
-    def asks(self, origin: str | None = "atlas", **claims: Any) -> Bearer:
-        return self.bearer(self.issuer.token(**claims), origin)
+    def asks(self, origin: str | None = "atlas", *, certificate: str = "", **claims: Any) -> Bearer:
+        return self.bearer(self.issuer.token(**claims), origin, certificate=certificate)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,40 @@ def test_the_header(served: Served) -> None:
 
 
 def test_plain_http_takes_no_token(served: Served) -> None:
-    is_refused(served.bearer(served.issuer.token(), plain=True), "Tokens are taken over TLS only: use the https port")
+    why = "Tokens are taken over TLS only: use the https port"
+    is_refused(served.bearer(served.issuer.token(), plain=True), why)
+    for header in ({"X_Forwarded_Proto": "https"}, {"X_Forwarded_For": "127.0.0.1"}, {"Forwarded": "proto=https"}):
+        forwarded = served.bearer(served.issuer.token(), plain=True).ask("GET", "/server/panda/isAlive", **header)
+        assert (forwarded.status, forwarded.body.decode()) == (403, f"ERROR : {FAILED}{why}"), header
+
+
+def test_an_address_that_somebody_claims_to_come_from_is_not_believed(served: Served) -> None:
+    shown = served.asks().ask("GET", "/server/panda/getAttr", X_Forwarded_For="192.0.2.99").body.decode()
+    assert "REMOTE_ADDR" in shown and "192.0.2.99" not in shown
+
+
+@pytest.mark.parametrize("certificate", ["", "user.pem"])
+def test_each_request_of_a_connection_is_its_own_tokens(served: Served, certificate: str) -> None:
+    asked = served.asks(name="one ONE", sub="1", certificate=certificate)
+    own = who(asked)
+    assert certificate or own == "One One"
+    held = asked.socket
+    for name, sub in (("two TWO", "2"), ("one ONE", "1"), ("two TWO", "2")):
+        asked.token = served.issuer.token(name=name, sub=sub)
+        assert who(asked) == (own if certificate else name.title())
+    asked.token = served.issuer.token(exp=time.time() - 60)
+    assert asked.get("system/get_user_attributes").status == 403
+    asked.token, asked.origin = "", None
+    if certificate:
+        assert who(asked) == own != "One One"
+    else:
+        assert not asked.get("system/get_user_attributes").json["success"]
+    assert asked.socket is held, "it was one connection"
+
+
+def who(asked: Bearer) -> str:
+    name: str = asked.get("system/get_user_attributes").json["data"]["user_dn_clean"]
+    return name
 
 
 def test_a_display_name_that_stands_in_production_dns_gives_no_role(served: Served) -> None:
@@ -250,14 +283,19 @@ def test_a_certificate_beside_a_token_wins_and_the_token_must_be_good(served: Se
     assert page.legacy("isAlive").status == 403
 
 
-def test_refused_tokens_change_nothing_and_stand_in_no_log(served: Served) -> None:
-    token = served.issuer.token(exp=time.time() - 60)
+def test_tokens_stand_in_no_log(served: Served) -> None:
     body = gzip.compress(json.dumps({"jobId": 1, "state": "finished"}).encode())
-    answer = served.bearer(token).ask("POST", "/server/panda/updateJob", body, Content_Type="application/json")
-    assert answer.status == 403
+    tokens = []
+    for exp, status in ((time.time() - 60, 403), (time.time() + 60, 200)):
+        tokens.append(token := served.issuer.token(exp=exp))
+        asked = served.bearer(token)
+        answer = asked.ask("POST", "/server/panda/updateJob", body, Content_Type="application/json")
+        assert answer.status == status
+        assert token not in asked.ask("GET", "/server/panda/getAttr").body.decode()
     for file in (served.home.path / "log").iterdir():
         text = file.read_text(errors="replace")
-        assert token not in text and token.rpartition(".")[2] not in text, file
+        for token in tokens:
+            assert token not in text and token.rpartition(".")[2] not in text, file
 
 
 def test_operators_find_the_reasons_in_the_log(served: Served) -> None:
