@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mimetypes
@@ -18,10 +19,10 @@ from twisted.logger import Logger
 from twisted.web import http
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
-from twisted.web.static import File
 
 from pandatx.domain.file_requests import LOG_FOLDER, MARK, OVERWRITES
 from pandatx.errors import Busy, NotFound
+from pandatx.resources.file_parts import FileParts, parts_of
 from pandatx.resources.passing_on import PassingOn
 from pandatx.services.sandboxes_elsewhere import SandboxesElsewhere
 
@@ -31,6 +32,13 @@ Document = Callable[[str], bytes | Awaitable[bytes | None] | None]
 
 _VERBS = frozenset((b"GET", b"HEAD", b"POST"))
 _AUTH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*_auth_config\.json")
+_NO_FILE = frozenset(
+    (
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMLINK, errno.ENAMETOOLONG),
+        *(errno.EACCES, errno.EPERM, errno.ENXIO, errno.EINVAL, errno.EILSEQ),
+    )
+)
+"""What a system says of a name under which there is no file for us; all else passes."""
 _REFUSALS = {http.NOT_ALLOWED: b"not allowed", 503: b"not to be had now"}
 _GUARDS = (
     (b"x-content-type-options", b"nosniff"),
@@ -55,13 +63,19 @@ class Opened:
 
     @classmethod
     def below(cls, directory: Path, names: list[str]) -> Opened | None:
-        """The regular file at the end of some names below a directory; no symbolic link is followed on the way."""
+        """The regular file at the end of some names below a directory; no symbolic link is followed on the way.
+
+        Raises Busy where that cannot be said.
+        """
         if not names or any(name in ("", ".", "..") or "/" in name or "\0" in name for name in names):
             return None
         try:
             handle = _walk(directory, names)
-        except OSError:
-            return None
+        except OSError as fault:
+            if fault.errno in _NO_FILE:
+                return None
+            log.error("{name} cannot be opened: {fault}", name=names[-1], fault=fault.strerror)
+            raise Busy("the file cannot be opened now", retry_after=30) from None
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             os.close(handle)
@@ -90,19 +104,6 @@ def _kept_for(names: list[str]) -> bytes:
     return b"public, max-age=86400" if lasting else b"public, no-cache"
 
 
-class _Ranges(File):
-    """Twisted's ranges, over a file that is open already."""
-
-    def __init__(self, opened: Opened) -> None:
-        super().__init__("/")
-        self._opened = opened
-        # Never an encoding by name: a client that undoes it would store a sandbox that is no tar.gz any more.
-        self.type, self.encoding = mimetypes.guess_type(opened.name)[0] or "application/octet-stream", None
-
-    def getsize(self) -> int:
-        return self._opened.size
-
-
 class Static(Resource):
     """A directory, read only; POST is GET, since panda-client and Harvester fetch by POST. No listings.
 
@@ -128,7 +129,10 @@ class Static(Resource):
 
     def send(self, request: Any, names: list[str]) -> Any:
         """Send the file at the end of ``names``, or say that there is none."""
-        opened = Opened.below(self._directory, names)
+        try:
+            opened = Opened.below(self._directory, names)
+        except Busy as fault:
+            return refuse(request, 503, fault.retry_after)
         return self.missing(request, names) if opened is None else self.give(request, names, opened)
 
     def missing(self, request: Any, names: list[str]) -> Any:
@@ -137,21 +141,24 @@ class Static(Resource):
 
     def give(self, request: Any, names: list[str], opened: Opened) -> Any:
         """Send an open file, the parts of it that are asked for, or that the client has it."""
-        ranges: Any = _Ranges(opened)
         if self._guarded:
             guard(request, names[-1])
             request.setHeader(b"cache-control", _kept_for(names))
             if names[0] == LOG_FOLDER and not names[-1].endswith(".log") and opened.is_gzip:
-                ranges.encoding = "gzip"
+                request.setHeader(b"content-encoding", b"gzip")
         request.setHeader(b"accept-ranges", b"bytes")
         if _unchanged(request, opened.tag, opened.changed):
             opened.handle.close()
             return b""
-        producer = ranges.makeProducer(request, opened.handle)
+        asked = request.getHeader(b"range") if request.method != b"HEAD" else None
+        body = FileParts(opened.handle, opened.size)
+        # Never an encoding by name: a client that undoes it would store a sandbox that is no tar.gz any more.
+        kind = mimetypes.guess_type(opened.name)[0] or "application/octet-stream"
+        body.prepare(request, kind, parts_of(asked, opened.size))
         if request.method == b"HEAD":
             opened.handle.close()
             return b""
-        producer.start()
+        body.start(request)
         return NOT_DONE_YET
 
 
