@@ -242,7 +242,10 @@ def operation(
     """Declare a method of a resource: it is served at ``path`` on REST, under ``legacy`` in the older dialect.
 
     The first line of the docstring is the summary. Without ``allows_legacy`` both dialects admit the same callers.
+    Without ``limits`` what anyone may call has a body of a MiB at most.
     """
+    if limits is None:
+        limits = Limits(inflated=MEBIBYTE) if anyone in (allows, allows_legacy) else Limits()
 
     def declare(method: _Method) -> _Method:
         declared = Operation(
@@ -254,7 +257,7 @@ def operation(
             allows=allows,
             allows_legacy=allows_legacy or allows,
             form=form,
-            limits=limits or Limits(),
+            limits=limits,
             summary=(method.__doc__ or "").strip().split("\n", 1)[0],
             plain=plain,
         )

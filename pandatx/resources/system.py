@@ -11,8 +11,9 @@ from attrs import frozen
 from pandatx.domain.caller import Caller
 from pandatx.domain.query_requests import Anything
 from pandatx.domain.requests import NoArguments
-from pandatx.resources.api import TEXT, Answer, Call, Limits, anyone, operation, secure
+from pandatx.resources.api import MEBIBYTE, TEXT, Answer, Call, Limits, anyone, operation, secure
 
+_PULSE: Final = Limits(hot=True, inflated=MEBIBYTE)
 _GROUP: Final = re.compile(r"/[^/]+/([^/]+)/Role=production(?:/|$)")
 
 
@@ -40,7 +41,7 @@ class SystemResource:
 
     _server: str = ""
 
-    @operation("system/is_alive", legacy="isAlive", verb="GET", allows=anyone, form=TEXT, limits=Limits(hot=True))
+    @operation("system/is_alive", legacy="isAlive", verb="GET", allows=anyone, form=TEXT, limits=_PULSE)
     async def is_alive(self, caller: Caller, request: NoArguments, call: Call) -> Answer:
         """Say that the server is there; it does not look at the database."""
         return Answer(value="alive=yes")

@@ -240,6 +240,12 @@ async def test_who_has_not_the_role_is_told_so(quiet: Real, target: Target) -> N
         assert got.status == 200
 
 
+def test_what_anybody_may_call_has_no_large_body() -> None:
+    for operation in TABLE.operations:
+        if "anyone" in (operation.allows.name, operation.allows_legacy.name):
+            assert operation.limits.inflated <= 1 << 20, operation.path
+
+
 async def test_roles_come_before_bodies_are_read(quiet: Real) -> None:
     quiet.caller = ANYBODY
     got = await quiet.ask("POST", "/api/v1/job/kill", b"{", content_type=JSON)
