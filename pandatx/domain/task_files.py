@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import Factory, define, evolve, field, frozen
 
+from pandatx.domain.event_leases import is_clone
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.lifecycle import TERMINAL
 
@@ -197,16 +198,20 @@ def _is_part_of_events(job: Job) -> bool:
 
 
 def _is_of(row: TaskFile, each: JobFile, job: TaskJob) -> bool:
-    """Whether the row still belongs to this job and attempt; the merging of a file counts attempts of its own."""
+    """Whether the row still belongs to this job and attempt; the merging of a file counts attempts of its own.
+
+    Clones share their files, which name one of them.
+    """
     if row.keep_track != 1:
         return False
+    mine = row.panda_id == job.after.panda_id or is_clone(job.after.special_handling)
     if each.type in INPUTS:
-        return row.panda_id == job.after.panda_id and row.attempt_nr == each.attempt_nr and row.status in _IN_A_JOB
+        return mine and row.attempt_nr == each.attempt_nr and row.status in _IN_A_JOB
     if each.type not in _OUTPUTS or row.status in _SETTLED:
         return False
     if _is_unmerged(each) and job.before.job_status == "merging":
         return row.out_panda_id == job.after.panda_id
-    return row.panda_id == job.after.panda_id and row.attempt_nr == each.attempt_nr
+    return mine and row.attempt_nr == each.attempt_nr
 
 
 def _ended(found: Settlement, job: TaskJob, each: JobFile, row: TaskFile) -> TaskFile:

@@ -250,12 +250,14 @@ class Adder:
             else:
                 _judge(ending, item, rows.get(item.job.panda_id), answer, now)
         await self._write(tx, ending, now)
-        failed = [_failed(item, change.after) for item, end, change in ending.concluded if end.archives]
+        failed = [_failed(item, change) for item, end, change in ending.concluded if end.archives]
         tx.at_end(self._rules.apply, filter(None, failed), now)
         return ending
 
     async def _write(self, tx: Transaction, ending: _Ending, now: datetime) -> None:
-        await jobs_store.archive(tx, [change for _, end, change in ending.concluded if end.archives], now)
+        archived = [change for _, end, change in ending.concluded if end.archives]
+        made = {change.job.panda_id: change for change in await jobs_store.archive(tx, archived, now)}
+        ending.concluded = [(item, end, made.get(item.job.panda_id, change)) for item, end, change in ending.concluded]
         await jobs_store.keep(tx, [change for _, end, change in ending.concluded if not end.archives], now)
         await jobs_store.wire_builds(
             tx, [(change.job, end.library_guids) for _, end, change in ending.concluded if end.library_guids]
@@ -269,9 +271,9 @@ class Adder:
         ended = []
         for item, conclusion, change in ending.concluded:
             after = change.after
-            log.info("job {id}: {status}", id=after.panda_id, status=conclusion.status)
+            log.info("job {id}: {status}", id=after.panda_id, status=after.job_status)
             if conclusion.archives:
-                metrics.JOBS_ENDED.labels(conclusion.status).inc()
+                metrics.JOBS_ENDED.labels(str(after.job_status)).inc()
             ended.append(after)
             if self._noted is not None and (item.outcome.worker_node or item.outcome.worker_node_gpus):
                 await self._try(self._noted(after, item.outcome))
@@ -318,9 +320,10 @@ def _judge(ending: _Ending, item: Item, job: Job | None, answer: PluginResult | 
     ending.concluded.append((item, conclusion, change))
 
 
-def _failed(item: Item, after: Job) -> Failed | None:
+def _failed(item: Item, change: Change) -> Failed | None:
     """What the retry rules look at; one that failed since it was killed counts by what it reported itself."""
-    if item.outcome.closed or item.job.job_status in WITHDRAWN or after.job_status == "finished":
+    after = change.after
+    if item.outcome.closed or item.job.job_status in WITHDRAWN or after.job_status == "finished" or not change.told:
         return None
     rounds = [errors_of_report(after)]
     if after.job_status == "failed":

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from pandatx.domain.event_leases import lease_of
+from pandatx.domain.event_leases import is_clone, lease_of
 from pandatx.domain.heartbeat import queued_since
 from pandatx.domain.job import Job, JobFile
+from pandatx.domain.lifecycle import JobStatus
 from pandatx.domain.task_files import TaskJob
 from pandatx.store import columns, events, jedi
 from pandatx.store.columns import FILE, JOB, JOB_ATTRIBUTE, json_rows
@@ -28,6 +29,12 @@ CHANGED: Final = (
 """The attributes of a job that its end can change."""
 _FILE_CHANGED: Final = ("guid", "lfn", "status", "fsize", "md5sum", "checksum")
 _OUTPUTS: Final = frozenset(("output", "log"))
+_CLOSED_CLONE: Final = {
+    "job_status": "closed",
+    "job_sub_status": "jc_unlock",
+    "task_buffer_error_code": 200,
+    "task_buffer_error_diag": "closed since failed to lock semaphore",
+}
 
 _NEW_FILE: Final = {name: how for name, how in FILE.items() if name != "row_id"}
 
@@ -55,7 +62,7 @@ class Change:
 
     ``job`` is as it was, with its files; ``changes`` are attributes of CHANGED, None meaning NULL; ``file_changes`` is
     by row_id. ``logged``: a row in jobs_statuslog. ``n_events`` are those of outputs by LFN, for the job's task;
-    ``last_attempt``: the task is not to try its inputs again.
+    ``last_attempt``: the task is not to try its inputs again. ``told``: it hears of it at all.
     """
 
     job: Job
@@ -65,6 +72,7 @@ class Change:
     logged: bool = True
     n_events: Mapping[str, int] = field(factory=dict)
     last_attempt: bool = False
+    told: bool = True
 
     @property
     def after(self) -> Job:
@@ -131,14 +139,15 @@ async def with_files(tx: Transaction, jobs: Mapping[int, Job]) -> dict[int, Job]
     return {panda_id: evolve(job, files=tuple(files[panda_id])) for panda_id, job in jobs.items()}
 
 
-async def archive(tx: Transaction, ended: Sequence[Change], now: datetime) -> None:
+async def archive(tx: Transaction, ended: Sequence[Change], now: datetime) -> Sequence[Change]:
     """Move jobs to the archive: their rows, files, parameters, metadata and the status log; their reports go.
 
-    Those of tasks are counted by their tasks before the commit (promise 8).
+    Those of tasks are counted by their tasks before the commit (promise 8). A clone that others outlive is closed
+    instead of failed. Gives the changes as they were made.
     """
     if not ended:
-        return
-    ended = await _numbered(tx, ended)
+        return ended
+    ended = await _numbered(tx, await _outlived(tx, ended))
     files = [_file_row(each, change.file_changes.get(each.row_id, {})) for change in ended for each in change.job.files]
     result = await tx.run(SQL.archive, **_rows(ended), files=json_rows(sorted(files, key=_row_id)), now=now)
     tx.xid = result.rows[0][1] if result.rows else tx.xid
@@ -149,6 +158,27 @@ async def archive(tx: Transaction, ended: Sequence[Change], now: datetime) -> No
     if leases := [lease for change in ended if (lease := lease_of(change.job, _status(change))) is not None]:
         done = frozenset(result.column("pandaid"))
         tx.at_end(events.leave, [lease for lease in leases if lease.panda_id in done], now)
+    return ended
+
+
+async def _outlived(tx: Transaction, ended: Sequence[Change]) -> Sequence[Change]:
+    """The changes; of a clone that ends without having run or stored for all of them its task does not hear."""
+    clones = [
+        (change.job.panda_id, change.job.jedi_task_id, change.job.jobset_id)
+        for change in ended
+        if change.job.jedi_task_id is not None
+        and is_clone(change.job.special_handling)
+        and _status(change) != JobStatus.FINISHED
+    ]
+    if not clones:
+        return ended
+    outlived = await events.outlived(tx, clones)
+    return [_unheard(change) if change.job.panda_id in outlived else change for change in ended]
+
+
+def _unheard(change: Change) -> Change:
+    closed = _CLOSED_CLONE if _status(change) == JobStatus.FAILED else {}
+    return evolve(change, changes={**change.changes, **closed}, told=False)
 
 
 async def keep(tx: Transaction, changed: Sequence[Change], now: datetime) -> None:
@@ -188,7 +218,7 @@ async def behind_builds(tx: Transaction, builds: Iterable[Job]) -> list[int]:
 
 def _tell_tasks(tx: Transaction, changes: Sequence[Change], result: Result, now: datetime) -> None:
     """At the end of the transaction, those that ``result`` names."""
-    of_tasks = [each for each in changes if each.job.jedi_task_id is not None]
+    of_tasks = [each for each in changes if each.told and each.job.jedi_task_id is not None]
     if of_tasks:
         done = frozenset(result.column("pandaid"))
         of_tasks = [each for each in of_tasks if each.job.panda_id in done]

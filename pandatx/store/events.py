@@ -153,6 +153,21 @@ async def losers(tx: Transaction, clones: Iterable[tuple[int, int, int | None]])
     return frozenset(lost)
 
 
+async def outlived(tx: Transaction, clones: Iterable[tuple[int, int, int | None]]) -> frozenset[int]:
+    """Of clones that end with nothing done, as job, task and jobset, those that did not have the one range of their
+    jobset, and of whose jobset others are alive: what becomes of their input is for those to say.
+    """
+    ending = sorted(clones, key=lambda clone: clone[0])
+    await tx.run(SQL.queue_up, tasks=[task_id for _, task_id, _ in ending])
+    found: set[int] = set()
+    for panda_id, task_id, jobset_id in ending:
+        if not (await tx.run(SQL.has, task=task_id, job=panda_id)).scalar():
+            alive = (await tx.run(SQL.jobset, task=task_id, jobset=jobset_id)).column("pandaid")
+            if set(alive) - found - {panda_id}:
+                found.add(panda_id)
+    return frozenset(found)
+
+
 async def ready(tx: Transaction, panda_id: int, jobset_id: int | None, task_id: int) -> int:
     """How many ranges a job could get: of its jobset, or of its whole task if it is a jumbo one."""
     kind, own = next(iter((await tx.run(SQL.event_service, job=panda_id)).rows), (None, None))

@@ -81,10 +81,15 @@ SELECT e.jeditaskid, e.pandaid, e.fileid, e.job_processid, e.attemptnr, e.status
   JOIN {panda}.jedi_events e ON e.jeditaskid = v.task AND e.pandaid = v.job
  ORDER BY e.pandaid, e.fileid, e.job_processid LIMIT %(most)s
 
+-- name: jobset
+-- The jobs of a jobset that are alive.
+SELECT pandaid FROM {panda}.jobsactive4 WHERE jeditaskid = %(task)s AND jobsetid = %(jobset)s
+UNION ALL SELECT pandaid FROM {panda}.jobsdefined4 WHERE jeditaskid = %(task)s AND jobsetid = %(jobset)s
+
 -- name: queue_up
--- One at a time of those that withdraw consumers of a task, so that each sees who of a jobset the others have ended; not
--- a lock for each task, of which a transaction may have thousands.
-SELECT pg_advisory_xact_lock(hashtext('withdrawn consumers'), slot)
+-- One at a time of those that end consumers or clones of a task, so that each sees who of a jobset the others have ended;
+-- not a lock for each task, of which a transaction may have thousands.
+SELECT pg_advisory_xact_lock(hashtext('ends in jobsets'), slot)
   FROM (SELECT DISTINCT (task & 63)::integer AS slot FROM unnest(%(tasks)s::bigint[]) task ORDER BY slot) s
 
 -- name: others

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from endings import DirectPool, job, make_adder, run, seed_file, seed_report
-from event_ranges import FILE, JOBSET, TASK, make_consumer, make_ranges, ranges
+from endings import DirectPool, job, make_adder, report_of, run, seed_file, seed_report
+from event_ranges import FILE, JOBSET, TASK, end, make_consumer, make_ranges, ranges
+from tasks_by_hand import Task, make_job, make_task
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, succeed
 
@@ -93,7 +94,7 @@ async def finished(database: Database, panda_id: int) -> None:
 
 
 @pytest.mark.parametrize("tag", ["sc:1", "sc:2"])
-async def test_the_first_to_finish_stores_and_the_others_have_failed(database, tag):
+async def test_the_first_to_finish_stores_and_the_others_are_closed(database, tag):
     await make_ranges(database, 1)
     for panda_id in (50, 51):
         await clone(database, panda_id, tag)
@@ -102,9 +103,61 @@ async def test_the_first_to_finish_stores_and_the_others_have_failed(database, t
     assert await adder.run_once() == 2
     first, second = await job(database, 50), await job(database, 51)
     assert (first["jobstatus"], first["ddmerrorcode"]) == ("finished", 0)
-    assert (second["jobstatus"], second["ddmerrorcode"]) == ("failed", 200)
+    assert (second["jobstatus"], second["jobsubstatus"]) == ("closed", "jc_unlock")
+    assert (second["taskbuffererrorcode"], second["ddmerrorcode"]) == (200, 200)
     assert second["ddmerrordiag"] == "failed to lock semaphore for job cloning"
     assert await ranges(database) == [(50, FILE, 1, SENT, 3)]
+
+
+async def clones_of_a_task(database: Database, tag: str, n: int = 2) -> tuple[Task, list[int]]:
+    """Clones on the one input of a task, whose row names the last of them."""
+    task = await make_task(database, n_files=1)
+    await make_ranges(database, 1, task=task.id, dataset=999, file=999)
+    columns = {"eventservice": 3, "specialhandling": tag, "jobsetid": JOBSET, "status": "holding"}
+    ready = (
+        "UPDATE {panda}.jedi_dataset_contents SET status = 'ready' WHERE fileid = %(id)s AND type = 'input' RETURNING 1"
+    )
+    ids = []
+    for _ in range(n):
+        await run(database, ready, id=task.inputs[0])
+        ids.append(await make_job(database, task, task.inputs, **columns))
+    return task, ids
+
+
+async def input_of(database: Database, task: Task) -> tuple[str, int]:
+    text = "SELECT status, attemptnr FROM {panda}.jedi_dataset_contents WHERE fileid = %(f)s"
+    ((status, attempt),) = await run(database, text, f=task.inputs[0])
+    return status, attempt
+
+
+async def test_the_input_is_done_whichever_clone_finished(database):
+    task, (first, second) = await clones_of_a_task(database, "sc:2")
+    await end(database, second, "failed")
+    assert await input_of(database, task) == ("running", 0)
+    assert (await job(database, second))["jobstatus"] == "closed"
+    lfns = await run(
+        database, "SELECT lfn FROM {panda}.filestable4 WHERE pandaid = %(id)s AND type <> 'input'", id=first
+    )
+    await seed_report(database, first, data=report_of(*(lfn for (lfn,) in lfns)), attemptnr=0)
+    await make_adder(database, DirectPool()).run_once()
+    assert (await job(database, first))["jobstatus"] == "finished"
+    assert await input_of(database, task) == ("finished", 1)
+
+
+async def test_only_the_failure_of_the_last_clone_is_that_of_their_input(database):
+    task, ids = await clones_of_a_task(database, "sc:2", 3)
+    await end(database, ids[2], "cancelled")
+    await end(database, ids[0], "failed")
+    assert await input_of(database, task) == ("running", 0)
+    await end(database, ids[1], "failed")
+    assert await input_of(database, task) == ("ready", 1)
+    assert [(await job(database, each))["jobstatus"] for each in ids] == ["closed", "failed", "cancelled"]
+
+
+async def test_of_clones_that_fail_at_once_one_is_the_last(database):
+    task, ids = await clones_of_a_task(database, "sc:2", 3)
+    await gatherResults([Deferred.fromCoroutine(end(database, each, "failed")) for each in ids])
+    assert await input_of(database, task) == ("ready", 1)
 
 
 async def test_one_that_runs_alone_may_finish(database, heartbeats):
