@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from typing import Final
+
 from attrs import frozen
+
+LONGEST_IDENTITY: Final = 500
+"""Characters that the table of owners has room for."""
 
 
 @frozen(kw_only=True)
@@ -45,8 +51,12 @@ class Caller:
 
     @property
     def identity(self) -> str:
-        """What a name of an owner is bound to (rule R27): the DN of a certificate, issuer and subject of a token."""
-        return f"{self.issuer} {self.subject}" if self.how == "token" else self.dn or ""
+        """What a name of an owner is bound to (rule R27): the DN of a certificate, issuer and subject of a token. The
+        digest of a long one stands for its end."""
+        whole = f"{self.issuer} {self.subject}" if self.how == "token" else self.dn or ""
+        if len(whole) <= LONGEST_IDENTITY:
+            return whole
+        return f"{whole[: LONGEST_IDENTITY - 65]}#{sha256(whole.encode()).hexdigest()}"
 
     @property
     def reports(self) -> bool:

@@ -11,9 +11,9 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
-from pandatx.domain.caller import Caller
+from pandatx.domain.caller import LONGEST_IDENTITY, Caller
 from pandatx.domain.owners import Owner
-from pandatx.errors import Busy, NameTaken, NotFound
+from pandatx.errors import BadRequest, Busy, NameTaken, NotFound, NotPermitted
 from pandatx.store import owners as store
 from pandatx.store.database import Database, Transaction
 
@@ -24,6 +24,8 @@ T = TypeVar("T")
 FRESH: Final = timedelta(minutes=1)
 """How old what is known may be: another server may have released a name."""
 REMEMBERED: Final = 20_000
+LONGEST_NAME: Final = 250
+"""Characters that the table has room for; most of what is owned has less."""
 
 
 @frozen
@@ -89,7 +91,7 @@ class Owners:
     ) -> T:
         """Run ``work(tx, *args)`` as a transaction that makes something the caller's: their name is bound in it.
 
-        Raises NameTaken, and then nothing is done.
+        Raises NameTaken and NotPermitted, and then nothing is done.
         """
         bound, made = await self._database.transaction(name, self._bound, caller, work, *args, **kwargs)
         self.note(bound)
@@ -108,7 +110,9 @@ class Owners:
         return bound, await work(tx, *args, **kwargs)
 
     async def own(self, tx: Transaction, caller: Caller) -> dict[str, frozenset[str]]:
-        """``bind_all`` for one caller. Raises NameTaken."""
+        """``bind_all`` for one caller. Raises NameTaken, NotPermitted."""
+        if len(caller.name) > LONGEST_NAME:
+            raise NotPermitted(f"the name of an owner has at most {LONGEST_NAME} characters")
         bound = await self.bind_all(tx, [caller])
         if caller.identity not in bound[caller.name]:
             raise NameTaken(caller.name, caller.identity)
@@ -154,7 +158,14 @@ class Owners:
         return had
 
     async def admit(self, caller: Caller, name: str, subject: str) -> Owner:
-        """Let one more subject use a name that is bound: somebody's token beside their certificate. Raises NotFound."""
+        """Let one more subject use a name that is bound: somebody's token beside their certificate.
+
+        Raises BadRequest, NotFound.
+        """
+        if not subject.strip() or not subject.isprintable() or len(subject) > LONGEST_IDENTITY:
+            raise BadRequest(
+                "subject", f"must be a DN, or issuer and subject, of at most {LONGEST_IDENTITY} characters"
+            )
         if not await self._database.transaction("owners.admit", store.admit, name, subject):
             raise NotFound(f"the name {name} belongs to nobody yet")
         self._known.pop(name, None)

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock as Time
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import ANONYMOUS, Caller
-from pandatx.errors import NameTaken, NotFound
+from pandatx.errors import BadRequest, NameTaken, NotFound, NotPermitted
 from pandatx.services.owners import FRESH, Owners
 from pandatx.store.database import Database
 from pandatx.store.queries import Query
@@ -112,6 +112,31 @@ async def test_one_more_subject_may_be_let_use_a_name(owners):
         await owners.check(caller)
     with pytest.raises(NameTaken):
         await owners.bind(OTHER)
+
+
+async def test_identities_of_any_length_are_told_apart(owners):
+    long = evolve(TOKEN, subject="s" * 4000)
+    await owners.bind(long)
+    await owners.bind(long)
+    for other in (evolve(long, subject="s" * 3999), evolve(long, subject="s" * 4001)):
+        with pytest.raises(NameTaken):
+            await owners.bind(other)
+    found = await owners.show("alice")
+    assert (len(found.subject), found.subject[:25]) == (500, "https://iam.example.org/ ")
+
+
+async def test_names_that_no_table_holds_are_nobodys(owners):
+    with pytest.raises(NotPermitted, match="at most 250 characters"):
+        await owners.bind(evolve(ALICE, name="a" * 251))
+    await owners.bind(evolve(ALICE, name="a" * 250))
+
+
+@pytest.mark.parametrize("subject", ["", " ", "x" * 501, "/CN=x\n", "\x1b"])
+async def test_nobody_is_let_use_a_name_by_what_is_no_subject(owners, subject):
+    await owners.bind(ALICE)
+    with pytest.raises(BadRequest, match="issuer and subject"):
+        await owners.admit(CHIEF, "alice", subject)
+    assert (await owners.show("alice")).also == ()
 
 
 async def test_a_name_that_nobody_has_is_told_to_be_so(owners):
