@@ -77,4 +77,5 @@ def credentials(chain: Sequence[x509.Certificate], found: Holder) -> Iterator[st
     for below, cert in reversed(list(enumerate(own))):
         kind = "X509USER" if cert is found.cert else "GSIPROXY"
         start, end = cert.not_valid_before_utc, cert.not_valid_after_utc
-        yield f"{kind} {start.timestamp():.0f} {end.timestamp():.0f} {below} {_name(cert)}"
+        dn = found.dn if cert is found.cert else _name(cert)
+        yield f"{kind} {start.timestamp():.0f} {end.timestamp():.0f} {below} {dn}"

@@ -39,6 +39,8 @@ SHORT_NAMES: dict[ObjectIdentifier, str] = {
     NameOID.DN_QUALIFIER: "dnQualifier",
 }
 
+_PLAIN = re.compile(r"[ -.0-\[\]-~]*")
+_READS_AS_ESCAPE = re.compile(rb"\\(?=x[0-9A-Fa-f]{2})")
 _RDN_START = re.compile(r"/(?=[A-Za-z0-9.]+=)")
 _PROXY_CN = re.compile(r"/CN=(?:limited )?proxy(?=/|$)")
 _TRAILING_DIGITS = re.compile(r"(?:/CN=[0-9]+)+$")
@@ -57,7 +59,8 @@ def slash_dn(cert: x509.Certificate) -> str:
     """The subject as ``/DC=ch/CN=Name``, in the certificate's own order, with bytes outside printable ASCII as \\xHH.
 
     A slash inside a value that would read as the start of another RDN is written \\x2F: no certificate may look
-    like one with more RDNs than its CA signed.
+    like one with more RDNs than its CA signed. A \\xHH that stands in a value so is written \\x5CxHH: no two subjects
+    look the same.
     """
     return "".join(f"/{_short(attribute.oid)}={_value(attribute)}" for rdn in cert.subject.rdns for attribute in rdn)
 
@@ -67,8 +70,11 @@ def _short(oid: ObjectIdentifier) -> str:
 
 
 def _value(attribute: x509.NameAttribute[str | bytes]) -> str:
-    raw = attribute.value if isinstance(attribute.value, bytes) else attribute.value.encode("utf-8")
-    return _RDN_START.sub(r"\\x2F", _escaped(raw))
+    value = attribute.value
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return value
+    raw = value if isinstance(value, bytes) else value.encode("utf-8")
+    return _RDN_START.sub(r"\\x2F", _escaped(_READS_AS_ESCAPE.sub(rb"\\x5C", raw)))
 
 
 def printable(text: str) -> str:

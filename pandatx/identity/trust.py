@@ -128,7 +128,8 @@ class Trust:
 
     def _read(self, crl: x509.CertificateRevocationList) -> _List:
         """Serial numbers in a set: cryptography goes through the whole list, milliseconds for a large CA's."""
-        end = min(crl.next_update_utc or NEVER, self.held.get(_print_of(crl), NEVER)) + GRACE
+        held = self.held.get(_print_of(crl), NEVER) if self.held else NEVER
+        end = min(crl.next_update_utc or NEVER, held) + GRACE
         return _List(frozenset(entry.serial_number for entry in crl), end)
 
 
@@ -196,8 +197,9 @@ def _tell(before: Trust, path: str, fault: str, what: str) -> None:
 
 
 def _trust(files: Mapping[str, File], held: Mapping[bytes, datetime], faults: Mapping[str, str]) -> Trust:
-    authorities = {cert.fingerprint(hashes.SHA256()): cert for file in files.values() for cert in file.authorities}
-    crls = {_print_of(crl): crl for file in files.values() for crl in file.crls}
+    distinct = {file.digest: file for file in files.values()}.values()
+    authorities = {cert.fingerprint(hashes.SHA256()): cert for file in distinct for cert in file.authorities}
+    crls = {_print_of(crl): crl for file in distinct for crl in file.crls}
     return Trust(tuple(authorities.values()), tuple(crls.values()), files, held, faults)
 
 

@@ -181,7 +181,7 @@ def make_context(certs: list[x509.Certificate], key: HostKey, trust: Trust) -> S
         context.check_privatekey()
     except SSL.Error as fault:
         raise StartFault(EXIT_CERTIFICATE, f"OpenSSL refuses the host certificate: {_reason(fault)}") from None
-    context.set_verify(SSL.VERIFY_PEER, _judge(trust))
+    context.set_verify(SSL.VERIFY_PEER, _judge(bool(trust.crls)))
     context.set_verify_depth(DEPTH)
     store = context.get_cert_store()
     if store is None:
@@ -191,13 +191,13 @@ def make_context(certs: list[x509.Certificate], key: HostKey, trust: Trust) -> S
     return context
 
 
-def _judge(trust: Trust) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
-    """What OpenSSL asks at each step. A CA without a list here is trusted; what a list past its time means is decided
-    with the caller. A certificate that no CA has issued gets a connection on which its holder is nobody, to be told of
-    it; any other refusal ends the handshake, and is a log line with the reason."""
+def _judge(lists: bool) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
+    """What OpenSSL asks at each step. A CA without a list, where ``lists`` are kept, is trusted; what a list past its
+    time means is decided with the caller. A certificate that no CA has issued gets a connection on which its holder is
+    nobody, to be told of it; any other refusal ends the handshake, and is a log line with the reason."""
 
     def verdict(connection: SSL.Connection, cert: crypto.X509, errno: int, depth: int, ok: int) -> bool:
-        if ok or errno == _CRL_HAS_EXPIRED or (errno == _NO_CRL_FOUND and trust.crls):
+        if ok or errno == _CRL_HAS_EXPIRED or (errno == _NO_CRL_FOUND and lists):
             return True
         protocol = connection.get_app_data()  # Twisted leaves the transport there
         if errno in _FOR_THE_SAME_REASON and hasattr(protocol, NOT_TAKEN):

@@ -91,5 +91,18 @@ def test_a_slash_in_a_name_makes_no_second_rdn():
     assert names.rdns(forged) == ("CN=x\\x2FDC=local\\x2FCN=production",)
 
 
+@pytest.mark.parametrize(
+    ("value", "looking"),
+    [
+        ("Jos\\xC3\\xA9", "Jos\\x5CxC3\\x5CxA9"),
+        ("x\\x2FCN=y", "x\\x5Cx2FCN=y"),
+        ("\\x5Cx2F", "\\x5Cx5Cx2F"),
+        ("a\\xyz", "a\\xyz"),
+    ],
+)
+def test_a_name_that_is_spelt_as_another_one_is_written_does_not_look_like_it(value, looking):
+    assert names.slash_dn(certificate((NameOID.COMMON_NAME, value))) == f"/CN={looking}"
+
+
 def test_bytes_that_are_not_printable_ascii_are_written_in_hex():
     assert names.slash_dn(certificate((NameOID.COMMON_NAME, "José\nx"))) == "/CN=Jos\\xC3\\xA9\\x0Ax"
