@@ -23,7 +23,7 @@ from pandatx.domain.query_requests import (
 from pandatx.domain.task_listing import DatasetRead
 from pandatx.domain.task_requests import TaskId
 from pandatx.resources.api import JSON, PICKLED, Answer, Call, anyone, operation, secure
-from pandatx.resources.encoding import Encoded, json_list, to_json
+from pandatx.resources.encoding import Encoded, json_list, json_object, to_json
 from pandatx.resources.job import in_chunks, told_to
 from pandatx.resources.jobspec import described
 from pandatx.services.task_queries import TaskQueries
@@ -180,9 +180,12 @@ class TaskQueryResource:
     )
     async def get_tasks_modified_since(self, caller: Caller, request: TasksModified, call: Call) -> Answer:
         """Describe the tasks of an owner that have changed since a time, within 30 days, by their requests."""
-        tasks = await self._queries.modified(caller, request)
-        found = {str(task["reqID"] or task["jediTaskID"]): task for task in tasks}
-        return Answer(data=found, value=found)
+        found: dict[str, bytes] = {}
+        async for tasks in self._queries.modified(caller, request):
+            names = [str(task["reqID"] or task["jediTaskID"]) for task in tasks]
+            found.update(zip(names, await call.in_thread(partial(_each_to_json, tasks)), strict=True))
+        data = json_object(found.items())
+        return Answer(data=data, value=data)
 
     @operation(
         "task/get_details",

@@ -53,7 +53,8 @@ class JobCounts:
     _clock: Clock
     _facts: Facts
     _kept: dict[timedelta | None, _Read] = field(factory=dict)
-    _reading: DeferredLock = field(factory=DeferredLock)
+    _reading_alive: DeferredLock = field(factory=DeferredLock)
+    _reading_ended: DeferredLock = field(factory=DeferredLock)
 
     async def by_site(self) -> Tree:
         """{site: {status: n}} of jobs that have not ended."""
@@ -105,11 +106,15 @@ class JobCounts:
         )
 
     async def _read(self, key: timedelta | None, age: timedelta, read: Callable[[], Awaitable[Rows]]) -> Counts:
-        """One reading at a time; who waited for another's takes what that has read."""
+        """One reading at a time; who waited for another's takes what that has read.
+
+        Those who ask for what has not ended do not wait for the longer readings of what has.
+        """
         kept = self._fresh(key, age)
         if kept is not None:
             return kept
-        await self._reading.acquire()
+        reading = self._reading_alive if key is None else self._reading_ended
+        await reading.acquire()
         try:
             kept = self._fresh(key, age)
             if kept is None:
@@ -119,7 +124,7 @@ class JobCounts:
                 self._kept[key] = _Read(self._clock.now(), kept)
             return kept
         finally:
-            self._reading.release()
+            reading.release()
 
     def _fresh(self, key: timedelta | None, age: timedelta) -> Counts | None:
         kept = self._kept.get(key)

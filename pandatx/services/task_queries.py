@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from attrs import frozen
@@ -115,25 +115,29 @@ class TaskQueries:
             if told:
                 yield told
 
-    async def modified(self, caller: Caller, request: TasksModified) -> list[dict[str, Any]]:
+    async def modified(self, caller: Caller, request: TasksModified) -> AsyncIterator[list[dict[str, Any]]]:
         """The tasks of an owner that have changed since a time, by the wire's names; nothing for a time that is none.
 
-        No more than ``WINDOW`` back. With ``full`` the first 500 of them, with their datasets and counts.
+        No more than ``WINDOW`` back, some at a time, the oldest first. With ``full`` the first 500 of them, with their
+        datasets and counts.
         """
         try:
             since = task_listing.read_since(request.since)
         except BadFilter:
-            return []
+            return
         if since is None:
-            return []
+            return
         user = compact_name(request.dn) if request.dn else caller.name
         since = max(since, self._clock.now() - WINDOW)
-        tasks, texts = await self._database.transaction("task_queries.modified", _modified, user, since, request)
-        if request.full:
-            lines = await deferToThread(_command_lines, texts, may_read(caller, user))
-            for task in tasks:
-                task["cliParams"] = lines.get(task["jediTaskID"], "")
-        return tasks
+        n = MOST_FULL if request.full else None
+        ids = await store.modified(self._database, user, since, request.prod_source_label, request.min_task_id, n)
+        for some in in_batches(ids, MOST_FULL):
+            tasks, texts = await self._database.transaction("task_queries.brief", _brief, some, request.full)
+            if request.full:
+                lines = await deferToThread(_command_lines, texts, may_read(caller, user))
+                for task in tasks:
+                    task["cliParams"] = lines.get(task["jediTaskID"], "")
+            yield tasks
 
     async def details(self, caller: Caller, request: TaskDetails) -> dict[str, Any]:
         """A task's datasets, its jobs, and what became of its files. Raises TaskNotFound."""
@@ -204,16 +208,11 @@ _BRIEF: Final = tuple(
 )
 
 
-async def _modified(
-    tx: Transaction, user: str, since: datetime, request: TasksModified
-) -> tuple[list[dict[str, Any]], Mapping[int, str]]:
-    """Tasks that have changed, and the texts of their parameters where all is wanted."""
-    n = MOST_FULL if request.full else None
-    rows = await store.modified(tx, user, since, request.prod_source_label, request.min_task_id, n)
-    tasks = [{name: row[name.lower()] for name in _BRIEF} for row in rows]
-    if not request.full or not tasks:
+async def _brief(tx: Transaction, ids: Sequence[int], full: bool) -> tuple[list[dict[str, Any]], Mapping[int, str]]:
+    """Tasks in brief, and the texts of their parameters where all is wanted."""
+    tasks = [{name: row[name.lower()] for name in _BRIEF} for row in await store.brief(tx, ids)]
+    if not full:
         return tasks, {}
-    ids = [task["jediTaskID"] for task in tasks]
     datasets, states = await store.datasets(tx, ids), await store.file_states(tx, ids)
     for task in tasks:
         task_id = task["jediTaskID"]

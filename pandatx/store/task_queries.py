@@ -65,10 +65,17 @@ async def read(tx: Transaction, ids: Sequence[int]) -> list[TaskRead]:
 
 
 async def modified(
-    tx: Transaction, user: str, since: datetime, label: str, after: int | None, n: int | None
-) -> list[dict[str, Any]]:
-    """The tasks of a user that have changed since a time, the oldest first; some columns of each."""
-    return (await tx.run(SQL.modified, username=user, since=since, label=label, after=after, n=n)).dicts()
+    database: Database, user: str, since: datetime, label: str, after: int | None, n: int | None
+) -> list[int]:
+    """The tasks of a user that have changed since a time, the oldest first."""
+    wanted: dict[str, Any] = {"username": user, "since": since, "label": label, "after": after, "n": n}
+    ids: list[int] = (await database.statement("task_queries.modified", SQL.modified, **wanted)).scalar()
+    return ids
+
+
+async def brief(tx: Transaction, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Some columns of some tasks, the oldest first."""
+    return (await tx.run(SQL.brief, ids=list(ids))).dicts()
 
 
 async def datasets(tx: Transaction, ids: Sequence[int]) -> dict[int, list[DatasetRead]]:

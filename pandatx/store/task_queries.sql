@@ -40,13 +40,17 @@ SELECT t.jeditaskid FROM {deft}.t_task d JOIN {panda}.jedi_tasks t ON t.jeditask
  ORDER BY t.jeditaskid DESC LIMIT %(n)s
 
 -- name: modified
--- The tasks of a user that have changed since; the oldest first.
+-- The tasks of a user that have changed since; the oldest first. In one value: those of production are many.
+SELECT coalesce(array_agg(jeditaskid ORDER BY jeditaskid), ARRAY[]::bigint[])
+  FROM (SELECT jeditaskid FROM {panda}.jedi_tasks
+         WHERE username = %(username)s AND modificationtime >= %(since)s::timestamp AND prodsourcelabel = %(label)s
+           AND (%(after)s::bigint IS NULL OR jeditaskid > %(after)s)
+         ORDER BY jeditaskid LIMIT %(n)s) t
+
+-- name: brief
 SELECT jeditaskid, modificationtime, status, processingtype, transuses, transhome, architecture, reqid, creationdate,
        site, cloud, taskname
-  FROM {panda}.jedi_tasks
- WHERE username = %(username)s AND modificationtime >= %(since)s::timestamp AND prodsourcelabel = %(label)s
-   AND (%(after)s::bigint IS NULL OR jeditaskid > %(after)s)
- ORDER BY jeditaskid LIMIT %(n)s
+  FROM {panda}.jedi_tasks WHERE jeditaskid = ANY (%(ids)s) ORDER BY jeditaskid
 
 -- name: datasets
 -- The datasets of some tasks.

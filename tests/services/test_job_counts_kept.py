@@ -74,6 +74,25 @@ async def test_a_reading_does_for_a_while_and_each_time_span_has_its_own(databas
     assert watched.asked[4:] == ["job_counts.alive", "job_counts.ended"]
 
 
+async def test_who_asks_for_living_jobs_does_not_wait_for_a_reading_of_ended_ones(database: Database) -> None:
+    clock = Clock.manual(task.Clock())
+    await count_one(database, clock)
+    going: Deferred[None] = Deferred()
+
+    class Slow(Watched):
+        async def limited(self, name: str, *args: Any) -> Any:
+            await going
+            return []
+
+    counts = JobCounts(Slow(database), clock, Facts(database, clock))  # type: ignore[arg-type]
+    ended = [Deferred.fromCoroutine(counts.by_site_and_type(minutes)) for minutes in (1, 2)]
+    assert (await counts.by_site()) == RUNNING
+    clock.reactor.advance(60)
+    assert (await counts.by_site()) == RUNNING
+    going.callback(None)
+    await gatherResults(ended)
+
+
 async def test_a_reading_that_fails_is_tried_again_by_the_next(database: Database) -> None:
     clock = Clock.manual(task.Clock())
     await count_one(database, clock)

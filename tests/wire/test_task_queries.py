@@ -241,6 +241,19 @@ async def test_changes_are_not_told_beyond_thirty_days(real: Real, database: Dat
     assert set(found) == {"42"}
 
 
+async def test_many_changes_are_all_told_and_with_their_details_five_hundred(real: Real, database: Database) -> None:
+    real.run(
+        "INSERT INTO jedi_tasks (jeditaskid, username, modificationtime, creationdate, status, prodsourcelabel, vo,"
+        " taskname) SELECT g, 'prod', %s, '2026-01-01', 'done', 'managed', 'v', 't' FROM generate_series(1, 1100) g",
+        when(days=1),
+    )
+    asked = {"since": when(days=2), "dn": "/CN=prod", "prod_source_label": "managed"}
+    found = (await get(real, "task/get_tasks_modified_since", **asked)).json["data"]
+    assert [(name, task["jediTaskID"]) for name, task in found.items()] == [(str(n), n) for n in range(1, 1101)]
+    full = (await get(real, "task/get_tasks_modified_since", **asked, full=True, min_task_id=7)).json["data"]
+    assert list(full) == [str(n) for n in range(8, 508)]
+
+
 async def test_changes_in_the_older_dialect(real: Real, database: Database, since: str) -> None:
     await fill(real, database)
     got = await old(real, "getJediTasksInTimeRange", timeRange=since, fullFlag="True", minTaskID="x")
