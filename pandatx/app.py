@@ -51,6 +51,7 @@ log = Logger()
 
 FACTS_EVERY, CLOCK_EVERY, SPOOL_EVERY, COUNTERS_EVERY, INSTANCE_EVERY = 20.0, 60.0, 2.0, 60.0, 30.0
 TOKENS_EVERY = 30.0
+TIDY_EVERY = 3600.0
 LEFT = timedelta(seconds=10)
 """A job that is ``defined`` for so long when a server starts was left by one that ended."""
 COLLECTOR = (20_000, 20, 50)
@@ -284,6 +285,7 @@ class App:
         await self.core.files.uploads.tidy()
         self._every(SPOOL_EVERY, self._play_spool)
         self._every(SPOOL_EVERY, self.core.files.book.play)
+        self._every(TIDY_EVERY, self.core.files.uploads.tidy)
         self._every(SPOOL_EVERY, self.core.dispatch.settle)
 
     async def _play_spool(self) -> None:

@@ -88,8 +88,10 @@ class Parts:
     def _guarded(self, work: Callable[[], None]) -> None:
         if self._fault is not None:
             return
+        whole = False
         try:
             work()
+            whole = True
         except (MultipartError, ValueError, LookupError) as fault:
             self.refuse(Malformed("body", f"bad multipart: {fault}"))
         except OSError as fault:
@@ -97,6 +99,9 @@ class Parts:
             self.refuse(CannotWrite())
         except PandaError as fault:
             self.refuse(fault)
+        finally:
+            if not whole:  # what was passed over would be a hole in the file
+                self.refuse(CannotWrite())
 
     def _read(self, data: bytes) -> None:
         for piece in self._inflating.plain(data):

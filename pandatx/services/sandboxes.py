@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import attrs
 import psycopg2
 from attrs import define, field
 from twisted.internet.threads import deferToThread
@@ -56,7 +57,7 @@ class SandboxBook:
         return Placed(
             owner=owner_name(caller),
             name=name,
-            host=self.host,
+            host=self.host[:_HOST],
             size=size,
             checksum=checksum,
             created=self._clock.now(),
@@ -117,9 +118,15 @@ class SandboxBook:
             log.warn("whether a sandbox is known cannot be said: {fault}", fault=fault)
             return None
         for each in same:
-            if each.host not in self.own_hosts or await deferToThread(self._is_here, each):
+            if not self._is_own(each):
                 return each
+            if await deferToThread(self._is_here, each):
+                return attrs.evolve(each, host=self.host) if each.host == self.host[:_HOST] else each
         return None
+
+    def _is_own(self, placed: Placed) -> bool:
+        """Whether it lies on this server, also where the database has but the beginning of its name."""
+        return placed.host in self.own_hosts or placed.host == self.host[:_HOST]
 
     def _is_here(self, placed: Placed) -> bool:
         """Whether a file is there as it was; it is wanted still."""
@@ -132,10 +139,10 @@ class SandboxBook:
     async def owner_of(self, name: str) -> str | None:
         """Whose file of this server that is; None where nobody knows. Raises DatabaseAway."""
         for _, waiting in reversed(await deferToThread(notes.waiting, self._notes)):
-            if waiting is not None and (waiting.name, waiting.host) == (name, self.host):
+            if waiting is not None and (waiting.name, waiting.host) == (name, self.host[:_HOST]):
                 return waiting.owner
         for placed in await self._database.transaction("sandboxes.places", store.places, name):
-            if placed.host in self.own_hosts:
+            if self._is_own(placed):
                 return placed.owner
         return None
 
@@ -144,7 +151,7 @@ class SandboxBook:
         if not self._database.up:
             raise DatabaseAway
         found = await self._database.limited("sandboxes.places", STATEMENT, PATIENCE, store.places, name)
-        return [each for each in found if each.host not in self.own_hosts and each.host != NOWHERE]
+        return [each for each in found if not self._is_own(each) and each.host != NOWHERE]
 
     async def play(self) -> int:
         """Note in the database what waits for it, from this process or one that ended; how many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -51,33 +52,31 @@ class Uploads:
         """Keep a file under a name. Of two of one name the first stays, and counts as wanted, unless the name says that
         it may be overwritten; that only its owner may, or the production role. Raises FileRefused.
         """
-        replace = name.endswith(OVERWRITES)
-        if replace and not await self._may_replace(caller, name):
-            raise CannotOverwrite
         try:
             if any(each.search(name) for each in self._compressed):
                 file = await deferToThread(_compressed, file)
-            placed = await deferToThread(self._place, file.path, name, replace)
+            await self._place(caller, file.path, name)
         except OSError as fault:
             log.error("{name} of {who} cannot be kept: {fault}", name=name, who=caller.name, fault=str(fault))
             raise CannotWrite from None
-        if not placed:
-            raise CannotOverwrite
+        finally:
+            await deferToThread(_forget, file.path)
         log.info("{name} of {who}: {size} bytes", name=name, who=caller.name, size=file.size)
         if self._recorded and not name.endswith(UNRECORDED):
             await self._note(caller, file, name)
 
-    async def _may_replace(self, caller: Caller, name: str) -> bool:
-        if caller.production or not await deferToThread((self._cache_dir / name).exists):
-            return True
-        return may_replace(owner_name(caller), caller.production, await self._book.owner_of(name))
-
-    def _place(self, source: Path, name: str, replace: bool) -> bool:
+    async def _place(self, caller: Caller, source: Path, name: str) -> None:
         target = self._cache_dir / name
-        if folder.place(source, target, replace=replace):
-            return True
-        folder.touch(target)
-        return False
+        if await deferToThread(folder.place, source, target, replace=False):
+            return
+        if not name.endswith(OVERWRITES) or not await self._may_replace(caller, name):
+            await deferToThread(folder.touch, target)
+            raise CannotOverwrite
+        await deferToThread(folder.place, source, target, replace=True)
+
+    async def _may_replace(self, caller: Caller, name: str) -> bool:
+        owner = None if caller.production else await self._book.owner_of(name)
+        return may_replace(owner_name(caller), caller.production, owner)
 
     async def _note(self, caller: Caller, file: Uploaded, name: str) -> None:
         try:
@@ -100,6 +99,11 @@ class Uploads:
         removed = await deferToThread(folder.left_over, self._cache_dir / folder.INCOMING, before)
         if removed:
             log.info("removed {n} files that had not come in whole", n=removed)
+
+
+def _forget(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _compressed(file: Uploaded) -> Uploaded:

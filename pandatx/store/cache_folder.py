@@ -57,7 +57,12 @@ def _named_without_links(source: Path, target: Path) -> bool:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
     except FileExistsError:
         return False
-    source.replace(target)
+    try:
+        source.replace(target)
+    except OSError:
+        with suppress(OSError):
+            target.unlink()
+        raise
     return True
 
 
@@ -173,11 +178,12 @@ def read_from(path: Path, offset: int, most: int) -> bytes | None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
         os.close(handle)
         return None
     with os.fdopen(handle, "rb") as file:
-        file.seek(offset)
+        file.seek(min(offset, about.st_size))
         return file.read(most)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +40,7 @@ def waiting(folder: Path) -> list[tuple[Path, Placed | None]]:
         try:
             values: dict[str, Any] = orjson.loads(path.read_bytes())
             placed = Placed(**{**values, "created": datetime.fromisoformat(values["created"])})
-        except FileNotFoundError:
+        except OSError:  # another process was first, or it can be read another time
             continue
         except (ValueError, TypeError, KeyError):
             placed = None
@@ -54,7 +55,8 @@ def drop(path: Path) -> None:
 
 def set_aside(path: Path) -> None:
     """The database will not have it; it is kept, out of the way."""
-    path.replace(path.with_suffix(_REFUSED))
+    with suppress(FileNotFoundError):  # another process was first
+        path.replace(path.with_suffix(_REFUSED))
 
 
 def _sync(folder: Path) -> None:

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 
 from pandatx.domain.file_requests import FileRefused, Uploaded
 from pandatx.errors import NotSecure, PandaError, TooLarge
+from pandatx.resources import multipart_parts
 from pandatx.resources.api import Upload
 from pandatx.resources.bodies import Content, Malformed
 from pandatx.resources.multipart_files import MOST_WAITING, Sink
@@ -265,3 +266,44 @@ def test_who_asks_for_the_body_of_a_client_that_has_gone_is_told_so(network: Net
 def test_it_behaves_like_the_file_that_twisted_takes_it_for(network: Network) -> None:
     network.sink.write(b"1234")
     assert (network.sink.tell(), network.sink.seek(0, 0), network.sink.read()) == (4, 0, b"")
+
+
+def test_a_piece_that_was_not_written_is_no_hole_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(self: object, data: bytes) -> None:
+        raise MemoryError
+
+    body = form(("file", "x", b"1" * 300))
+    reading = parts(tmp_path)
+    reading.feed(body[:100])
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(multipart_parts._File, "write", no_memory)
+        reading.feed(body[100:200])
+    reading.feed(body[200:])
+    with pytest.raises(FileRefused, match="ERROR: cannot write file"):
+        reading.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('form-data; name="file"; filename="a b;c.tar"', "a b;c.tar"),
+        ("form-data; name=file; filename=a.tar", "a.tar"),
+        (r'form-data; name="file"; filename="a\"b"', 'a"b'),
+        ('form-data; filename="a.tar"; name="file"', "a.tar"),
+        ('form-data; name="file"; filename="a.tar"; filename*=UTF-8\'\'b.tar', "a.tar"),
+        ('form-data; name="file"; filename*=UTF-8\'\'b.tar; filename="a.tar"', "a.tar"),
+    ],
+)
+def test_the_name_of_a_file_is_read_however_it_is_quoted(tmp_path: Path, disposition: str, name: str) -> None:
+    body = form(("file", "x", b"1")).replace(b'form-data; name="file"; filename="x"', disposition.encode())
+    assert file_of(read(tmp_path, body)).name == name
+
+
+def test_a_part_without_a_name_is_passed_over_and_a_boundary_may_be_long(tmp_path: Path) -> None:
+    long = b"-" * 50 + b"x" * 50
+    body = form(("", None, b"1"), ("other", "y", b"2"), ("file", "x", b"3"))
+    body = body.replace(b' name="";', b"").replace(BOUNDARY.encode(), long)
+    content = read(tmp_path, body, 7, kind=b'multipart/form-data; boundary="%s"' % long)
+    assert file_of(content).path.read_bytes() == b"3"
+    assert set(content.values) == {"", "file"}

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from endings import run
+from twisted.internet.defer import Deferred, gatherResults
 
 from pandatx.domain.caller import Caller
-from pandatx.domain.file_requests import CannotWrite, Placed, Uploaded
+from pandatx.domain.file_requests import CannotOverwrite, CannotWrite, Placed, Uploaded
 from pandatx.errors import DatabaseAway
 from pandatx.services.owners import Owners
 from pandatx.services.sandboxes import SandboxBook
@@ -169,3 +170,53 @@ async def test_a_start_removes_what_a_crash_left_a_day_ago(now, time, tmp_path, 
         os.utime(incoming / name, (then, then))
     await Uploads(tmp_path / "cache", book, now).tidy()
     assert [path.name for path in incoming.iterdir()] == ["young"]
+
+
+async def test_a_refused_file_leaves_nothing_where_names_are_kept_as_gzip_files(database, now, tmp_path, book):
+    uploads = Uploads(tmp_path / "cache", book, now, (re.compile("^jobO"),))
+    incoming = tmp_path / "cache" / ".incoming"
+    incoming.mkdir()
+    await uploads.put(USER, came(incoming), "jobO.1")
+    with pytest.raises(CannotOverwrite):
+        await uploads.put(USER, came(incoming), "jobO.1")
+    (tmp_path / "cache" / "jobO.2").mkdir()
+    with pytest.raises(CannotOverwrite):
+        await uploads.put(USER, came(incoming), "jobO.2")
+    assert list(incoming.iterdir()) == []
+
+
+async def test_of_two_who_send_one_name_at_once_the_second_does_not_take_the_place_of_the_first(
+    database, now, tmp_path, book
+):
+    uploads = Uploads(tmp_path / "cache", book, now)
+    sent = {}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        sent[name] = came(tmp_path / name, name.encode())
+
+    async def put(name):
+        try:
+            await uploads.put(Caller(dn=f"/CN={name}", name=name, how="x509"), sent[name], "a.__ow__")
+        except CannotOverwrite:
+            return None
+        return name
+
+    kept = await gatherResults([Deferred.fromCoroutine(put(name)) for name in sent])
+    assert kept.count(None) == 1
+    assert (tmp_path / "cache" / "a.__ow__").read_text() in kept
+
+
+async def test_a_host_whose_name_the_database_cannot_hold_takes_files_all_the_same(database, now, tmp_path, book):
+    book.host = f"panda-0.{'x' * 60}.svc.cluster.local"
+    book.own_hosts = frozenset((book.host,))
+    await Uploads(tmp_path / "cache", book, now).put(USER, came(tmp_path), "sources.1")
+    assert (tmp_path / "cache" / "sources.1").exists()
+    assert await book.owner_of("sources.1") == "user"
+
+
+async def test_a_note_that_cannot_be_read_or_was_taken_by_another_process_stops_no_other(database, now, tmp_path, book):
+    sandbox_notes.keep(tmp_path / "notes", entry(now))
+    (tmp_path / "notes" / "0.json").mkdir()
+    assert await book.play() == 1
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == ["0.json"]
+    sandbox_notes.set_aside(tmp_path / "notes" / "gone.json")

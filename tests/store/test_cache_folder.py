@@ -128,3 +128,25 @@ def test_what_a_crash_has_left_is_removed_when_it_is_old(tmp_path: Path) -> None
     assert folder.left_over(tmp_path, 200) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["young"]
     assert folder.left_over(tmp_path / "none", 200) == 0
+
+
+def test_a_name_is_free_again_when_a_file_could_not_be_given_it(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*args: object) -> None:
+        raise OSError(errno.EPERM, "no links")
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="full"):
+            folder.place(source, tmp_path / "target", replace=False)
+    assert not (tmp_path / "target").exists()
+    assert folder.place(source, tmp_path / "target", replace=False)
+
+
+def test_a_place_that_no_file_has_is_its_end(source: Path) -> None:
+    assert folder.read_from(source, 2**63 - 1, 10) == b""
