@@ -22,7 +22,7 @@ class Leaving(Enum):
     """What becomes of the ranges of a job that has ended."""
 
     CONSUMER = "finished ones are done, others go back to the jobset, failed ones as a new attempt"
-    JUMBO = "those that are out go back to the jobsets that they are of"
+    JUMBO = "those that are out go back to the jobsets that they are of, failed ones as a new attempt"
     FINE_GRAINED = "all but finished ones go back to the jobset, their attempt not counted"
     SAMPLES = "all but ended ones go back to nobody"
     WITHDRAWN = "processed ones are discarded, others cancelled, and those of the jobset"

@@ -55,6 +55,30 @@ SELECT u.fileid, u.job_processid, u.attemptnr, u.def_min_eventid, u.def_max_even
 _ENDED: Final = """
  v AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s)
     v(job bigint, task bigint, jobset bigint, counts smallint, partial boolean, keeps boolean))"""
+_JOBSET, _OFFSET = "coalesce(v.jobset, e.event_offset, e.pandaid)", "e.event_offset"
+
+
+def _room(target: str) -> str:
+    """That a range may go to an owner: that it has no other row there, which found tables may have. A job could never
+    end otherwise."""
+    return f"""NOT EXISTS (SELECT FROM {{panda}}.jedi_events o
+      WHERE o.jeditaskid = e.jeditaskid AND o.pandaid = {target} AND o.fileid = e.fileid
+        AND o.job_processid = e.job_processid AND o.pandaid <> e.pandaid OFFSET 0)"""
+
+
+def _again(target: str) -> str:
+    """What failed stays as it is, and is tried once more as a copy; it is marked, so that this is done once."""
+    return f""" f AS (UPDATE {{panda}}.jedi_events e SET processed_upto_eventid = NULL FROM v
+   WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 = 7)
+INSERT INTO {{panda}}.jedi_events (jeditaskid, datasetid, pandaid, fileid, attemptnr, status, job_processid,
+                                   def_min_eventid, def_max_eventid, processed_upto_eventid, event_offset)
+SELECT e.jeditaskid, e.datasetid, {target}, e.fileid, e.attemptnr - 1,
+       CASE WHEN v.partial AND e.attemptnr <= 1 THEN 8 ELSE 0 END, e.job_processid,
+       e.def_min_eventid, e.def_max_eventid, e.processed_upto_eventid, e.event_offset
+  FROM v JOIN {{panda}}.jedi_events e ON e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 = 7
+ WHERE e.processed_upto_eventid IS NOT NULL AND {target} <> e.pandaid
+ON CONFLICT DO NOTHING"""
+
 
 SQL = load(
     __file__,
@@ -63,6 +87,10 @@ SQL = load(
     claimed=_CLAIMED,
     taken=_TAKEN,
     ended=_ENDED,
+    room_in_jobset=_room(_JOBSET),
+    room_in_offset=_room(_OFFSET),
+    again_in_jobset=_again(_JOBSET),
+    again_in_offset=_again(_OFFSET),
 )
 _LEAVE: Final[Mapping[Leaving, Query]] = {
     Leaving.CONSUMER: SQL.leave_consumer,

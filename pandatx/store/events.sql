@@ -107,27 +107,23 @@ WITH {ended},
  r AS (UPDATE {panda}.jedi_events e
    SET pandaid = coalesce(v.jobset, e.event_offset, e.pandaid), attemptnr = e.attemptnr - v.counts,
        status = CASE WHEN v.partial AND e.attemptnr <= v.counts THEN 8 ELSE 0 END
-   FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 IN (0, 1, 2, 98, 99)),
- f AS (UPDATE {panda}.jedi_events e SET processed_upto_eventid = NULL FROM v
-   WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 = 7)
-INSERT INTO {panda}.jedi_events (jeditaskid, datasetid, pandaid, fileid, attemptnr, status, job_processid, def_min_eventid,
-                                 def_max_eventid, processed_upto_eventid, event_offset)
-SELECT e.jeditaskid, e.datasetid, coalesce(v.jobset, e.event_offset), e.fileid, e.attemptnr - 1,
-       CASE WHEN v.partial AND e.attemptnr <= 1 THEN 8 ELSE 0 END, e.job_processid, e.def_min_eventid, e.def_max_eventid,
-       e.processed_upto_eventid, e.event_offset
-  FROM v JOIN {panda}.jedi_events e ON e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 = 7
- WHERE e.processed_upto_eventid IS NOT NULL AND coalesce(v.jobset, e.event_offset) <> e.pandaid
-ON CONFLICT DO NOTHING
+   FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 IN (0, 1, 2, 98, 99)
+    AND {room_in_jobset}),
+{again_in_jobset}
 
 -- name: leave_jumbo
-WITH {ended}
-UPDATE {panda}.jedi_events e SET pandaid = e.event_offset, status = 0, attemptnr = e.attemptnr - v.counts, is_jumbo = NULL
-  FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 IN (1, 2) AND e.event_offset IS NOT NULL
+-- The same for the jobsets that the ranges are of; what has finished is done with those.
+WITH {ended},
+ r AS (UPDATE {panda}.jedi_events e
+   SET pandaid = e.event_offset, status = 0, attemptnr = e.attemptnr - v.counts, is_jumbo = NULL
+   FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 IN (1, 2) AND e.event_offset IS NOT NULL
+    AND {room_in_offset}),
+{again_in_offset}
 
 -- name: leave_fine_grained
 WITH {ended}
 UPDATE {panda}.jedi_events e SET pandaid = coalesce(v.jobset, e.event_offset, e.pandaid), status = 0
-  FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 <> 3
+  FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 <> 3 AND {room_in_jobset}
 
 -- name: leave_samples
 -- Points of a search for hyperparameters: what has no attempts left has failed, the rest is anybody's again.
@@ -145,7 +141,8 @@ WITH {ended},
        pandaid = CASE WHEN v.keeps THEN coalesce(v.jobset, e.event_offset, e.pandaid) ELSE e.pandaid END,
        attemptnr = CASE WHEN v.keeps THEN e.attemptnr - v.counts ELSE e.attemptnr END
    FROM v WHERE e.jeditaskid = v.task AND e.pandaid = v.job
-    AND e.status + 0 IN (0, 1, 2, 98, 99, CASE WHEN v.keeps THEN 0 ELSE 3 END, CASE WHEN v.keeps THEN 0 ELSE 6 END)),
+    AND e.status + 0 IN (0, 1, 2, 98, 99, CASE WHEN v.keeps THEN 0 ELSE 3 END, CASE WHEN v.keeps THEN 0 ELSE 6 END)
+    AND (NOT v.keeps OR {room_in_jobset})),
  s AS MATERIALIZED (SELECT e.jeditaskid, e.pandaid, e.fileid, e.job_processid
    FROM (SELECT DISTINCT task, jobset FROM v WHERE NOT keeps AND jobset <> job) v
    JOIN {panda}.jedi_events e ON e.jeditaskid = v.task AND e.pandaid = v.jobset AND e.status = 0

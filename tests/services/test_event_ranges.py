@@ -285,6 +285,44 @@ async def test_a_jumbo_job_gives_back_to_each_jobset(database, events):
     assert await run(database, "SELECT DISTINCT is_jumbo FROM {panda}.jedi_events") == [(None,)]
 
 
+async def test_what_a_jumbo_job_failed_on_is_tried_again_by_the_jobsets(database, events):
+    await make_ranges(database, 2)
+    await make_consumer(database, 50, eventservice=4, jobsetid=99)
+    a, b = (each.id for each in await events.take(wish(50)))
+    await events.update([*said("failed", a), *said("finished", b)], 0)
+    await end(database, 50)
+    assert await ranges(database) == [
+        (JOBSET, FILE, 1, READY, 2),
+        (50, FILE, 1, FAILED, 3),
+        (50, FILE, 2, FINISHED, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "status"),
+    [({}, "failed"), ({"eventservice": 4}, "failed"), ({"eventservice": 6}, "failed"),
+     ({"specialhandling": "eventservice,de"}, "cancelled")],
+)  # fmt: skip
+async def test_a_job_can_end_though_its_range_is_in_its_jobset_too(database, events, columns, status):
+    await make_ranges(database, 2)
+    await make_consumer(database, 50, **columns)
+    await events.take(wish(50))
+    await run(
+        database,
+        "INSERT INTO {panda}.jedi_events (jeditaskid, pandaid, fileid, job_processid, datasetid, status, attemptnr)"
+        " VALUES (%(task)s, %(jobset)s, %(file)s, 1, %(dataset)s, 0, 3) RETURNING 1",
+        task=TASK,
+        jobset=JOBSET,
+        file=FILE,
+        dataset=DATASET,
+    )
+    await end(database, 50, status)
+    assert await run(database, "SELECT jobstatus FROM {panda}.jobsarchived4") == [(status,)]
+    found = await ranges(database)
+    assert found[0] == (JOBSET, FILE, 1, READY, 3)
+    assert [each[:4] for each in found[1:]] == [(JOBSET, FILE, 2, READY), (50, FILE, 1, SENT)]
+
+
 async def test_a_fine_grained_job_gives_back_all_but_what_it_finished(database, events):
     await make_ranges(database, 3)
     await make_consumer(database, 50, eventservice=6)
