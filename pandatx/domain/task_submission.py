@@ -42,6 +42,8 @@ _TAKEN_OVER: Final = frozenset(
     )
 )
 _WIDTHS: Final = {"taskName": 256, "vo": 32, "prodSourceLabel": 20, "userName": 128}
+_LONGEST_USER: Final = 60
+"""What the table of users, in which each of them gets a row, has room for."""
 _OFFICIAL_GROUP: Final = re.compile(r"/[^/]+/([^/]+)/Role=production")
 _PER_CORE: Final = ("MBPerCore", "MBPerCoreFixed")
 _MEMORY_COMPENSATION: Final = 0.9
@@ -116,6 +118,8 @@ def new_task(submitted: Mapping[str, Any], caller: Caller, flags: str = "") -> N
         if parameters.get("official") is True and (group := official_group(caller)) is not None:
             parameters["workingGroup"] = group
     texts = {key: _text(parameters, key, width) for key, width in _WIDTHS.items()}
+    if len(caller.name) > _LONGEST_USER:
+        raise unfit(f"the name of its user is longer than {_LONGEST_USER} characters")
     if not caller.production:
         parameters = without_priority(_restricted(parameters, caller), caller, flags)
     official = parameters.get("official") is True

@@ -154,6 +154,15 @@ async def test_a_task_that_cannot_be_is_refused_with_the_code_of_the_wire(
     assert real.contents() == before
 
 
+async def test_a_user_whose_name_the_table_of_users_cannot_hold_has_no_tasks(real: Real) -> None:
+    before = real.contents()
+    got = await post(real, "task/submit", evolve(USER, name="n" * 61), task_parameters=PARAMETERS)
+    told = "failed to register task: the name of its user is longer than 60 characters"
+    assert got.json == {"success": False, "message": told, "data": 4}
+    assert real.contents() == before
+    assert (await post(real, "task/submit", evolve(USER, name="n" * 60), task_parameters=PARAMETERS)).json["success"]
+
+
 async def test_a_task_has_not_more_parameters_than_can_be_gone_through_at_once(real: Real) -> None:
     before = real.contents()
     many = {**PARAMETERS, **{f"dsFor{n}": "x" for n in range(10_000)}}
