@@ -16,7 +16,7 @@ from pandatx.identity import names
 from pandatx.identity.trust import Trust, stamp
 from pandatx.identity.voms import extension_of
 from pandatx.identity.voms_judge import Granted, Judge, Verdict
-from pandatx.identity.vomsdir import places, read_vomsdir
+from pandatx.identity.vomsdir import VomsDir, places, read_vomsdir
 
 log = Logger()
 
@@ -64,13 +64,15 @@ class VomsReader:
     _in_thread: Callable[[Callable[[], Verdict]], Awaitable[Verdict]] | None = None
     generation: int = field(default=0, init=False)
     trust: Trust = Factory(Trust)
+    _signers: VomsDir = field(factory=VomsDir, init=False)
     _judge: Judge = field(factory=Judge, init=False)
     _known: dict[Key, Attributes] = field(factory=dict, init=False)
     _named: set[tuple[str, str]] = field(factory=set, init=False)
 
     def renew(self, trust: Trust) -> None:
         """Judge by these CAs and revocation lists from now on, and by vomsdir as it is now."""
-        judge = Judge(trust, read_vomsdir(self._vomsdir), self._sha1)
+        self._signers = read_vomsdir(self._vomsdir, self._signers)
+        judge = Judge(trust, self._signers, self._sha1)
         # Another thread may read in between: what it finds by the former judge goes to a memory that nobody asks.
         self.trust, self._judge, self._known = trust, judge, {}
         self.generation += 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import Factory, frozen
 from cryptography import x509
@@ -18,6 +19,7 @@ VO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{,254}")
 _NEXT_CHAIN = re.compile(r"-+ *NEXT CHAIN *-+")
 _SAME_KIND = {"email": "emailaddress", "e": "emailaddress", "userid": "uid", "s": "st"}
 _LARGEST = 1 << 20
+_Read = TypeVar("_Read")
 
 Chain = tuple[tuple[tuple[str, str], ...], ...]
 
@@ -33,9 +35,11 @@ class VO:
 
 @frozen
 class VomsDir:
-    """All VOs that this site knows."""
+    """All VOs that this site knows; what each file says of its VO, and what could not be read and why."""
 
     vos: Mapping[str, VO] = Factory(dict)
+    files: Mapping[Path, VO] = Factory(dict)
+    faults: Mapping[Path, str] = Factory(dict)
 
 
 def dn_key(dn: str) -> tuple[tuple[str, str], ...]:
@@ -44,43 +48,77 @@ def dn_key(dn: str) -> tuple[tuple[str, str], ...]:
     return tuple((_SAME_KIND.get(kind.lower(), kind.lower()), value) for kind, _, value in parts)
 
 
-def read_vomsdir(place: Path | None) -> VomsDir:
-    """Read the folder; one that is not there knows no VO. What cannot be read is one warning and left out."""
-    vos = {}
-    for folder in _folders(place):
-        chains: list[Chain] = []
-        hosts: list[x509.Certificate] = []
-        for path in _files(folder):
-            try:
-                if path.suffix == ".lsc":
-                    chains += list(_chains(_text(path)))
-                else:
-                    hosts += x509.load_pem_x509_certificates(path.read_bytes())
-            except (OSError, ValueError) as fault:
-                log.warn("{path} is left out of the VOs' signers: {fault}", path=str(path), fault=str(fault))
-        vos[folder.name] = VO(chains=tuple(chains), hosts=tuple(hosts))
-    for path in _files(place) if place is not None and place.is_dir() else ():
-        log.warn("{path} is left out of the VOs' signers: it belongs in the folder of its VO", path=str(path))
-    return VomsDir(vos)
+def read_vomsdir(place: Path | None, before: VomsDir | None = None) -> VomsDir:
+    """Read the folder; one that is not there knows no VO. What cannot be read is one warning, and as it was
+    ``before``."""
+    reading = _Reading(before or VomsDir())
+    if place is not None:
+        for folder in reading.attempt(place, _folders) or ():
+            for path in reading.attempt(folder, _files) or ():
+                if (said := reading.attempt(path, _read_file)) is not None:
+                    reading.files[path] = said
+        for path in _listed(place, _files):
+            reading.attempt(path, _misplaced)
+    vos: dict[str, VO] = {}
+    for path, said in reading.files.items():
+        known = vos.get(path.parent.name, VO())
+        vos[path.parent.name] = VO(chains=known.chains + said.chains, hosts=known.hosts + said.hosts)
+    return VomsDir(vos, reading.files, reading.faults)
+
+
+@frozen
+class _Reading:
+    """What is read, beside what was read before."""
+
+    _before: VomsDir
+    files: dict[Path, VO] = Factory(dict)
+    faults: dict[Path, str] = Factory(dict)
+
+    def attempt(self, path: Path, read: Callable[[Path], _Read]) -> _Read | None:
+        """Read this; where it cannot be read, what it said before, or all in it, holds. A fault is told once."""
+        try:
+            return read(path)
+        except (OSError, *names.UNREADABLE) as fault:
+            former = {each: said for each, said in self._before.files.items() if path in (each, *each.parents)}
+            self.files.update(former)
+            self.faults[path] = str(fault)
+            if self._before.faults.get(path) != str(fault):
+                what = "is as it was before" if former else "is left out of the VOs' signers"
+                log.warn("{path} {what}: {fault}", path=str(path), what=what, fault=str(fault))
+            return None
 
 
 def places(place: Path | None) -> list[Path]:
     """The files that are read, whose change means that they are to be read again."""
-    return [path for folder in _folders(place) for path in _files(folder)]
+    folders = [] if place is None else _listed(place, _folders)
+    return [path for folder in folders for path in _listed(folder, _files)]
 
 
-def _folders(place: Path | None) -> list[Path]:
-    if place is None or not place.is_dir():
+def _listed(place: Path, listing: Callable[[Path], list[Path]]) -> list[Path]:
+    try:
+        return listing(place)
+    except OSError:
+        return []
+
+
+def _folders(place: Path) -> list[Path]:
+    if not place.is_dir():
         return []
     return sorted(path for path in place.iterdir() if VO_NAME.fullmatch(path.name) and path.is_dir())
 
 
 def _files(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.suffix in (".lsc", ".pem"))
-    except OSError as fault:
-        log.warn("{path} cannot be read: {fault}", path=str(folder), fault=fault.strerror)
-        return []
+    return sorted(path for path in folder.iterdir() if path.suffix in (".lsc", ".pem"))
+
+
+def _read_file(path: Path) -> VO:
+    if path.suffix == ".lsc":
+        return VO(chains=tuple(_chains(_text(path))))
+    return VO(hosts=tuple(x509.load_pem_x509_certificates(path.read_bytes())))
+
+
+def _misplaced(path: Path) -> None:
+    raise ValueError("it belongs in the folder of its VO")
 
 
 def _text(path: Path) -> str:

@@ -302,6 +302,30 @@ def test_a_list_that_cannot_be_read_is_one_warning_and_lets_nobody_in(tmp_path, 
     assert "has no signer in vomsdir" in why(reader_of(tmp_path), ATLAS.proxy(USER, FQANS, NOW))
 
 
+@pytest.mark.parametrize("what", ["a file", "its folder", "the whole"])
+def test_a_list_that_cannot_be_read_again_is_as_it_was_and_that_is_said_once(vomsdir, monkeypatch, what):
+    """Tests may run as root, whom no permission stops."""
+    reader, proxy = reader_of(vomsdir), ATLAS.proxy(USER, FQANS, NOW)
+    if what == "a file":
+        (vomsdir / "atlas" / "voms.example.org.lsc").write_text("half of it")
+    else:
+        away = vomsdir / "atlas" if what == "its folder" else vomsdir
+        listing = Path.iterdir
+
+        def iterdir(self):
+            if self == away:
+                raise PermissionError(13, "Permission denied", str(self))
+            return listing(self)
+
+        monkeypatch.setattr(Path, "iterdir", iterdir)
+    with capturedLogs() as events:
+        for _ in range(2):
+            reader.renew(reader.trust)
+            reader.mark()
+    assert [event["what"] for event in events] == ["is as it was before"]
+    assert found(reader, proxy).fqans == FQANS
+
+
 def test_the_older_layout_has_the_servers_certificate_in_the_folder_of_the_vo(tmp_path):
     (tmp_path / "atlas").mkdir()
     (tmp_path / "atlas" / "voms.pem").write_bytes(ATLAS.host.cert_pem())
@@ -315,7 +339,7 @@ def test_a_certificate_that_belongs_to_no_vo_is_named_and_lets_nobody_in(tmp_pat
     (tmp_path / "voms.pem").write_bytes(ATLAS.host.cert_pem())
     with capturedLogs() as events:
         reader = reader_of(tmp_path)
-    assert "belongs in the folder of its VO" in events[0]["log_format"]
+    assert [event["fault"] for event in events] == ["it belongs in the folder of its VO"]
     assert why(reader, ATLAS.proxy(USER, FQANS, NOW)).endswith("the VO atlas has no signer in vomsdir")
 
 

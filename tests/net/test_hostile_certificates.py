@@ -64,10 +64,10 @@ def ask(port, leaf, key, *chain, path=b"/why"):
     with socket.create_connection(("127.0.0.1", port)) as raw:
         connection = SSL.Connection(context, raw)
         connection.set_connect_state()
+        answer = b""
         try:
             connection.do_handshake()
             connection.sendall(b"GET " + path + b" HTTP/1.0\r\n\r\n")
-            answer = b""
             while True:
                 answer += connection.recv(65536)
         except (SSL.ZeroReturnError, SSL.SysCallError):
