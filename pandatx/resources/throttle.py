@@ -21,7 +21,7 @@ class Throttle:
     """Counts the requests under way of each caller. One too many is refused; a report waits for its turn instead.
 
     ``_most`` of a caller, ``_most_of_roles`` of one with the pilot or production role; None: as many as come. Callers
-    are told apart by their DN, those without one by their address.
+    are told apart by their DN, holders of tokens by issuer and subject, those without one by their address.
     """
 
     _most: int | None = None
@@ -34,7 +34,7 @@ class Throttle:
         most = self._most_of_roles if caller.reports else self._most
         if most is None:
             return None
-        key = caller.dn or caller.address
+        key = caller.identity or caller.address
         busy = self._under_way.get(key, 0)
         if busy >= most:
             REQUESTS_THROTTLED.labels(operation.path).inc()
@@ -47,7 +47,7 @@ class Throttle:
         most = self._most_of_roles if caller.reports else self._most
         if most is None:
             return None
-        key = caller.dn or caller.address
+        key = caller.identity or caller.address
         busy = self._under_way.get(key, 0)
         if busy < most:
             self._under_way[key] = busy + 1

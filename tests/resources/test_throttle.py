@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from pandatx.domain.caller import Caller
 from pandatx.domain.requests import NoArguments
-from pandatx.errors import RoleRequired
+from pandatx.errors import RoleRequired, TooManyRequests
 from pandatx.metrics import REQUESTS_OVERDUE, REQUESTS_THROTTLED, REQUESTS_WAITING
 from pandatx.resources import api
 from pandatx.resources.api import Answer, Call, LegacyForm, Limits, Style, collect, operation
@@ -201,3 +201,12 @@ def test_an_operator_sets_the_limits_of_single_operations_in_both_dialects() -> 
     assert table.by_path["slow/job"].operation.limits == Limits(inflated=1 << 20)  # what anyone may call
     with pytest.raises(KeyError, match="slow/nothing"):
         with_limits(table, {"slow/nothing": {"seconds": 1.0}})
+
+
+def test_holders_of_tokens_with_one_display_name_have_limits_of_their_own():
+    throttle, (slow, *_) = Throttle(1), collect(Slow([])).operations
+    first = evolve(USER, how="token", issuer="https://iam.example/", subject="first")
+    throttle.enter(first, slow)
+    throttle.enter(evolve(first, subject="second"), slow)
+    with pytest.raises(TooManyRequests):
+        throttle.enter(first, slow)
