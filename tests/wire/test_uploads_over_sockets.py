@@ -233,3 +233,76 @@ async def test_every_path_that_takes_files_has_room_for_its_largest(served: Serv
     assert limit(b"/file_server/upload_hpo_checkpoint") == limit(b"/server/panda/put_checkpoint") == 502 * MIB
     assert limit(b"/server/panda/uploadLog") == 102 * MIB
     assert limit(b"/server/panda/touchFile") == 64 * MIB
+
+
+def _raw(served: Served, sent: bytes, then: bytes = b"") -> bytes:
+    """What is answered to bytes as they are; ``then`` comes behind the first of the answer."""
+    client = served.connect()
+    client.sendall(sent)
+    answer = b""
+    while piece := client.recv(65536):
+        answer += piece
+        if then:
+            client.sendall(then)
+            then = b""
+    client.close()
+    return answer
+
+
+_HEAD = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nConnection: close\r\n"
+
+
+async def test_chunks_may_end_with_trailers_and_bad_ones_leave_nothing(served: Served) -> None:
+    body = form("jobO.1", b"content")
+    head = f"{_HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()
+    chunk = b"%x\r\n%s\r\n" % (len(body), body)
+    assert b'"success":true' in await deferToThread(_raw, served, head + chunk + b"0\r\nX-Sum: 1\r\n\r\n")
+    assert (served.cache / "jobO.1").read_bytes() == b"content"
+    large = form("jobO.2", os.urandom(MIB))
+    chunk = b"%x\r\n%s\r\n" % (len(large), large)
+    for bad in (b"x\r\n", b"-1\r\n", b"0\r\n" + b"X: " + b"y" * 100_000 + b"\r\n\r\n"):
+        assert (await deferToThread(_raw, served, head + chunk + bad)).startswith(b"HTTP/1.1 400 "), bad[:9]
+    await until(lambda: served.incoming == [])
+    assert not (served.cache / "jobO.2").exists()
+
+
+async def test_a_length_that_is_not_that_of_the_form_leaves_nothing(served: Served) -> None:
+    body = form("jobO.1", b"content")
+    for length in (len(body) - 3, len(body) - 20, 10, 0):
+        head = f"{_HEAD}Content-Length: {length}\r\n\r\n".encode()
+        answer = await deferToThread(_raw, served, head + body[:length])
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b'"success":false' in answer
+        assert b"body: bad multipart" in answer
+    both = f"{_HEAD}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    assert (await deferToThread(_raw, served, both + body)).startswith(b"HTTP/1.1 400 ")
+    assert served.incoming == []
+    assert list(served.cache.glob("jobO*")) == []
+
+
+async def test_of_many_who_send_one_name_at_once_one_has_it(served: Served) -> None:
+    contents = [os.urandom(MIB) for _ in range(6)]
+    asked: list[Deferred[Any]] = [deferToThread(served.post, "sources.1", content) for content in contents]
+    answers = [(await each)[1] for each in asked]
+    taken = [content for content, answer in zip(contents, answers, strict=True) if b'"success":true' in answer]
+    assert len(taken) == 1
+    assert sum(b"ERROR: cannot overwrite file" in answer for answer in answers) == 5
+    assert (served.cache / "sources.1").read_bytes() == taken[0]
+    assert served.incoming == []
+
+
+async def test_who_reads_a_file_while_another_takes_its_place_reads_one_of_them(served: Served) -> None:
+    first, second = os.urandom(6 * MIB), os.urandom(5 * MIB)
+    assert b"true" in (await deferToThread(served.post, "a.__ow__", first))[1]
+
+    def begin() -> Any:
+        connection = http.client.HTTPSConnection("localhost", served.port, timeout=60, context=served.context)
+        connection.request("GET", "/cache/a.__ow__")
+        answer = connection.getresponse()
+        return answer, answer.read(1000)
+
+    answer, begun = await deferToThread(begin)
+    assert b"true" in (await deferToThread(served.post, "a.__ow__", second))[1]
+    assert begun + await deferToThread(answer.read) == first
+    answer, begun = await deferToThread(begin)
+    assert begun + await deferToThread(answer.read) == second
