@@ -41,9 +41,12 @@ class Wire:
     legacy_default: Any = Factory(lambda: NOTHING)
 
 
-def wire(default: Any = NOTHING, **how: Any) -> Any:
-    """A field of a request; ``legacy`` is its name in the older dialect, None where it is the same. Others: Wire."""
-    return field(default=default, metadata={"wire": Wire(**how)})
+def wire(default: Any = NOTHING, *, secret: bool = False, **how: Any) -> Any:
+    """A field of a request; ``legacy`` is its name in the older dialect, None where it is the same. Others: Wire.
+
+    A ``secret`` one is not in the request's repr.
+    """
+    return field(default=default, repr=not secret, metadata={"wire": Wire(**how)})
 
 
 @frozen(kw_only=True)
@@ -55,24 +58,25 @@ class NoArguments:
 class JobRequest:
     """A pilot asks for jobs (reference/wire.md 2.1, lifecycle.md 6.1). Memory and disk in MB, times in seconds.
 
-    ``n_jobs`` is None where the older dialect did not name it: one job, and the answer is flat.
+    ``n_jobs`` is None where the older dialect did not name it: one job, and the answer is flat. Names are cut, since
+    they are remembered, to more than what the tables hold.
     """
 
     ignored: ClassVar = frozenset(("cpu", "workingGroup", "allowOtherCountry", "countryGroup", "token", "AtlasRelease"))
 
-    site_name: str = wire(legacy="siteName")
+    site_name: str = wire(legacy="siteName", cut=129)
     timeout: int = wire(60)
     memory: int = wire(0, legacy="mem", least=0, bound=INTEGER, forgiving=True)
     disk_space: int = wire(0, legacy="diskSpace", least=0, bound=BIG, forgiving=True)
-    prod_source_label: str | None = wire(None, legacy="prodSourceLabel")
+    prod_source_label: str | None = wire(None, legacy="prodSourceLabel", cut=64)
     node: str | None = wire(None, cut=128)
     computing_element: str | None = wire(None, legacy="computingElement", cut=128)
-    prod_user_id: str | None = wire(None, legacy="prodUserID")
+    prod_user_id: str | None = wire(None, legacy="prodUserID", cut=1000)
     get_proxy_key: str | None = wire(None, legacy="getProxyKey")
     task_id: int | None = wire(None, legacy="taskID", bound=BIG)
     n_jobs: int | None = wire(1, legacy="nJobs", bound=SMALL, legacy_default=None)
     background: bool | None = wire(None)
-    resource_type: str | None = wire(None, legacy="resourceType", aliases=("resourceType",))
+    resource_type: str | None = wire(None, legacy="resourceType", aliases=("resourceType",), cut=64)
     harvester_id: str | None = wire(None)
     worker_id: int | None = wire(None)
     scheduler_id: str | None = wire(None, legacy="schedulerID", cut=128)
@@ -159,7 +163,7 @@ class Reply:
 
     command: str = ""
     code: int = 0
-    pilot_secrets: str | None = None
+    pilot_secrets: str | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)

@@ -39,6 +39,8 @@ PATIENCE: Final = 20.0
 """Seconds that getJob waits for a connection to the database (rule R15), the time in the line included."""
 LAST_PATIENCE: Final = 0.5
 """What is left of it for those that have waited so long already."""
+MOST_QUEUES: Final = 5000
+"""Queues that are remembered; when pilots have made up more names than that, all are forgotten."""
 SENT_WINDOW: Final = 60.0
 """Seconds over which nSent counts."""
 
@@ -58,8 +60,8 @@ class Acquired:
     jobs: tuple[Job, ...] = ()
     n_sent: int = 0
     claimed_at: datetime | None = None
-    secrets: Mapping[str, str] = Factory(dict)
-    pilot_secrets: str | None = None
+    secrets: Mapping[str, str] = field(factory=dict, repr=False)
+    pilot_secrets: str | None = field(default=None, repr=False)
 
     def extras(self, job: Job, proxy_key: bool = False) -> Extras:
         """What of this a job's description needs."""
@@ -155,6 +157,9 @@ class Claims:
 
     async def _serve(self, line: list[Asking]) -> list[Acquired | Exception]:
         """Serve those that wait together, in rounds until everybody has a job or no key is left to look in."""
+        if len(self._summaries) > MOST_QUEUES:
+            for known in (self._summaries, self._took, self._sent):
+                known.clear()
         fresh: set[str] = set()
         fault: Exception | None = None
         sloppy = self._is_sloppy()

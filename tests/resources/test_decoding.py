@@ -60,6 +60,13 @@ def test_names_of_both_dialects_and_of_older_clients_are_understood() -> None:
     )
 
 
+def test_names_of_a_request_for_jobs_that_are_remembered_are_cut() -> None:
+    long = "x" * 10**5
+    asked = legacy(JobRequest, siteName=long, prodSourceLabel=long, prodUserID=long, resourceType=long)
+    kept = (asked.site_name, asked.prod_source_label, asked.prod_user_id, asked.resource_type)
+    assert max(map(len, kept)) <= 1000 and len(asked.site_name) > 128, "no queue has such a name"
+
+
 def test_the_dialects_own_spelling_wins() -> None:
     assert rest(JobRequest, site_name="new", siteName="old").site_name == "new"
     assert rest(JobRequest, siteName="old", site_name="new").site_name == "new"

@@ -11,6 +11,7 @@ from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
 from pandatx.domain.requests import JobRequest
 from pandatx.errors import RoleRequired
+from pandatx.services import claims
 from pandatx.services.dispatch import Acquired, Dispatch
 from pandatx.services.facts import Facts
 from pandatx.store.database import Database, Transaction
@@ -222,6 +223,15 @@ async def test_a_user_without_a_role_names_no_workers_of_anothers_harvester(data
     for table in ("harvester_workers", "harvester_rel_jobs_workers"):
         query = Query(name=table, text=f"SELECT harvesterid, workerid FROM {{panda}}.{table}")
         assert (await database.statement("w", query)).rows == [("hers", 7)]
+
+
+async def test_names_of_queues_that_pilots_make_up_cost_no_memory_without_end(database, dispatch, monkeypatch):
+    monkeypatch.setattr(claims, "MOST_QUEUES", 3)
+    await seed(database, 1, 2)
+    for n in range(20):
+        assert ids(await dispatch.acquire(PILOT, JobRequest(site_name=f"Q{n}"))) == []
+        assert max(map(len, (dispatch._claims._summaries, dispatch._claims._took, dispatch._claims._sent))) <= 4
+    assert len(ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q", n_jobs=2)))) == 2
 
 
 async def test_jobs_that_others_activate_are_found(database, dispatch):
