@@ -223,23 +223,17 @@ async def _brief(tx: Transaction, ids: Sequence[int], full: bool) -> tuple[list[
 
 async def _details(tx: Transaction, task_id: int) -> dict[str, Any]:
     datasets = (await store.datasets(tx, [task_id]))[task_id]
-    main = {each.id: each for each in datasets if each.main and each.type in (*INPUTS, UNMERGED)}
-    living = await store.living_jobs(tx, task_id)
-    jobs: dict[bool, dict[int, None]] = {False: {}, True: {}}
-    by_status: dict[str, int] = {}
-    for dataset_id, panda_id, n in await store.jobs_of_files(tx, task_id, list(main)):
-        unmerged = main[dataset_id].type == UNMERGED
-        jobs[unmerged][panda_id] = None
-        if not unmerged and panda_id in living:
-            by_status[living[panda_id]] = by_status.get(living[panda_id], 0) + n
+    inputs = [each.id for each in datasets if each.main and each.type in INPUTS]
+    unmerged = [each.id for each in datasets if each.main and each.type == UNMERGED]
+    by_status = await store.files_of_living_jobs(tx, task_id, inputs)
     ins, outs = task_listing.names_of(datasets)
     return {
         "inDS": ins,
         "outDS": outs,
         "statistics": task_listing.statistics(datasets, by_status),
-        "PandaID": list(jobs[False]),
+        "PandaID": await store.jobs_of_files(tx, task_id, inputs),
         "mergeStatus": None,
-        "mergePandaID": list(jobs[True]),
+        "mergePandaID": await store.jobs_of_files(tx, task_id, unmerged),
     }
 
 

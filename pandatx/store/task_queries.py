@@ -99,14 +99,15 @@ async def texts(tx: Transaction, ids: Sequence[int]) -> Mapping[int, str]:
     return dict((await tx.run(SQL.parameters, ids=list(ids))).rows)
 
 
-async def jobs_of_files(tx: Transaction, task_id: int, dataset_ids: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Dataset, job, and how many of its files the job has."""
-    return (await tx.run(SQL.jobs_of_files, task_id=task_id, datasets=list(dataset_ids))).rows
+async def jobs_of_files(tx: Transaction, task_id: int, dataset_ids: Sequence[int]) -> list[int]:
+    """The jobs that have files of some datasets of a task."""
+    ids: list[int] = (await tx.run(SQL.jobs_of_files, task_id=task_id, datasets=list(dataset_ids))).scalar()
+    return ids
 
 
-async def living_jobs(tx: Transaction, task_id: int) -> dict[int, str]:
-    """The status of each job of a task that has not ended, but for those that merge."""
-    return dict((await tx.run(SQL.living_jobs, task_id=task_id)).rows)
+async def files_of_living_jobs(tx: Transaction, task_id: int, dataset_ids: Sequence[int]) -> dict[str, int]:
+    """How many files of some datasets are in jobs that have not ended, by their status, but for those that merge."""
+    return dict((await tx.run(SQL.files_of_living_jobs, task_id=task_id, datasets=list(dataset_ids))).rows)
 
 
 async def files(database: Database, task_id: int, dataset: int, after: int, n: int) -> list[dict[str, Any]]:

@@ -68,18 +68,24 @@ SELECT d.jeditaskid, coalesce(c.proc_status, c.status) AS state, count(*) AS n
  GROUP BY 1, 2 ORDER BY 1, 2
 
 -- name: jobs_of_files
--- The jobs that have files of some datasets of a task, and how many files.
-SELECT datasetid, pandaid, count(*) AS n FROM {panda}.jedi_dataset_contents
- WHERE jeditaskid = %(task_id)s AND datasetid = ANY (%(datasets)s) AND pandaid IS NOT NULL
- GROUP BY datasetid, pandaid ORDER BY datasetid, pandaid
+-- The jobs that have files of some datasets of a task. In one value: they can be many. Materialized, lest the index of
+-- jobs is read as a whole for their order.
+WITH j AS MATERIALIZED (
+  SELECT pandaid FROM {panda}.jedi_dataset_contents
+   WHERE jeditaskid = %(task_id)s AND datasetid = ANY (%(datasets)s::bigint[]))
+SELECT coalesce(array_agg(DISTINCT pandaid ORDER BY pandaid), ARRAY[]::bigint[]) FROM j WHERE pandaid IS NOT NULL
 
--- name: living_jobs
--- The jobs of a task that have not ended, but for those that merge.
-SELECT pandaid, jobstatus FROM {panda}.jobsdefined4
- WHERE jeditaskid = %(task_id)s AND processingtype IS DISTINCT FROM 'pmerge'
-UNION ALL
-SELECT pandaid, jobstatus FROM {panda}.jobsactive4
- WHERE jeditaskid = %(task_id)s AND processingtype IS DISTINCT FROM 'pmerge'
+-- name: files_of_living_jobs
+-- The files of some datasets in jobs that have not ended, but for those that merge.
+SELECT j.jobstatus, count(*) AS n
+  FROM (SELECT pandaid, jobstatus FROM {panda}.jobsdefined4
+         WHERE jeditaskid = %(task_id)s AND processingtype IS DISTINCT FROM 'pmerge'
+        UNION ALL
+        SELECT pandaid, jobstatus FROM {panda}.jobsactive4
+         WHERE jeditaskid = %(task_id)s AND processingtype IS DISTINCT FROM 'pmerge') j
+  JOIN {panda}.jedi_dataset_contents c
+    ON c.jeditaskid = %(task_id)s AND c.datasetid = ANY (%(datasets)s::bigint[]) AND c.pandaid = j.pandaid
+ GROUP BY j.jobstatus
 
 -- name: files
 -- Some files of a dataset, after one of them.
