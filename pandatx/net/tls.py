@@ -30,8 +30,12 @@ HostKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519Privat
 DEPTH = 10
 _LONGEST_NAME = 300
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20"
-_NO_CRL_FOUND, _CRL_HAS_EXPIRED = 3, 12
+_NO_CRL_FOUND = 3
+_CRL_OF_ANOTHER_TIME = (11, 12)
+"""Not valid yet, as where clocks differ, or not any more: what it revokes is revoked in both cases."""
 _REASONS = {
+    7: "its signature is wrong",
+    8: "the signature of the revocation list of its CA is wrong",
     9: "it is not valid yet",
     10: "it has expired",
     18: "it is self-signed",
@@ -43,6 +47,9 @@ _REASONS = {
     24: "it is no CA, yet it has signed another: a proxy of the legacy Globus kind? Only RFC 3820 proxies are taken",
     38: "it has more proxies below it than it allows",
     40: "it is a proxy, and proxies are not taken",
+    66: "its key is too short",
+    67: "the key of its CA is too short",
+    68: "it is signed with a hash that is not taken any more",
     72: "it is a proxy whose name is not that of its issuer with one CN more",
 }
 _REASONS[79] = _REASONS[24]
@@ -136,16 +143,17 @@ def read_host(cert_file: Path, key_file: Path) -> tuple[list[x509.Certificate], 
     """The server's own chain and key. StartFault (exit 4) names the file and the reason."""
     try:
         certs = x509.load_pem_x509_certificates(_read(cert_file, "host_cert"))
-    except ValueError:
+        public_key = certs[0].public_key()
+    except UNREADABLE:
         raise StartFault(EXIT_CERTIFICATE, f"host_cert {cert_file} holds no certificate in PEM form") from None
     key_pem = _read(key_file, "host_key")
     try:
         key = serialization.load_pem_private_key(_only_key(key_pem), password=None)
     except TypeError:
         raise StartFault(EXIT_CERTIFICATE, f"host_key {key_file} is protected by a passphrase") from None
-    except ValueError:
+    except UNREADABLE:
         raise StartFault(EXIT_CERTIFICATE, f"host_key {key_file} holds no private key in PEM form") from None
-    if key.public_key() != certs[0].public_key():
+    if key.public_key() != public_key:
         raise StartFault(EXIT_CERTIFICATE, f"host_key {key_file} is not the key of the certificate in {cert_file}")
     if not isinstance(key, HostKey):
         raise StartFault(EXIT_CERTIFICATE, f"host_key {key_file} is of a kind that TLS cannot use")
@@ -179,7 +187,7 @@ def make_context(certs: list[x509.Certificate], key: HostKey, trust: Trust) -> S
             context.add_extra_chain_cert(cert)
         context.use_privatekey(key)
         context.check_privatekey()
-    except SSL.Error as fault:
+    except (SSL.Error, crypto.Error) as fault:
         raise StartFault(EXIT_CERTIFICATE, f"OpenSSL refuses the host certificate: {_reason(fault)}") from None
     context.set_verify(SSL.VERIFY_PEER, _judge(bool(trust.crls)))
     context.set_verify_depth(DEPTH)
@@ -197,7 +205,7 @@ def _judge(lists: bool) -> Callable[[SSL.Connection, crypto.X509, int, int, int]
     nobody, to be told of it; any other refusal ends the handshake, and is a log line with the reason."""
 
     def verdict(connection: SSL.Connection, cert: crypto.X509, errno: int, depth: int, ok: int) -> bool:
-        if ok or errno == _CRL_HAS_EXPIRED or (errno == _NO_CRL_FOUND and lists):
+        if ok or errno in _CRL_OF_ANOTHER_TIME or (errno == _NO_CRL_FOUND and lists):
             return True
         protocol = connection.get_app_data()  # Twisted leaves the transport there
         if errno in _FOR_THE_SAME_REASON and hasattr(protocol, NOT_TAKEN):
@@ -226,5 +234,5 @@ def _http_1_1(connection: SSL.Connection, offered: list[bytes]) -> Any:
     return b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
-def _reason(fault: SSL.Error) -> str:
+def _reason(fault: SSL.Error | crypto.Error) -> str:
     return "; ".join(part for error in (fault.args[0] if fault.args else ()) for part in error[2:] if part)

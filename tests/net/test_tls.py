@@ -127,6 +127,15 @@ async def test_a_revocation_list_that_ran_out_still_names_the_revoked(tmp_path):
         await ask(tmp_path, PROXY, ssl.TLSVersion.TLSv1_2, prepare=prepare)
 
 
+async def test_a_revocation_list_of_a_ca_whose_clock_is_fast_counts_and_locks_nobody_else_out(tmp_path):
+    def prepare(folder):
+        (folder / "ca.r0").write_bytes(authority.make_crl(CA, [HOST.cert], NOW + timedelta(hours=1)))
+
+    assert await ask(tmp_path, PROXY, prepare=prepare) == (200, f"{USER_DN} False")
+    with pytest.raises((ssl.SSLError, OSError)):
+        await ask(tmp_path, HOST, ssl.TLSVersion.TLSv1_2, prepare=prepare)
+
+
 async def test_a_ca_without_a_list_is_trusted_beside_one_that_has_a_list(tmp_path):
     def prepare(folder):
         revoke(HOST.cert)(folder)
@@ -237,10 +246,13 @@ async def test_a_reload_changes_what_new_connections_see(tmp_path):
         await service.stopService()
 
 
-async def test_authorities_are_reread_even_when_the_key_no_longer_can_be(tmp_path):
+@pytest.mark.parametrize("how", ["gone", "odd"])
+async def test_authorities_are_reread_even_when_the_key_no_longer_can_be(tmp_path, how):
     service = listeners(tmp_path)
     service.startService()
     (tmp_path / "hostkey.pem").unlink()
+    if how == "odd":
+        (tmp_path / "hostkey.pem").write_bytes(ODD_HOST_KEY)
     (tmp_path / "certificates" / "other.0").write_bytes(OTHER_CA.cert_pem())
     assert not service.reload()
     try:
@@ -277,6 +289,16 @@ def test_what_could_not_be_read_is_tried_again_each_time(tmp_path):
         assert tls.reload_if_changed() == again
 
 
+# A version of X.509 that there is not, and a key by GOST R 34.10: parsers have errors of their own for these.
+ODD_HOST_CERT = ssl.DER_cert_to_PEM_cert(
+    ssl.PEM_cert_to_DER_cert(HOST.cert_pem().decode()).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+).encode()
+ODD_HOST_KEY = b"""-----BEGIN PRIVATE KEY-----
+MEYCAQAwHwYGKoUDAgITMBUGByqFAwICIwEGCiqFAwcBAQICHgEEIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB
+-----END PRIVATE KEY-----
+"""
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -284,6 +306,8 @@ def test_what_could_not_be_read_is_tried_again_each_time(tmp_path):
         ({"host_key": None}, r"host_key .* cannot be read: No such file"),
         ({"host_cert": b"x"}, r"host_cert .* holds no certificate"),
         ({"host_key": b"x"}, r"host_key .* holds no private key"),
+        ({"host_cert": ODD_HOST_CERT}, r"host_cert .* holds no certificate"),
+        ({"host_key": ODD_HOST_KEY}, r"host_key .* holds no private key"),
         ({"host_key": USER.key_pem()}, r"host_key .* is not the key of the certificate in .*hostcert.pem"),
     ],
 )
