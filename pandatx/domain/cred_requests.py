@@ -25,7 +25,7 @@ class AccessTokenRequest:
     """The access token of a client of token_cache_config."""
 
     client_name: str = wire(cut=_LONG)
-    token_key: str | None = wire(None)
+    token_key: str | None = wire(None, secret=True)
 
 
 @frozen(kw_only=True)
@@ -48,7 +48,7 @@ class SecretSetting:
     """A secret of the caller; without a value it is removed, without a key all are."""
 
     key: str | None = wire(None)
-    value: str | None = wire(None)
+    value: str | None = wire(None, secret=True)
 
 
 @frozen(kw_only=True)

@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.queues import Queue
@@ -35,8 +35,8 @@ class Extras:
     """What goes to the pilot beside the job's rows. Secrets are given for those jobs only that may have them."""
 
     n_sent: int = 0
-    secrets: str | None = None
-    pilot_secrets: str | None = None
+    secrets: str | None = field(default=None, repr=False)
+    pilot_secrets: str | None = field(default=None, repr=False)
     io_intensity: float | None = None
     io_intensity_unit: str | None = None
     proxy_key: bool = False

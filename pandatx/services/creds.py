@@ -76,7 +76,7 @@ class Creds:
         client = (await self._clients()).get(client_name)
         if client is None:
             raise NotKept(f"token not found for {client_name}")
-        if client.use_key and not await self._opens(key or "", client_name):
+        if client.use_key and not (key and await self._opens(key, client_name)):
             raise TokenKeyInvalid(client_name)
         what = f"token of {client_name}"
         found = (await self._read(client.file_in(self._places.credentials), what)).strip()

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from pandatx.domain.cred_requests import AccessTokenRequest, SecretSetting
+from pandatx.domain.pilot_job import Extras
+from pandatx.domain.requests import Reply
 from pandatx.domain.user_secrets import LARGEST_VALUE, LONGEST_KEY, changed, chosen, fault_of, read
 
 TWO = json.dumps({"a": "1", "___file___:b": "Mg=="})
@@ -45,3 +48,12 @@ def test_the_file_of_a_thousand_kb_that_panda_client_takes_fits_and_little_more(
     assert fault_of("k", "x" * (LARGEST_VALUE + 1)) == ("value", "must be at most 1400000 characters")
     assert fault_of("", "x") == ("key", "must not be empty")
     assert fault_of("k" * (LONGEST_KEY + 1), None) == ("key", "must be at most 256 characters")
+
+
+@pytest.mark.parametrize(
+    "held",
+    [SecretSetting(key="k", value="hidden"), AccessTokenRequest(client_name="c", token_key="hidden"),
+     Extras(secrets="hidden", pilot_secrets="hidden"), Reply(pilot_secrets="hidden")],
+)  # fmt: skip
+def test_what_carries_a_secret_does_not_tell_it_when_it_is_printed(held):
+    assert "hidden" not in repr(held)
