@@ -22,7 +22,8 @@ log = Logger()
 
 _LONGEST_NAME: Final = 256
 _LONGEST_OWNER: Final = 128
-_NUL: Final = b"\\u0000"
+_NUL: Final = rb"\u0000"
+_BACKSLASH: Final = rb"\\"
 _TASK: Final = "panda_task"
 
 
@@ -88,7 +89,7 @@ def _document(field: str, value: Mapping[str, Any]) -> str:
         text = orjson.dumps(value)
     except TypeError as fault:
         raise BadRequest(field, f"cannot be stored: {fault}") from None
-    if _NUL in text:
+    if _NUL in text.replace(_BACKSLASH, b""):
         raise BadRequest(field, "must not hold a NUL character")
     return text.decode()
 

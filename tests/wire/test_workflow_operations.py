@@ -37,7 +37,7 @@ async def test_a_form_with_or_without_its_content_type_is_read(real: Real, heade
 
 @pytest.mark.parametrize(("caller", "label"), [(USER, "user"), (PRODUCTION, "managed")])
 async def test_a_definition_waits_for_the_engine(real: Real, caller: Any, label: str) -> None:
-    definition = {"workflow_name": "w", "nodes": []}
+    definition = {"workflow_name": "w", "nodes": [], "pattern": r"[^\u0000\\u0000]"}
     got = await post(real, "workflow/submit_workflow", caller, workflow_definition=definition)
     assert got.json == {"success": True, "message": "", "data": {"workflow_id": 1}}
     stored = {**definition, "user_dn": caller.dn}
@@ -49,7 +49,7 @@ async def test_a_definition_waits_for_the_engine(real: Real, caller: Any, label:
     [
         ({"workflow_name": 7}, "its workflow_name is not a text of up to 256 characters"),
         ({"workflow_name": "x" * 257}, "its workflow_name is not a text of up to 256 characters"),
-        ({"a": "\0"}, "must not hold a NUL character"),
+        ({"a": "\\\\\0"}, "must not hold a NUL character"),
     ],
 )
 async def test_a_workflow_that_cannot_be_stored_is_refused(real: Real, definition: Any, why: str) -> None:
