@@ -54,7 +54,8 @@ def read_keys(content: bytes, algorithms: Iterable[str]) -> dict[str, dict[str, 
     found: dict[str, dict[str, PyJWK]] = {}
     for jwk in listed[:_MOST]:
         if isinstance(jwk, dict) and _verifies(jwk):
-            found[jwk["kid"]] = _by_algorithm(jwk, taken)
+            kid = jwk["kid"]
+            found[kid] = {**_by_algorithm(jwk, taken), **found.get(kid, {})}
     return found
 
 

@@ -386,6 +386,12 @@ def test_keys_that_cannot_be_read_spoil_no_others(odd):
     assert not found.get("a")
 
 
+def test_keys_of_one_kid_stand_beside_each_other():
+    keys = [jwk("one", rsa_key()), jwk("one", ec_key()), jwk("one", rsa_key(), n="-")]
+    found = read_keys(json.dumps({"keys": keys}).encode(), ("RS256", "ES256"))
+    assert set(found["one"]) == {"RS256", "ES256"}
+
+
 def test_a_key_is_for_what_it_says():
     for more in ({"use": "enc"}, {"key_ops": ["sign"]}, {"key_ops": 5}):
         assert read_keys(json.dumps({"keys": [jwk("a", rsa_key(), **more)]}).encode(), ("RS256",)) == {}
