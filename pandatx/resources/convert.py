@@ -22,6 +22,8 @@ ALL = "All elements"
 
 _SEPARATORS = re.compile(r"[,\s]+")
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,20}(?:\.0*)?\s*")
+_LONGEST_ID = 32
+"""Characters of an id in a text, with what stands between it and the next."""
 _MOST_KB = 10**10 - 1
 _HARVESTERS_TIME = "datetime/"
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
@@ -154,19 +156,31 @@ _SCALARS: dict[Any, Converter] = {
 }
 
 
-def listing(element: Any) -> Converter:
-    """Lists; a single value is a list of one, a text is split at commas (ids at blanks too), of objects it is JSON."""
+def listing(element: Any, most: int | None = None) -> Converter:
+    """Lists; a single value is a list of one, a text is split at commas (ids at blanks too), of objects it is JSON.
+
+    They are counted before they are looked at.
+    """
     each = identifier if element is int else _SCALARS[element]
 
     def convert(value: Any) -> tuple[Any, ...]:
-        if type(value) is list:
-            try:
-                return tuple(map(each, value))
-            except BAD:
-                raise Unfit(f"{ALL} must be {type_name(element)}") from None
-        return tuple(map(each, _split(value, element) if type(value) is str else [value]))
+        if most is not None and element is int and type(value) is str and len(value) > most * _LONGEST_ID:
+            raise _too_many(most)
+        found = value if type(value) is list else _split(value, element) if type(value) is str else [value]
+        if most is not None and len(found) > most:
+            raise _too_many(most)
+        try:
+            return tuple(map(each, found))
+        except BAD:
+            if type(value) is not list:
+                raise
+            raise Unfit(f"{ALL} must be {type_name(element)}") from None
 
     return convert
+
+
+def _too_many(most: int) -> Unfit:
+    return Unfit(f"has more than {most} elements")
 
 
 def _split(value: str, element: Any) -> Any:
@@ -223,7 +237,9 @@ def of_field(annotation: Any, how: Wire, *, legacy: bool, lenient: bool) -> Conv
         convert = _unsigned
     if base in (int, float):
         convert = _bounded(convert, how.bound or (BIG if base is int else 1e300), how.least)
-    if how.most is not None:
+    if get_origin(base) is tuple:
+        convert = listing(get_args(base)[0], how.most)
+    elif how.most is not None:
         convert = _counted(convert, how.most)
     if how.null_as is not NOTHING:
         convert = _null_as(convert, how.null_as)
@@ -266,7 +282,7 @@ def _counted(convert: Converter, most: int) -> Converter:
     def convert_counted(value: Any) -> Any:
         result = convert(value)
         if len(result) > most:
-            raise Unfit(f"has more than {most} elements")
+            raise _too_many(most)
         return result
 
     return convert_counted

@@ -150,6 +150,14 @@ def test_too_many_elements_are_an_error_not_a_cut() -> None:
     assert refused.value.rest == "Type error: 'job_ids' has more than 5500 elements."
 
 
+@pytest.mark.parametrize("ids", ["1 " * 500_000, "[" + "1," * 500_000 + "1]", [1] * 500_000, ["1"] * 500_000])
+def test_too_many_elements_are_refused_before_they_are_read(ids: Any) -> None:
+    begun = process_time()
+    with pytest.raises(ArgumentFault, match="has more than 5500 elements"):
+        legacy(JobIds, ids=ids)
+    assert process_time() - begun < 0.05
+
+
 def test_in_a_query_none_and_blanks_stand_for_nothing() -> None:
     found = rest(JobSearch, as_text=True, status="None", queue="", limit="")
     assert (found.status, found.queue, found.limit) == (None, "", 100)
