@@ -13,6 +13,7 @@ from pandatx.identity import names, proxies
 ENDED = "the certificate or proxy has expired"
 LONGEST_NAME = 1000
 LONG = f"a name in the certificates has more than {LONGEST_NAME} characters"
+NAMELESS = "the certificate has no subject, so that nobody is named by it"
 NO_RIGHTS = "the policy of the proxy gives it no rights of its issuer, or none that are known here"
 
 
@@ -45,7 +46,9 @@ def holder(chain: Sequence[x509.Certificate], now: datetime) -> Holder:
         if info is None:
             if at + 1 < len(chain) and not _is_authority(chain[at + 1]):
                 raise NoHolder("the certificate was issued by one that is no CA")
-            return Holder(cert=cert, dn=_name(cert), limited=limited, until=until)
+            if not (dn := _name(cert)):
+                raise NoHolder(NAMELESS)
+            return Holder(cert=cert, dn=dn, limited=limited, until=until)
         if not proxies.speaks_for_its_issuer(info):
             raise NoHolder(NO_RIGHTS)
         limited = limited or proxies.is_limited(cert, info)

@@ -37,6 +37,15 @@ SHORT_NAMES: dict[ObjectIdentifier, str] = {
     NameOID.INITIALS: "initials",
     NameOID.PSEUDONYM: "pseudonym",
     NameOID.DN_QUALIFIER: "dnQualifier",
+    NameOID.BUSINESS_CATEGORY: "businessCategory",
+    NameOID.GENERATION_QUALIFIER: "generationQualifier",
+    NameOID.JURISDICTION_COUNTRY_NAME: "jurisdictionC",
+    NameOID.JURISDICTION_LOCALITY_NAME: "jurisdictionL",
+    NameOID.JURISDICTION_STATE_OR_PROVINCE_NAME: "jurisdictionST",
+    NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
+    NameOID.POSTAL_ADDRESS: "postalAddress",
+    NameOID.POSTAL_CODE: "postalCode",
+    NameOID.UNSTRUCTURED_NAME: "unstructuredName",
 }
 
 _PLAIN = re.compile(r"[ -.0-\[\]-~]*")

@@ -78,9 +78,12 @@ def test_the_slash_dn_keeps_the_order_and_the_short_names_of_openssl():
         (NameOID.ORGANIZATIONAL_UNIT_NAME, "Users"),
         (NameOID.COMMON_NAME, "John Doe"),
         (NameOID.EMAIL_ADDRESS, "doe@cern.ch"),
+        (NameOID.BUSINESS_CATEGORY, "Institute"),
         (x509.ObjectIdentifier("1.2.3.4.5"), "odd"),
     )
-    assert names.slash_dn(cert) == "/DC=ch/DC=cern/OU=Users/CN=John Doe/emailAddress=doe@cern.ch/1.2.3.4.5=odd"
+    assert names.slash_dn(cert) == (
+        "/DC=ch/DC=cern/OU=Users/CN=John Doe/emailAddress=doe@cern.ch/businessCategory=Institute/1.2.3.4.5=odd"
+    )
 
 
 def test_a_slash_in_a_name_makes_no_second_rdn():

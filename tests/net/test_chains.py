@@ -6,11 +6,13 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from serving import CA, HOST, NOW, USER, ask, client_context, get, in_thread, listeners
 from voms_authority import make_intermediate, make_proxy
 
 from pandatx.identity import authority, proxies
 from pandatx.identity.callers import LIMITED
+from pandatx.identity.holders import NAMELESS
 
 USER_DN = "/DC=local/DC=pandatx/CN=user"
 MIDDLE = make_intermediate(CA, "/DC=local/CN=middle", NOW)
@@ -104,6 +106,36 @@ async def test_a_proxy_without_the_rights_of_its_issuer_is_nobody(tmp_path, cred
     assert await ask(tmp_path, credential) == (200, "None False")
     why = "the policy of the proxy gives it no rights of its issuer, or none that are known here"
     assert await ask(tmp_path, credential, path="/why") == (200, why)
+
+
+def signed_by(issuer, subject, *extensions):
+    """A certificate of an end entity that anybody has signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    end = NOW + timedelta(hours=1)
+    builder = authority._builder(subject, issuer.cert.subject, key, NOW, end, issuer_key=issuer.key)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    return authority._signed(builder, key, issuer)
+
+
+CERTIFIER = authority._usage(key_cert_sign=True, digital_signature=True)
+
+
+async def test_who_has_no_name_is_nobody(tmp_path):
+    """Holders of such certificates, which public CAs give to hosts, would all be one. OpenSSL takes no proxies of
+    theirs."""
+    nameless = signed_by(CA, x509.Name([]))
+    assert await ask(tmp_path, nameless) == (200, "None False")
+    assert await ask(tmp_path, nameless, path="/why") == (200, NAMELESS)
+    await refused(tmp_path, make_proxy(nameless, NOW))
+
+
+@pytest.mark.parametrize("extensions", [(), (CERTIFIER,)], ids=["plain", "with a usage that lets it sign certificates"])
+async def test_a_user_certifies_nobody(tmp_path, extensions):
+    user = signed_by(CA, authority.dn_to_name("/DC=local/CN=forger"), *extensions)
+    victim = signed_by(user, USER.cert.subject)
+    for credential in (victim, make_proxy(victim, NOW)):
+        assert await ask(tmp_path, credential) == (200, "None False")
 
 
 # Intermediate CAs.
