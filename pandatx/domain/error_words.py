@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from attrs import frozen
@@ -100,7 +101,8 @@ _COMPONENTS: Final = (
         {101: "datasetManager", 130: "copyArchive", 300: "the server, by what Harvester said of the worker"},
     ),
 )
-_BY_HAND: Final = "killed by "
+_BY_HAND: Final = re.compile("(?:killed|aborted) by (.+)", re.DOTALL)
+"""The texts of domain/kill.py that name who has asked."""
 
 
 def errors_of(job: Job) -> list[JobError]:
@@ -116,8 +118,8 @@ def errors_of(job: Job) -> list[JobError]:
         diag: str | None = getattr(job, f"{component.name}_error_diag")
         words = (component.words or {}).get(number)
         set_by = (component.others or {}).get(number, component.set_by)
-        if component.name == "task_buffer" and diag and diag.startswith(_BY_HAND):
-            set_by = diag.removeprefix(_BY_HAND)
+        if component.name == "task_buffer" and (by_hand := _BY_HAND.fullmatch(diag or "")):
+            set_by = by_hand[1]
         text = ": ".join(part for part in (words, diag) if part) or "no text was given"
         found.append(JobError(component=component.name, code=str(number), text=text, set_by=set_by))
     return found

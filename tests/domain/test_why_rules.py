@@ -192,6 +192,7 @@ def test_the_watcher_and_a_kill_are_announced():
             {"task_buffer_error_code": 100, "task_buffer_error_diag": "killed by bob"},
             "the job was killed: killed by bob (task_buffer 100, set by bob)",
         ),
+        ({"task_buffer_error_code": 103, "task_buffer_error_diag": "aborted by bob"}, "(task_buffer 103, set by bob)"),
         ({"task_buffer_error_code": 300}, "(task_buffer 300, set by the server, by what Harvester said of the worker)"),
     ],
 )
