@@ -84,7 +84,9 @@ async def test_refused_calls_bind_nothing(site: Real) -> None:
     before = site.contents()
     assert not told(await post(site, "task/submit", USER, task_parameters={"taskName": "x"}))[0]
     assert not told(await post(site, "workflow/submit_workflow", USER, workflow_definition={"workflow_name": 1}))[0]
-    assert not told(await post(site, "creds/set_user_secrets", USER, key="k", value="v" * 100_000_000))[0]
+    orphan = {**PARAMETERS, "parentTaskName": "none"}
+    why = told(await post(site, "task/submit", USER, task_parameters=orphan))[1]
+    assert why.startswith("failed to find parent"), "that is found out when the name is bound already"
     assert site.contents() == before
 
 
