@@ -55,5 +55,5 @@ class SecretSetting:
 class SecretsRequest:
     """Secrets of the caller, all of them without ``keys``. ``get_json``: the older dialect gives an object, no text."""
 
-    keys: tuple[str, ...] = wire(())
+    keys: tuple[str, ...] = wire((), most=1000)
     get_json: bool = wire(False, forgiving=True)

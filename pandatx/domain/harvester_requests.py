@@ -173,9 +173,9 @@ class SweepRequest:
     """Have workers of a queue ended. Each list may be the word ALL; older clients send each value as JSON."""
 
     panda_queue: str = wire()
-    status_list: tuple[str, ...] = wire()
-    ce_list: tuple[str, ...] = wire()
-    submission_host_list: tuple[str, ...] = wire()
+    status_list: tuple[str, ...] = wire(most=MOST)
+    ce_list: tuple[str, ...] = wire(most=MOST)
+    submission_host_list: tuple[str, ...] = wire(most=MOST)
 
     @property
     def queue(self) -> str:

@@ -189,7 +189,7 @@ class JobKill:
     job_ids: tuple[int, ...] = wire(legacy="ids", most=5500)
     code: int | None = wire(None)
     use_email_as_id: bool = wire(False, legacy="useMailAsID")
-    kill_options: tuple[str, ...] = wire((), legacy="killOpts")
+    kill_options: tuple[str, ...] = wire((), legacy="killOpts", most=100)
 
 
 @frozen(kw_only=True)

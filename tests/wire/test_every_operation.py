@@ -7,7 +7,7 @@ import gzip
 import json
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import parse_qs, urlencode
 
 import attrs
@@ -244,6 +244,14 @@ def test_what_anybody_may_call_has_no_large_body() -> None:
     for operation in TABLE.operations:
         if "anyone" in (operation.allows.name, operation.allows_legacy.name):
             assert operation.limits.inflated <= 1 << 20, operation.path
+
+
+def test_no_list_is_without_an_end() -> None:
+    for operation in TABLE.operations:
+        hints = get_type_hints(operation.asks)
+        for each in attrs.fields(operation.asks):
+            if "tuple[" in str(hints[each.name]):
+                assert each.metadata["wire"].most is not None, (operation.path, each.name)
 
 
 async def test_roles_come_before_bodies_are_read(quiet: Real) -> None:
