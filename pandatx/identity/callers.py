@@ -63,8 +63,8 @@ class _Known:
     """Who a connection belongs to, until something of it ends or what judges it changes."""
 
     caller: Caller
+    generation: int
     until: datetime | None = None
-    generation: int | None = None
 
 
 @define(eq=False)
@@ -131,16 +131,16 @@ class Callers:
         known: _Known | None = getattr(transport, _CACHE, None)
         if known is not None and self._holds(known, now):
             return known.caller
-        address = peer_address(request.client)
+        address, generation = peer_address(request.client), self._voms.generation
         try:
             if not_taken := getattr(transport, NOT_TAKEN, ""):
                 raise NoHolder(not_taken)
             found = self._of_chain(_verified_chain(transport), now)
         except NoHolder as nobody:
-            return _keep(transport, _Known(Caller(why_not_secure=str(nobody))), address)
+            return _keep(transport, _Known(Caller(why_not_secure=str(nobody)), generation=generation), address)
         except names.UNREADABLE as fault:
             log.warn("{address}: a client certificate cannot be read: {fault}", address=address, fault=str(fault))
-            return _keep(transport, _Known(Caller(why_not_secure=UNREADABLE)), address)
+            return _keep(transport, _Known(Caller(why_not_secure=UNREADABLE), generation=generation), address)
         if isinstance(found, _Known):
             return _keep(transport, found, address)
 
@@ -150,8 +150,6 @@ class Callers:
         return wait(found)
 
     def _holds(self, known: _Known, now: datetime) -> bool:
-        if known.generation is None:
-            return True
         return known.generation == self._voms.generation and (known.until is None or now < known.until)
 
     def _of_chain(self, chain: Sequence[x509.Certificate], now: datetime) -> _Known | Awaitable[_Known]:
@@ -181,7 +179,7 @@ class Callers:
             caller = evolve(caller, voms=(*own, *attributes.words))
             if len(self._chains) >= REMEMBERED:
                 del self._chains[next(iter(self._chains))]
-            self._chains[key] = known = _Known(caller, min(ends), generation)
+            self._chains[key] = known = _Known(caller, generation, min(ends))
             return known
 
         async def wait(attributes: Awaitable[Attributes]) -> _Known:
@@ -223,7 +221,7 @@ class Callers:
 def _keep(transport: Any, known: _Known, address: str) -> Caller:
     """Remember who it is, at the address that the connection comes from."""
     caller = evolve(known.caller, address=address)
-    setattr(transport, _CACHE, _Known(caller, known.until, known.generation))
+    setattr(transport, _CACHE, _Known(caller, known.generation, known.until))
     return caller
 
 

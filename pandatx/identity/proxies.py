@@ -28,7 +28,7 @@ def is_limited(cert: x509.Certificate, info: bytes) -> bool:
     if common_names and common_names[-1].value == "limited proxy":
         return True
     try:
-        return policy_language(info) == der_oid(LIMITED_POLICY)
+        return policy_language(info) == _LIMITED
     except ValueError:
         return True
 
@@ -73,4 +73,5 @@ def der_proxy_info(policy: ObjectIdentifier, path_length: int | None = None) -> 
     return bytes([der.SEQUENCE, len(body)]) + body
 
 
-_INHERITING = frozenset(map(der_oid, (INHERIT_ALL_POLICY, LIMITED_POLICY)))
+_LIMITED = der_oid(LIMITED_POLICY)
+_INHERITING = frozenset((der_oid(INHERIT_ALL_POLICY), _LIMITED))

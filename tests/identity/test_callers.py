@@ -170,6 +170,8 @@ def test_who_has_a_ca_that_is_no_longer_trusted_is_nobody_on_connections_that_ar
     reader.renew(Trust((other.cert,)))
     caller = callers.of_request(request)
     assert (caller.authenticated, caller.why_not_secure) == (False, DISOWNED)
+    reader.renew(Trust((CA.cert,)))
+    assert callers.of_request(request).secure, "a file was away while it was exchanged"
 
 
 def test_the_newest_list_of_a_ca_counts(time):
