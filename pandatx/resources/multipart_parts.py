@@ -17,13 +17,12 @@ from pandatx.domain.file_requests import CannotWrite, Uploaded
 from pandatx.errors import PandaError, TooLarge
 from pandatx.resources.api import MEBIBYTE, Upload
 from pandatx.resources.bodies import GZIP, MOST_RATIO, Content, Malformed, window
+from pandatx.store.cache_folder import Gently
 
 log = Logger()
 
 PIECE: Final = MEBIBYTE // 4
 """Bytes that are read together."""
-SYNCED: Final = MEBIBYTE
-"""Bytes after which a file is brought to the disk: a commit of the database never waits behind more than these."""
 WRAPPING: Final = 4096
 """Bytes of a body around the file in it, at most."""
 MOST_TEXT: Final = MEBIBYTE // 16
@@ -161,12 +160,12 @@ class _File:
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
         self.size = 0
-        self._unsynced = 0
         self._tail = b""
         self._path = folder / uuid4().hex
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._handle: int | None = os.open(self._path, flags, 0o644)
+        self._out = Gently(self._handle)
 
     @property
     def uploaded(self) -> Uploaded:
@@ -174,14 +173,7 @@ class _File:
 
     def write(self, data: bytes) -> None:
         assert self._handle is not None
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self._handle, left) :]
-        self.size += len(data)
-        self._unsynced += len(data)
-        if self._unsynced >= SYNCED:
-            os.fdatasync(self._handle)
-            self._unsynced = 0
+        self.size += self._out.write(data)
 
     def end(self) -> None:
         assert self._handle is not None

@@ -26,8 +26,6 @@ log = Logger()
 PIECE: Final = 256 << 10
 LOOKUPS_AT_ONCE: Final = 4
 """Looks into the database for files that are not here; anybody may ask for them."""
-SYNCED: Final = 1 << 20
-"""Bytes after which a file is brought to the disk, as those of uploads."""
 MOST_FETCHES: Final = 1000
 """Files that are looked for or fetched at a time; who asks for one more must come again."""
 MOST_WAITING: Final = 1 << 20
@@ -50,8 +48,9 @@ class Growing(Taker):
         self.fault: Exception | None = None
         self.over = False
         self.head_came = False
-        self._written = self._unsynced = 0
+        self._written = 0
         self._handle: int | None = None
+        self._out: folder.Gently | None = None
         self._pieces: list[bytes] = []
         self._waiting = 0
         self._busy = self._held = False
@@ -95,17 +94,12 @@ class Growing(Taker):
             self._tell()
 
     def _append(self, data: bytes) -> None:
-        if self._handle is None:
+        if self._out is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._handle = os.open(self.path, flags, 0o644)
-        left = memoryview(data)
-        while left:
-            left = left[os.write(self._handle, left) :]
-        self._unsynced += len(data)
-        if self._unsynced >= SYNCED:
-            os.fdatasync(self._handle)
-            self._unsynced = 0
+            self._out = folder.Gently(self._handle)
+        self._out.write(data)
 
     def _broken(self, failure: Any) -> None:
         self.fault = failure.value

@@ -12,13 +12,38 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
+
+from attrs import define
 
 INCOMING: Final = ".incoming"
 """The folder below the cache where files are while they come in."""
 PIECE: Final = 1 << 20
 _NO_LINKS: Final = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV))
+
+
+SYNCED: Final = 1 << 20
+"""Bytes after which a file is brought to the disk: a commit of the database never waits behind more than these."""
+
+
+@define(eq=False)
+class Gently:
+    """Writes to an open file, and brings it to the disk as it grows. Raises OSError."""
+
+    _handle: int
+    _unsynced: int = 0
+
+    def write(self, data: bytes) -> int:
+        """Write all of it."""
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._handle, left) :]
+        self._unsynced += len(data)
+        if self._unsynced >= SYNCED:
+            os.fdatasync(self._handle)
+            self._unsynced = 0
+        return len(data)
 
 
 class BadStream(ValueError):
@@ -100,11 +125,11 @@ def compressed(source: Path) -> tuple[Path, int, bytes]:
     target = source.with_name(uuid4().hex)
     try:
         with source.open("rb") as plain, target.open("xb") as packed:
-            with gzip.GzipFile(fileobj=packed, mode="wb", filename="", mtime=0) as stream:
+            out: Any = Gently(packed.fileno())
+            with gzip.GzipFile(fileobj=out, mode="wb", filename="", mtime=0) as stream:
                 shutil.copyfileobj(plain, stream, PIECE)
-            packed.flush()
             os.fsync(packed.fileno())
-            size = packed.tell()
+            size = os.fstat(packed.fileno()).st_size
         with target.open("rb") as packed:
             packed.seek(max(0, size - 8))
             tail = packed.read(8)
@@ -126,12 +151,13 @@ def inflated(source: Path, most: int, ratio: int) -> Path | None:
     given = 0
     try:
         with source.open("rb") as packed, target.open("xb") as plain:
+            out = Gently(plain.fileno())
             while not stream.eof and (data := stream.unconsumed_tail or packed.read(PIECE)):
                 piece = stream.decompress(data, PIECE)
                 given += len(piece)
                 if given > limit:
                     raise BadStream(f"inflates to more than {limit} bytes")
-                plain.write(piece)
+                out.write(piece)
             whole = stream.eof and not stream.unused_data and not packed.read(1)
     except zlib.error:
         whole = False
@@ -151,11 +177,10 @@ def append(source: Path, target: Path) -> None:
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     handle = os.open(target, flags, 0o644)
-    with os.fdopen(handle, "ab") as log, source.open("rb") as plain, _locked(handle):
+    with os.fdopen(handle, "ab"), source.open("rb") as plain, _locked(handle):
         before = os.fstat(handle).st_size
         try:
-            shutil.copyfileobj(plain, log, PIECE)
-            log.flush()
+            shutil.copyfileobj(plain, Gently(handle), PIECE)
             os.fsync(handle)
         except OSError:
             with suppress(OSError):

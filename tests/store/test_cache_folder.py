@@ -150,3 +150,29 @@ def test_a_name_is_free_again_when_a_file_could_not_be_given_it(
 
 def test_a_place_that_no_file_has_is_its_end(source: Path) -> None:
     assert folder.read_from(source, 2**63 - 1, 10) == b""
+
+
+def test_whatever_is_written_is_brought_to_the_disk_a_little_at_a_time(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = 0
+    real = os.fdatasync
+
+    def counted(handle: int) -> None:
+        nonlocal synced
+        synced += 1
+        real(handle)
+
+    monkeypatch.setattr(os, "fdatasync", counted)
+    content = os.urandom(3 * MIB)
+    source.write_bytes(content)
+    folder.append(source, tmp_path / "log")
+    assert (synced, (tmp_path / "log").read_bytes()) == (3, content)
+    packed, size, tail = folder.compressed(source)
+    assert synced >= 5
+    assert (gzip.decompress(packed.read_bytes()), packed.stat().st_size) == (content, size)
+    assert packed.read_bytes()[-8:] == tail
+    source.write_bytes(zlib.compress(content))
+    plain = folder.inflated(source, 9 * MIB, 200)
+    assert plain is not None and plain.read_bytes() == content
+    assert synced >= 8
