@@ -7,6 +7,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from issuer import Issuer, client_file
 from OpenSSL import crypto
 from twisted.internet import reactor, ssl
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 
 from pandatx.clock import Clock
 from pandatx.config import Config
@@ -86,6 +89,33 @@ async def test_an_issuer_that_is_away_keeps_nobody_from_coming_in_through_anothe
     assert text.startswith("clients: 2, issuers: 2; 127.0.0.1: ")
     with pytest.raises(TokenRejected, match="cannot be had"):
         await judged(tokens, gone.token(aud="cms", groups=["cms"]), "cms")
+
+
+async def test_an_issuer_that_does_not_answer_holds_those_of_its_own_tokens_only(tokens, settings, issuer):
+    connections = []
+
+    class Silent(Protocol):
+        def connectionMade(self):
+            connections.append(self.transport)
+
+    port = reactor.listenTCP(0, Factory.forProtocol(Silent), interface="127.0.0.1")
+    slow = Issuer(f"http://127.0.0.1:{port.getHost().port}")
+    put(settings, "atlas", client_file(issuer))
+    put(settings, "cms", client_file(slow, client_id="cms", vo="cms"))
+    await tokens.read_files()
+    waiting = [
+        Deferred.fromCoroutine(judged(tokens, slow.token(aud="cms", groups=["cms"], jti=n), "cms")) for n in range(3)
+    ]
+    assert await judged(tokens, issuer.token())
+    while not connections:
+        await deferLater(reactor, 0.001)
+    assert not any(each.called for each in waiting)
+    assert len(connections) == 1, "they wait for one question"
+    await port.stopListening()
+    connections[0].abortConnection()
+    for each in waiting:
+        with pytest.raises(TokenRejected, match="cannot be had"):
+            await each
 
 
 @pytest.mark.parametrize("trusted", [True, False])
