@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pandatx.store.database import Database, Transaction
 from pandatx.store.queries import load
@@ -12,6 +12,8 @@ from pandatx.store.queries import load
 SQL = load(__file__)
 
 Subjects = frozenset[str]
+PATIENCE: Final = 1.0
+"""Seconds for a session: pilots who report wait for this first."""
 
 
 async def bind(tx: Transaction, subjects: Mapping[str, str], now: datetime) -> dict[str, Subjects]:
@@ -25,7 +27,7 @@ async def bind(tx: Transaction, subjects: Mapping[str, str], now: datetime) -> d
 
 async def subjects(database: Database, name: str) -> Subjects:
     """Whom a name belongs to; nobody if it was not seen yet."""
-    found = (await database.statement("owners.subjects", SQL.subjects, owner=name)).scalar()
+    found = (await database.statement("owners.subjects", SQL.subjects, patience=PATIENCE, owner=name)).scalar()
     return frozenset(found or ())
 
 
