@@ -283,6 +283,25 @@ async def test_the_details_of_a_task(real: Real, database: Database) -> None:
     assert got.json == more
 
 
+async def test_jobs_that_merge_are_told_apart_and_each_job_once(real: Real, database: Database) -> None:
+    task = await make_task(database, TASK, user="Some User", n_files=4)
+    two = await make_job(database, task, n=2, status="running")
+    await make_job(database, task, status="running", processingtype="pmerge")
+    real.run(
+        "INSERT INTO jedi_datasets (jeditaskid, datasetid, datasetname, type, creationtime, modificationtime, vo)"
+        " VALUES (%s, 77, 'trn', 'trn_log', now(), now(), 'v')",
+        TASK,
+    )
+    real.run(
+        "INSERT INTO jedi_dataset_contents (jeditaskid, datasetid, fileid, creationdate, lfn, status, pandaid, type)"
+        " SELECT %s, 77, 900 + n, now(), 'x', 'running', 5000, 'trn_log' FROM generate_series(1, 2) n",
+        TASK,
+    )
+    told = (await get(real, "task/get_details", task_id=TASK)).json["data"]
+    assert (told["PandaID"], told["mergePandaID"]) == ([two, two + 1], [5000])
+    assert told["statistics"] == "tobedone*1,running*2,picked*1"
+
+
 async def test_jobs_of_a_task_wherever_they_are(real: Real, database: Database) -> None:
     task = await fill(real, database)
     active = await make_job(database, task)
