@@ -175,4 +175,4 @@ def test_whatever_is_written_is_brought_to_the_disk_a_little_at_a_time(
     source.write_bytes(zlib.compress(content))
     plain = folder.inflated(source, 9 * MIB, 200)
     assert plain is not None and plain.read_bytes() == content
-    assert synced >= 8
+    assert synced >= 7

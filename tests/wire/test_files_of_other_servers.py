@@ -128,7 +128,7 @@ async def nodes(real: Real, tmp_path: Path) -> AsyncIterator[Nodes]:
     there = reactor.listenSSL(0, Site(other), context, interface="127.0.0.1")
     (tmp_path / "other.pem").write_bytes(ca.cert_pem())
     files = real.core.files
-    files.book.own_hosts = frozenset(("here.example",))
+    files.book.host, files.book.own_hosts = "here.example", frozenset(("here.example",))
     web = Web(reactor, tmp_path / "other.pem")
     files.elsewhere._nodes = CacheNodes(web, reactor, there.getHost().port, "here.example")
     files.elsewhere._peers = Sandboxes(web, there.getHost().port)
