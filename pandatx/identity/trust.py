@@ -81,6 +81,11 @@ class Trust:
         """Whether the CA with this fingerprint is none of these; where there are none at all nobody was asked."""
         return bool(self._roots) and root not in self._roots
 
+    def says_the_same(self, other: Trust) -> bool:
+        """Whether it makes no difference by which of the two one judges."""
+        mine, its = ((each.authorities, each.crls, each.held, each.faults) for each in (self, other))
+        return mine == its
+
     def fill(self, store: crypto.X509Store) -> None:
         """Make a context's store verify by this, proxies (RFC 3820) included.
 

@@ -56,7 +56,8 @@ class VomsReader:
     """Reads the attributes of a chain that OpenSSL has verified.
 
     Of several proxies with attributes the one nearest to the caller counts, as in libvoms. ``in_thread`` does work off
-    the reactor's thread. ``generation`` grows with each renewal: what was found before is to be asked for again.
+    the reactor's thread. ``generation`` grows with each renewal that says something new: what was found before is to be
+    asked for again.
     """
 
     _vomsdir: Path | None = None
@@ -71,8 +72,11 @@ class VomsReader:
 
     def renew(self, trust: Trust) -> None:
         """Judge by these CAs and revocation lists from now on, and by vomsdir as it is now."""
-        self._signers = read_vomsdir(self._vomsdir, self._signers)
-        judge = Judge(trust, self._signers, self._sha1)
+        signers = read_vomsdir(self._vomsdir, self._signers)
+        if self.generation and signers == self._signers and trust.says_the_same(self.trust):
+            return
+        self._signers = signers
+        judge = Judge(trust, signers, self._sha1)
         # Another thread may read in between: what it finds by the former judge goes to a memory that nobody asks.
         self.trust, self._judge, self._known = trust, judge, {}
         self.generation += 1

@@ -279,14 +279,17 @@ def test_files_are_read_again_only_when_they_have_changed(tmp_path):
     assert not tls.reload_if_changed()
 
 
-def test_what_could_not_be_read_is_tried_again_each_time(tmp_path):
-    tls = ServerTLS(write_settings(tmp_path))
+def test_what_could_not_be_read_is_tried_again_each_time_and_nobody_is_judged_again_for_it(tmp_path):
+    reader = VomsReader()
+    tls = ServerTLS(write_settings(tmp_path), reader)
     tls.load()
     file = tmp_path / "certificates" / "ca.r0"
     for content, again in ((authority.make_crl(CA, [], NOW), False), (b"half", True)):
         file.write_bytes(content)
         assert tls.reload_if_changed()
+        generation = reader.generation
         assert tls.reload_if_changed() == again
+        assert reader.generation == generation
 
 
 # A version of X.509 that there is not, and a key by GOST R 34.10: parsers have errors of their own for these.
