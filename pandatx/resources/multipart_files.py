@@ -111,6 +111,7 @@ class Sink:
 
     def _rest(self) -> None:
         self._busy = False
+        self._release()
         idle, self._idle = self._idle, []
         for waiting in idle:
             waiting.callback(None)

@@ -23,7 +23,7 @@ from pandatx.domain.file_requests import (
     Uploaded,
     may_replace,
 )
-from pandatx.errors import NotFound
+from pandatx.errors import NotFound, NotPermitted
 from pandatx.services.sandboxes import SandboxBook, owner_name
 from pandatx.store import cache_folder as folder
 
@@ -83,6 +83,9 @@ class Uploads:
             await self._book.note(self._book.entry(caller, name, file.size, file.checksum), caller)
         except OSError as fault:  # the file is there and can be used, only not again
             log.critical("{name} cannot be noted: {fault}", name=name, fault=str(fault))
+        except NotPermitted:
+            await deferToThread(_forget, self._cache_dir / name)
+            raise
 
     async def touch(self, name: str) -> None:
         """Count a file as new, here or on the server that has it, so that it is kept. Raises NotFound, Busy."""

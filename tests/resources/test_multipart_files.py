@@ -173,7 +173,7 @@ class Network:
         work, done = self.work.pop(0)
         try:
             done.callback(work())
-        except PandaError as fault:
+        except (PandaError, MemoryError) as fault:
             done.errback(fault)
         return True
 
@@ -307,3 +307,19 @@ def test_a_part_without_a_name_is_passed_over_and_a_boundary_may_be_long(tmp_pat
     content = read(tmp_path, body, 7, kind=b'multipart/form-data; boundary="%s"' % long)
     assert file_of(content).path.read_bytes() == b"3"
     assert set(content.values) == {"", "file"}
+
+
+def test_a_client_does_not_wait_for_ever_behind_a_fault_of_ours(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(data: bytes) -> None:
+        raise MemoryError
+
+    body = form(("file", "x", os.urandom(MOST)))
+    monkeypatch.setattr(network.parts, "_read", no_memory)
+    network.send(body[: PIECE + MOST_WAITING])
+    assert network.held == 1
+    network.go()
+    assert network.held == 0
+    found = network.end(network.sink.whole())
+    assert str(found.value) == "ERROR: cannot write file"

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from pandatx.domain.caller import Caller
 from pandatx.domain.file_requests import CannotOverwrite, CannotWrite, Placed, Uploaded
-from pandatx.errors import DatabaseAway
+from pandatx.errors import DatabaseAway, NameTaken
 from pandatx.services.owners import Owners
 from pandatx.services.sandboxes import SandboxBook
 from pandatx.services.uploads import LEFT_BY_A_CRASH, Uploads
@@ -220,3 +220,13 @@ async def test_a_note_that_cannot_be_read_or_was_taken_by_another_process_stops_
     assert await book.play() == 1
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["0.json"]
     sandbox_notes.set_aside(tmp_path / "notes" / "gone.json")
+
+
+async def test_a_file_of_whom_the_name_is_not_does_not_stay(database, now, tmp_path, book):
+    uploads = Uploads(tmp_path / "cache", book, now)
+    namesake = Caller(dn="/CN=another/CN=user", name="user", how="x509")
+    await uploads.put(USER, came(tmp_path), "sources.1")
+    with pytest.raises(NameTaken):
+        await uploads.put(namesake, came(tmp_path), "sources.2")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["sources.1"]
+    assert len(await rows(database)) == 1
