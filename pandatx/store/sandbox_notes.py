@@ -25,11 +25,16 @@ def keep(folder: Path, placed: Placed) -> None:
     key = hashlib.sha256(f"{placed.host}/{placed.name}/{placed.created.isoformat()}".encode()).hexdigest()[:32]
     being_written = folder / f".{key}.{os.getpid()}"
     descriptor = os.open(being_written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps(attrs.asdict(placed)))
-        file.flush()
-        os.fsync(descriptor)
-    being_written.replace(folder / f"{key}{_NOTE}")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(orjson.dumps(attrs.asdict(placed)))
+            file.flush()
+            os.fsync(descriptor)
+        being_written.replace(folder / f"{key}{_NOTE}")
+    except OSError:
+        with suppress(OSError):
+            being_written.unlink()
+        raise
     _sync(folder)
 
 

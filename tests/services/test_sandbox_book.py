@@ -230,3 +230,13 @@ async def test_a_file_of_whom_the_name_is_not_does_not_stay(database, now, tmp_p
         await uploads.put(namesake, came(tmp_path), "sources.2")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["sources.1"]
     assert len(await rows(database)) == 1
+
+
+async def test_nothing_stays_of_a_note_that_finds_no_room(now, tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError("full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="full"):
+        sandbox_notes.keep(tmp_path / "notes", entry(now))
+    assert list((tmp_path / "notes").iterdir()) == []
