@@ -89,7 +89,8 @@ class Owners:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run ``work(tx, *args)`` as a transaction that makes something the caller's: their name is bound in it.
+        """Run ``work(tx, *args)`` as a transaction that makes something the caller's: their name is bound in it, behind
+        the work, so that work that is refused touches no name.
 
         Raises NameTaken and NotPermitted, and then nothing is done.
         """
@@ -106,8 +107,11 @@ class Owners:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> tuple[dict[str, frozenset[str]], T]:
-        bound = await self.own(tx, caller)
-        return bound, await work(tx, *args, **kwargs)
+        known = self._fresh(caller.name)
+        if known is not None and known.subjects and caller.identity not in known.subjects:
+            raise NameTaken(caller.name, caller.identity)
+        made = await work(tx, *args, **kwargs)
+        return await self.own(tx, caller), made
 
     async def own(self, tx: Transaction, caller: Caller) -> dict[str, frozenset[str]]:
         """``bind_all`` for one caller. Raises NameTaken, NotPermitted."""

@@ -80,11 +80,8 @@ class SandboxBook:
         await deferToThread(notes.keep, self._notes, placed)
 
     async def _record(self, tx: Transaction, placed: Placed, caller: Caller | None) -> dict[str, frozenset[str]]:
-        bound: dict[str, frozenset[str]] = {}
-        if caller is not None and not caller.reports:
-            bound = await self._owners.own(tx, caller)
         await store.record(tx, placed)
-        return bound
+        return {} if caller is None or caller.reports else await self._owners.own(tx, caller)
 
     async def register(self, request: RegisteredFile, name: str, host: str) -> None:
         """Note a file that another server has taken in. Raises AlreadyRegistered."""
