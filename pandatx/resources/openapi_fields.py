@@ -265,7 +265,9 @@ def _listing(element: Any, how: Wire, way: Way, components: Components) -> Schem
         commas["pattern"] = r"^([^\[\u0000][^\u0000]*)?$"
     else:
         return one_of([array, each])
-    return commas if way is Way.FORM else {"anyOf": [array, each, commas]}
+    if way is Way.FORM:
+        return one_of([array, commas]) if element is str else commas
+    return {"anyOf": [array, each, commas]}
 
 
 def _document(schema: Schema, way: Way) -> Schema:
