@@ -26,6 +26,8 @@ Pause = Callable[[], Awaitable[None]]
 
 TOGETHER: Final = 25
 """Jobs that are moved, or dropped, in one transaction."""
+REST: Final = 2.0
+"""Times what a transaction took: so long nothing is done behind it."""
 PAGES: Final = 128
 """Pages of a table that are looked through in one transaction."""
 TURN: Final = 60.0
@@ -35,8 +37,8 @@ DROP_EVERY: Final = timedelta(days=1)
 
 @define(eq=False)
 class Archiver:
-    """Small batches, each a short transaction, and asleep after each for as long as it took: so it takes at most half
-    of a backend. Give it the scheduler's pool.
+    """Small batches, each a short transaction, and asleep after each for twice as long as it took: so it takes a third
+    of a backend at most. Give it the scheduler's pool.
 
     ``enabled`` is needed for a database that was found; ``after`` is the age at which an ended job is moved, and
     ``retention`` are days by table, for ever where a table has none.
@@ -143,9 +145,9 @@ class Archiver:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """A transaction, and a rest of its length behind it."""
+        """A transaction, and a rest behind it."""
         began = self._clock.seconds()
         try:
             return await self._database.transaction(name, work, *args, **kwargs)
         finally:
-            await deferLater(self._clock.reactor, self._clock.seconds() - began)  # type: ignore[arg-type]
+            await deferLater(self._clock.reactor, REST * (self._clock.seconds() - began))  # type: ignore[arg-type]
