@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from attrs import define, frozen
+from twisted.internet import protocol
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
@@ -36,18 +37,16 @@ class Missing(Exception):
     """The host has no such file."""
 
 
-class Taker:
+class Taker(Protocol):
     """Takes a file. ``flow`` is told to stop and to go on; it is set before the first bytes come."""
 
     flow: Any = None
 
     def begin(self, head: Head) -> None:
         """The file is there, and its bytes come next."""
-        raise NotImplementedError
 
     def take(self, data: bytes) -> None:
         """The next bytes."""
-        raise NotImplementedError
 
 
 @define(eq=False)
@@ -76,14 +75,14 @@ class CacheNodes:
         await body.over
 
 
-class _Unread(Protocol):
+class _Unread(protocol.Protocol):
     """Does not wait for what an answer says beside its status."""
 
     def connectionMade(self) -> None:
         _do(self.transport, "loseConnection")
 
 
-class _Body(Protocol):
+class _Body(protocol.Protocol):
     """Hands the bytes of an answer on; ends one that does not come any more."""
 
     def __init__(self, reactor: Any, taker: Taker, head: Head) -> None:
