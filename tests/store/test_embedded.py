@@ -84,6 +84,7 @@ async def test_a_first_start_gives_the_servers_role_a_database_in_utf8_and_utc(p
         assert await deferToThread(ask, dsn, "SELECT rolsuper FROM pg_roles WHERE rolname = 'panda'") is False
         assert await deferToThread(ask, dsn, "SHOW jit") == "off"
         assert await deferToThread(ask, dsn, "SHOW listen_addresses") == ""
+        assert await deferToThread(ask, dsn, "SHOW wal_segment_size") == "4MB"
     finally:
         await postgres.stop()
     assert not occupants(postgres.home.data)
@@ -387,6 +388,7 @@ def test_the_memory_of_postgres_follows_the_machines_within_limits() -> None:
     assert settings(memory=gib // 4, disk=100 * gib)["shared_buffers"] == "64MB"
     assert settings(memory=8 * gib, disk=100 * gib)["max_wal_size"] == "8192MB"
     assert settings(memory=8 * gib, disk=8 * gib)["max_wal_size"] == "2048MB"
+    assert settings(memory=8 * gib, disk=8 * gib)["min_wal_size"] == "512MB"
 
 
 def test_settings_are_quoted_and_only_owners_may_be_superuser() -> None:
