@@ -219,8 +219,8 @@ def clear(home: Home) -> bool:
 def _make_data(home: Home, durable: bool) -> None:
     """initdb beside the final place, then a rename: data that are there are whole.
 
-    Nobody commits while a new segment of the write-ahead log is filled with zeros and synced, so segments are small: 16 MB
-    took 55 ms, and the archiver's rows need one a second.
+    Nobody commits while a new segment of the write-ahead log is filled with zeros and synced, so segments are small:
+    16 MB took 55 ms, and the archiver's rows need one a second.
     """
     for unfinished in home.root.glob("data.*"):
         shutil.rmtree(unfinished)
