@@ -21,7 +21,8 @@ SUBMITTED: Final = timedelta(days=14)
 """Likewise of those that were submitted so long ago."""
 TOGETHER: Final = 100
 """Workers in one command."""
-_COMMANDS: Final = {"running": "SYNC_WORKERS_ACTIVATE", "finished": "SYNC_WORKERS_KILL"}
+# By what pilots say (reference/wire.md 2.4). The older server waits for "running" here, which no pilot says.
+_COMMANDS: Final = {"started": "SYNC_WORKERS_ACTIVATE", "finished": "SYNC_WORKERS_KILL"}
 
 
 @frozen(kw_only=True)

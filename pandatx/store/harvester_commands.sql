@@ -1,5 +1,5 @@
 -- name: replace
--- Commands for Harvesters, each instead of those of its name that its Harvester has not fetched or has dealt with.
+-- Commands for Harvesters, each instead of those of its name, whatever became of them.
 WITH gone AS (DELETE FROM {panda}.harvester_commands c
    USING (SELECT DISTINCT * FROM unnest(%(harvesters)s::text[], %(commands)s::text[]) v(harvester, command)) v
    WHERE c.harvester_id = v.harvester AND c.command = v.command)

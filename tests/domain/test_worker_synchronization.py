@@ -7,8 +7,8 @@ def stale(harvester, status, *workers) -> list[Stale]:
     return [Stale(harvester=harvester, worker=worker, pilot_status=status) for worker in workers]
 
 
-def test_a_running_pilot_activates_a_finished_one_kills():
-    told = commands(stale("h", "running", 2, 1) + stale("h", "finished", 3) + stale("i", "running", 4))
+def test_a_pilot_that_started_activates_one_that_finished_kills():
+    told = commands(stale("h", "started", 2, 1) + stale("h", "finished", 3) + stale("i", "started", 4))
     assert [(each.harvester, each.name, each.params) for each in told] == [
         ("h", "SYNC_WORKERS_ACTIVATE", [1, 2]),
         ("h", "SYNC_WORKERS_KILL", [3]),
@@ -21,4 +21,4 @@ def test_a_command_has_a_hundred_workers_at_most():
 
 
 def test_another_status_is_nothing_to_tell():
-    assert commands(stale("h", "starting", 1)) == []
+    assert commands(stale("h", "running", 1)) == []

@@ -6,11 +6,13 @@ import pytest
 from endings import run, seed_job
 
 from pandatx.domain.queues import Queue, with_children
+from pandatx.domain.requests import WorkerStatus
 from pandatx.domain.shares import ResourceTypeRow
 from pandatx.scheduler.context import Context
 from pandatx.scheduler.daemons.pilot_streaming import StreamPilots
 from pandatx.scheduler.daemons.worker_synchronization import SynchronizeWorkers
 from pandatx.services.facts import Facts, Known
+from pandatx.services.pilot_news import PilotNews
 from pandatx.services.pilot_streaming import PilotStreaming
 from pandatx.services.worker_synchronization import WorkerSynchronization
 
@@ -92,7 +94,7 @@ async def test_a_queue_whose_harvester_has_said_nothing_of_late_is_left_alone(da
 async def seed_worker(database, worker, **columns) -> None:
     row = {
         "harvesterid": "h", "workerid": worker, "lastupdate": "2025-12-31 20:00", "submittime": "2025-12-31 19:00",
-        "status": "submitted", "pilotstatus": "running", "pilotstarttime": "2025-12-31 22:00", **columns,
+        "status": "submitted", "pilotstatus": "started", "pilotstarttime": "2025-12-31 22:00", **columns,
     }  # fmt: skip
     names, values = ", ".join(row), ", ".join(f"%({name})s" for name in row)
     await run(database, f"INSERT INTO {{panda}}.harvester_workers ({names}) VALUES ({values}) RETURNING 1", **row)
@@ -125,6 +127,18 @@ async def test_harvesters_are_told_of_workers_that_they_have_wrong(database, now
     columns, wanted = STALE[case]
     await seed_worker(database, 7, **columns)
     assert await synchronize(database, now) == ([(f"SYNC_WORKERS_{wanted}", [7])] if wanted else [])
+
+
+@pytest.mark.parametrize(("said", "wanted"), [("started", "ACTIVATE"), ("finished", "KILL")])
+async def test_what_pilots_say_reaches_a_harvester_that_has_not_found_it_out_in_an_hour(
+    database, now, time, said, wanted
+):
+    await seed_worker(database, 7, pilotstatus=None, pilotstarttime=None)
+    await PilotNews(database, now).worker_status(WorkerStatus(worker_id=7, harvester_id="h", status=said))
+    time.advance(3600)
+    assert await synchronize(database, now) == []
+    time.advance(1)
+    assert await synchronize(database, now) == [(f"SYNC_WORKERS_{wanted}", [7])]
 
 
 async def test_of_more_than_a_hundred_workers_none_is_forgotten_and_none_told_of_twice_in_half_an_hour(
