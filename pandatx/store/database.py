@@ -7,6 +7,7 @@ a cancelled statement keeps its error, and libpq's blocking cancel runs in a thr
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -46,8 +47,8 @@ LONGEST = 60.0 - 2 * CANCEL_GRACE
 """Seconds that a transaction may take at the most, whatever is configured: none of ours lives over a minute (R5)."""
 CONNECT_LIMIT = 10.0
 """Seconds to connect; libpq's own limit does not count for one that does not block."""
-ASKED = 20
-"""How often it is asked how a commit ended that is still under way, a quarter of a second apart."""
+LEARNING = 1.0
+"""Seconds that it is asked at least how a commit ended, where none are left of its patience."""
 WORRYING_OFFSET = timedelta(seconds=5)
 HOT_SETTINGS = (
     "plan_cache_mode=force_generic_plan",
@@ -148,7 +149,7 @@ class Session:
             if query.name not in self._prepared:
                 text = f"{query.prepare(self._schemas).replace('%', '%%')}; {text}"
         else:
-            text = self._texts.get(query.name) or self._texts.setdefault(query.name, query.in_schemas(self._schemas))
+            text = self._texts.get(query.text) or self._texts.setdefault(query.text, query.in_schemas(self._schemas))
         try:
             result = await self.execute(before + text, params)
         except BaseException:  # nobody knows now whether it is prepared
@@ -278,6 +279,7 @@ class Database:
         **kwargs: P.kwargs,
     ) -> T:
         """``transaction`` with its own limits: ``timeout`` seconds a statement, ``patience`` seconds for a session."""
+        until = self._clock.seconds() + patience
 
         async def whole(session: Session) -> T:
             prologue = f"BEGIN; SET LOCAL statement_timeout = {int(min(timeout, self.longest) * 1000)}; "
@@ -289,7 +291,7 @@ class Database:
             finally:
                 _inside.reset(token)
             if tx.begun:
-                await self._commit(session, tx)
+                await self._commit(session, tx, max(until - self._clock.seconds(), LEARNING))
             return result
 
         return await self._shielded(name, whole, timeout, patience)
@@ -350,39 +352,37 @@ class Database:
         elif code not in _RETRIED:
             raise error
 
-    async def _commit(self, session: Session, tx: Transaction) -> None:
+    async def _commit(self, session: Session, tx: Transaction, patience: float) -> None:
         try:
             await session.execute("COMMIT")
         except psycopg2.Error:
             if not session.closed:
                 raise
-            status = None if tx.xid is None else await self._ending(tx.xid, session.epoch)
+            status = None if tx.xid is None else await self._ending(tx.xid, session.epoch, patience)
             if status == "aborted":
                 raise
             if status != "committed":
                 raise OutcomeUnknown() from None
 
-    async def _ending(self, xid: int, epoch: Any) -> str | None:
-        """Ask another session how a transaction ended, until it has; None where that cannot be learned.
+    async def _ending(self, xid: int, epoch: Any, patience: float) -> str | None:
+        """Ask another session how a transaction ended, until it has; None where ``patience`` seconds do not teach that:
+        others wait in line behind it.
 
         After a crash of the server the number may have been given to another transaction.
         """
         self.pool.discard_idle()
-        for _ in range(ASKED):
-            try:
-                session = await self.pool.acquire(5.0)
-            except Busy:
-                continue
-            try:
-                if session.epoch != epoch:
-                    return None
-                status = (await session.execute(f"SELECT pg_xact_status('{xid}'::xid8)")).scalar()
-            except psycopg2.Error:
-                continue
-            finally:
-                self.pool.release(session)
-            if status != "in progress":
-                return str(status)
+        until = self._clock.seconds() + patience
+        while (left := until - self._clock.seconds()) > 0:
+            with suppress(Busy, psycopg2.Error):
+                session = await self.pool.acquire(left)
+                try:
+                    if session.epoch != epoch:
+                        return None
+                    status = (await session.execute(f"SELECT pg_xact_status('{xid}'::xid8)")).scalar()
+                finally:
+                    self.pool.release(session)
+                if status != "in progress":
+                    return str(status)
             await wait(self._clock, 0.25)
         return None
 

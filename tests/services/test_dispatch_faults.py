@@ -34,8 +34,8 @@ def lost(monkeypatch) -> list[BaseException]:
     faults: list[BaseException] = []
     commit = Database._commit
 
-    async def commit_and_forget(self, session, tx):
-        await commit(self, session, tx)
+    async def commit_and_forget(self, session, tx, patience):
+        await commit(self, session, tx, patience)
         if faults and tx.name == "dispatch.claim":
             raise faults.pop()
 

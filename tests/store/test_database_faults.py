@@ -125,6 +125,25 @@ async def test_a_commit_that_nobody_can_be_asked_about_is_said_to_be_unknown(dat
         await database.transaction("test", _insert, [], False)
 
 
+async def test_how_a_commit_ended_is_asked_for_no_longer_than_the_transaction_waits_for_a_session(
+    database: Database, cut, monkeypatch
+):
+    """Those in line behind it, pilots perhaps, have a time too (rule R15)."""
+
+    async def away() -> Session:
+        raise DatabaseAway
+
+    async def work(tx: Transaction) -> str:
+        monkeypatch.setattr(database.pool, "_connect", away)
+        return await _insert(tx, [], True)
+
+    cut.append("after")
+    began = reactor.seconds()
+    with pytest.raises(OutcomeUnknown):
+        await database.limited("test", 10.0, 1.5, work)
+    assert 1.0 <= reactor.seconds() - began < 4.0
+
+
 async def test_after_a_crash_of_the_server_the_number_of_a_transaction_proves_nothing(database: Database, cut):
     async def work(tx: Transaction) -> None:
         await _insert(tx, [], True)
