@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec
 
 import psycopg2
-from attrs import frozen
+from attrs import field, frozen
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
@@ -24,12 +24,12 @@ from pandatx.domain.harvester_requests import (
 )
 from pandatx.domain.pilot_streaming import Command, harvester_of
 from pandatx.domain.workers import may_speak_for
-from pandatx.errors import BadRequest, NotPermitted
+from pandatx.errors import BadRequest, Busy, NotPermitted
 from pandatx.services.facts import Facts
 from pandatx.services.owners import Owners
 from pandatx.store import harvester as store
 from pandatx.store import harvester_commands as commands
-from pandatx.store.database import Database, Transaction
+from pandatx.store.database import Database, OutcomeUnknown, Transaction
 from pandatx.store.harvester_commands import Fetched
 
 log = Logger()
@@ -76,6 +76,7 @@ class Harvesters:
     _clock: Clock
     _facts: Facts
     _owners: Owners
+    _unheard: dict[str, list[datetime]] = field(factory=dict, init=False)
 
     async def heartbeat(
         self, caller: Caller, harvester_id: str, facts: HarvesterFacts, wishes: Sequence[CommandWish]
@@ -106,10 +107,17 @@ class Harvesters:
 
     async def take_commands(self, harvester_id: str, n: int) -> Taken:
         """Up to ``n`` commands that wait for a Harvester, the oldest first."""
-        now = self._clock.now()
-        found = await self._database.transaction(
-            "harvester.take_commands", commands.take, harvester_id, min(n, MOST_COMMANDS), now
-        )
+        now, unheard = self._clock.now(), self._unheard.pop(harvester_id, [])
+        try:
+            found = await self._database.transaction(
+                "harvester.take_commands", commands.take, harvester_id, min(n, MOST_COMMANDS), now, unheard
+            )
+        except Busy as fault:
+            if isinstance(fault, OutcomeUnknown):  # if any are retrieved now, nobody has been told of them
+                unheard = [*unheard, now]
+            if unheard:
+                self._unheard[harvester_id] = unheard
+            raise
         for each in found:
             log.info("{harvester}: fetched {command}", harvester=harvester_id, command=each.command, id=each.command_id)
         return Taken(commands=tuple(found), at=now)

@@ -43,11 +43,18 @@ async def add(tx: Transaction, command: Command, now: datetime) -> None:
     await tx.run(SQL.add, harvester=command.harvester, command=command.name, params=_text(command), now=now)
 
 
-async def take(tx: Transaction, harvester: str, n: int, now: datetime) -> list[Fetched]:
-    """Up to ``n`` commands that wait for a Harvester, the oldest first; they are then retrieved."""
+async def take(tx: Transaction, harvester: str, n: int, now: datetime, unheard: Sequence[datetime]) -> list[Fetched]:
+    """Up to ``n`` commands that wait for a Harvester, the oldest first; they are then retrieved.
+
+    Those that were taken at the times in ``unheard``, if any were, wait again.
+    """
+    if unheard:
+        await tx.run(SQL.give_back_all, harvester=harvester, times=list(unheard))
+    rows = (await tx.run(SQL.take, harvester=harvester, n=n, now=now)).rows
+    tx.xid = rows[0][-1] if rows else None
     return [
         Fetched(command_id=number, command=command, params=_value(params), ack_requested=ack or 0, created=created)
-        for number, command, params, ack, created in (await tx.run(SQL.take, harvester=harvester, n=n, now=now)).rows
+        for number, command, params, ack, created, _ in rows
     ]
 
 

@@ -25,12 +25,18 @@ WITH c AS MATERIALIZED (SELECT command_id FROM {panda}.harvester_commands
  u AS (UPDATE {panda}.harvester_commands h SET status = 'retrieved', status_date = %(now)s
    FROM c WHERE h.command_id = c.command_id
    RETURNING h.command_id, h.command, h.params, h.ack_requested, h.creation_date)
-SELECT command_id, command, params, ack_requested, creation_date FROM u ORDER BY creation_date, command_id
+SELECT command_id, command, params, ack_requested, creation_date, pg_current_xact_id()::text::bigint FROM u
+ ORDER BY creation_date, command_id
 
 -- name: give_back
 -- Commands that their Harvester has not heard of after all.
 UPDATE {panda}.harvester_commands SET status = 'new'
  WHERE command_id = ANY (%(ids)s::bigint[]) AND status = 'retrieved' AND status_date = %(taken)s
+
+-- name: give_back_all
+-- The same of all that a Harvester was to get at some times, where nobody knows whether that was stored.
+UPDATE {panda}.harvester_commands SET status = 'new'
+ WHERE harvester_id = %(harvester)s AND status = 'retrieved' AND status_date = ANY (%(times)s::timestamp[])
 
 -- name: acknowledge
 -- Commands that their Harvester has dealt with.

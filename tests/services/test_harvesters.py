@@ -18,11 +18,12 @@ from pandatx.domain.harvester_requests import (
 )
 from pandatx.domain.pilot_streaming import Command
 from pandatx.domain.queues import Queue
-from pandatx.errors import BadRequest, NotPermitted
+from pandatx.errors import BadRequest, Busy, NotPermitted
 from pandatx.services.facts import Facts, Known
 from pandatx.services.harvester import Harvesters
 from pandatx.services.owners import Owners
 from pandatx.store import harvester_commands
+from pandatx.store.database import Database, OutcomeUnknown
 
 PROD = Caller(dn="/CN=prod", name="prod", production=True, address="192.0.2.7")
 ALICE = Caller(dn="/CN=alice", name="alice", address="192.0.2.1")
@@ -168,6 +169,28 @@ async def test_commands_whose_answer_never_left_are_fetched_again(database, harv
     await harvesters.acknowledge([taken.commands[1].command_id])
     await harvesters.give_back(taken)
     assert [each.command for each in (await harvesters.take_commands("h", 5)).commands] == ["A"]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_commands_of_which_nobody_knows_whether_they_were_fetched_are_fetched_again(
+    database, harvesters, now, time, monkeypatch, stored
+):
+    await leave(database, now, "A", "B")
+    commit, faults = Database._commit, [OutcomeUnknown(), OutcomeUnknown(), Busy()]
+
+    async def lost(self, session, tx, patience):
+        if stored and isinstance(faults[0], OutcomeUnknown):
+            await commit(self, session, tx, patience)
+        raise faults.pop(0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "_commit", lost)
+        for _ in range(3):
+            with pytest.raises(Busy):
+                await harvesters.take_commands("h", 1)
+            time.advance(1)
+    assert [each.command for each in (await harvesters.take_commands("h", 5)).commands] == ["A", "B"]
+    assert (await harvesters.take_commands("h", 5)).commands == ()
 
 
 async def test_params_of_a_found_database_may_be_none_or_no_json(database, harvesters):

@@ -10,13 +10,16 @@ LITERALS = {
     "command": "'c'", "milliseconds": "'1'", "since": "'2026-01-01'", "taken": "'2026-01-01'", "kept": "'2026-01-01'",
     "worker": "ARRAY[1]", "ids": "ARRAY[1]",
 }  # fmt: skip
-SMALL = {"workers_statistics", "harvester_commands_add", "harvester_commands_take"}
+SMALL = {
+    "workers_statistics",
+    *(f"harvester_commands_{name}" for name in ("add", "take", "give_back_all")),
+}
 """These read a table that has a row for each kind of thing, not for each worker."""
 PREPARED = [query for query in workers.SQL if query.parameters]
 OTHERS = [
     *(query for query in workers.SQL if not query.parameters and "FROM" in query.text),
     *(getattr(harvester.SQL, name) for name in ("owner", "dialogs", "metrics")),
-    *(getattr(harvester_commands.SQL, name) for name in ("add", "take", "give_back", "acknowledge")),
+    *(getattr(harvester_commands.SQL, name) for name in ("add", "take", "give_back", "give_back_all", "acknowledge")),
     dispatch.SQL.touch_workers,
 ]
 
