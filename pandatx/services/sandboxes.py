@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +12,11 @@ from attrs import define, field
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from pandatx.clock import Clock
+from pandatx.clock import EPOCH, Clock
 from pandatx.domain.caller import Caller
 from pandatx.domain.file_requests import NOWHERE, REUSED_FOR, KnownFile, Placed, RegisteredFile
 from pandatx.errors import Busy, DatabaseAway, PandaError
+from pandatx.services.complaints import Complaints
 from pandatx.services.owners import Owners
 from pandatx.store import cache_folder as folder
 from pandatx.store import sandbox_notes as notes
@@ -26,6 +28,8 @@ log = Logger()
 PATIENCE: Final = 1.0
 """Seconds that a note waits for a database before it goes to the disk."""
 STATEMENT: Final = 10.0
+AGAIN: Final = timedelta(minutes=1)
+"""After notes that the database refused for now, nothing is played for so long."""
 _OWNER, _CHECKSUM, _HOST = 128, 36, 64
 """What the columns hold."""
 
@@ -51,6 +55,8 @@ class SandboxBook:
     _cache_dir: Path
     _notes: Path
     _playing: bool = field(default=False, init=False)
+    _rests_until: datetime = field(default=EPOCH, init=False)
+    _complaints: Complaints = field(factory=lambda: Complaints(log), init=False)
 
     def entry(self, caller: Caller, name: str, size: int, checksum: str | None) -> Placed:
         """What is noted of a file that a caller has sent to this server now."""
@@ -72,8 +78,8 @@ class SandboxBook:
                 bound = await self._database.limited(
                     "sandboxes.record", STATEMENT, PATIENCE, self._record, placed, caller
                 )
-            except Busy as fault:
-                log.warn("{name}: noted later: {fault}", name=placed.name, fault=fault)
+            except (Busy, psycopg2.Error) as fault:
+                log.warn("{name}: noted later: {fault}", name=placed.name, fault=str(fault).strip())
             else:
                 self._owners.note(bound)
                 return
@@ -152,7 +158,7 @@ class SandboxBook:
 
     async def play(self) -> int:
         """Note in the database what waits for it, from this process or one that ended; how many."""
-        if self._playing or not self._database.up:
+        if self._playing or not self._database.up or self._clock.now() < self._rests_until:
             return 0
         self._playing = True
         try:
@@ -163,14 +169,22 @@ class SandboxBook:
             self._playing = False
 
     async def _play(self) -> int:
-        played = 0
+        played, faults = 0, list[str]()
         for path, placed in await deferToThread(notes.waiting, self._notes):
-            if placed is None or not await self._take(placed):
+            try:
+                taken = placed is not None and await self._take(placed)
+            except psycopg2.Error as fault:  # says nothing of the note: it stays, and stops no other
+                faults.append(f"a sandbox cannot be noted now: {str(fault).strip()}")
+                continue
+            if not taken:
                 log.critical("the note of a sandbox is refused; it is kept beside {path}", path=str(path))
                 await deferToThread(notes.set_aside, path)
                 continue
             await deferToThread(notes.drop, path)
             played += 1
+        if faults:
+            self._rests_until = self._clock.now() + AGAIN
+        self._complaints.about(faults)
         if played:
             log.info("{n} sandboxes noted that came without a database", n=played)
         return played

@@ -99,7 +99,11 @@ class Uploads:
     async def tidy(self) -> None:
         """Remove what crashes have left of files that came in."""
         before = self._clock.now().timestamp() - LEFT_BY_A_CRASH
-        removed = await deferToThread(folder.left_over, self._cache_dir / folder.INCOMING, before)
+        try:
+            removed = await deferToThread(folder.left_over, self._cache_dir / folder.INCOMING, before)
+        except OSError as fault:  # no reason not to serve jobs
+            log.error("what crashes have left of uploads cannot be removed: {fault}", fault=str(fault))
+            return
         if removed:
             log.info("removed {n} files that had not come in whole", n=removed)
 

@@ -114,6 +114,21 @@ async def test_a_note_that_cannot_be_taken_is_kept_aside_and_stops_no_other(data
     assert await book.play() == 0
 
 
+async def test_what_the_database_refuses_for_now_is_noted_later_and_stops_no_other(database, now, time, tmp_path, book):
+    table = "ALTER TABLE {meta}.usercacheusage"
+    await run(database, f"{table} ADD CONSTRAINT no_partition CHECK (filename <> 'sources.1'); SELECT 1")
+    await Uploads(tmp_path / "cache", book, now).put(USER, came(tmp_path), "sources.1")
+    assert await book.owner_of("sources.1") == "user"
+    sandbox_notes.keep(tmp_path / "notes", entry(now, name="sources.2"))
+    assert await book.play() == 1
+    assert [row[1] for row in await rows(database)] == ["sources.2"]
+    await run(database, f"{table} DROP CONSTRAINT no_partition; SELECT 1")
+    for seconds, played in ((59, 0), (1, 1)):
+        time.advance(seconds)
+        assert await book.play() == played
+    assert [row[1] for row in await rows(database)] == ["sources.1", "sources.2"]
+
+
 async def test_a_database_that_goes_while_notes_are_played_loses_none(database, now, tmp_path, book, monkeypatch):
     sandbox_notes.keep(tmp_path / "notes", entry(now))
     monkeypatch.setattr(book, "_database", Away())
@@ -170,6 +185,11 @@ async def test_a_start_removes_what_a_crash_left_a_day_ago(now, time, tmp_path, 
         os.utime(incoming / name, (then, then))
     await Uploads(tmp_path / "cache", book, now).tidy()
     assert [path.name for path in incoming.iterdir()] == ["young"]
+
+
+async def test_a_start_does_not_fail_over_a_cache_that_cannot_be_read(now, tmp_path, book):
+    (tmp_path / "cache" / ".incoming").write_bytes(b"a file where a folder should be")
+    await Uploads(tmp_path / "cache", book, now).tidy()
 
 
 async def test_a_refused_file_leaves_nothing_where_names_are_kept_as_gzip_files(database, now, tmp_path, book):
