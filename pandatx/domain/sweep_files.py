@@ -10,6 +10,8 @@ from typing import Final
 from attrs import frozen
 
 CACHE_AGE: Final = timedelta(days=7)
+LOG_AGE: Final = timedelta(days=90)
+"""What Harvesters and the task engine send as logs, and add to; older servers keep it until the disk is full."""
 TEST_SANDBOXES: Final = frozenset(
     (
         "sources.72c48dc5-f055-43e5-a86e-4ae9f8ea3497.tar.gz",
@@ -29,6 +31,11 @@ _CORE_OF_PROCESS: Final = re.compile(r"core\.\d+")
 def is_old_in_cache(name: str, changed: datetime, now: datetime) -> bool:
     """Whether a file of cache_dir goes."""
     return name not in TEST_SANDBOXES and now - changed >= CACHE_AGE
+
+
+def is_old_log(changed: datetime, now: datetime) -> bool:
+    """Whether a log of a task or a worker goes."""
+    return now - changed >= LOG_AGE
 
 
 def is_core(name: str, head: bytes) -> bool:

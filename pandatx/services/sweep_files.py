@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from pandatx.clock import Clock
 from pandatx.domain import sweep_files as rules
+from pandatx.domain.file_requests import LOG_FOLDER
 from pandatx.services.sweeper import Pause, Step
 
 log = Logger()
@@ -118,19 +119,29 @@ async def clean(
 
 @frozen
 class FileSweep:
-    """Old files of the cache, and core dumps beside the logs (step 17)."""
+    """Old files of the cache, old logs below it, and core dumps beside the server's own (step 17)."""
 
     _clock: Clock
     _cache_dir: Path
     _logdir: Path
 
     def steps(self) -> tuple[Step, ...]:
-        return Step("old files of the cache", self.clean_cache), Step("core dumps", self.remove_cores)
+        return (
+            Step("old files of the cache", self.clean_cache),
+            Step("old logs of tasks", self.clean_logs),
+            Step("core dumps", self.remove_cores),
+        )
 
     async def clean_cache(self, pause: Pause) -> int:
         now = self._clock.now()
         return await clean(
             str(self._cache_dir), lambda entry: rules.is_old_in_cache(entry.name, entry.changed, now), pause
+        )
+
+    async def clean_logs(self, pause: Pause) -> int:
+        now = self._clock.now()
+        return await clean(
+            str(self._cache_dir / LOG_FOLDER), lambda entry: rules.is_old_log(entry.changed, now), pause, follow=False
         )
 
     async def remove_cores(self, pause: Pause) -> int:

@@ -38,6 +38,7 @@ ORDER = [
     "jumbo jobs",
     "jobs behind ended builds",
     "old files of the cache",
+    "old logs of tasks",
     "core dumps",
     "touch of sandboxes",
     "check of sandboxes",

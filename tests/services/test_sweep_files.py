@@ -52,6 +52,20 @@ async def test_files_of_the_cache_go_after_seven_days(tmp_path, now, sweep):
     assert [path.exists() for path in (old, young, kept, also)] == [False, True, True, True]
 
 
+async def test_logs_of_tasks_go_after_ninety_days(tmp_path, now, sweep):
+    logs = tmp_path / "cache" / "jedilog"
+    old = put(logs / "1.log", timedelta(days=90), now)
+    young = put(logs / "2.log", timedelta(days=90) - timedelta(seconds=1), now)
+    deeper = put(logs / "folder" / "3.log", WEEK * 99, now)
+    (logs / "link").symlink_to(put(tmp_path / "else" / "4.log", WEEK * 99, now))
+    assert await sweep.clean_logs(no_pause) == 1
+    assert [path.exists() for path in (old, young, deeper, logs / "link")] == [False, True, True, True]
+    logs.rename(tmp_path / "elsewhere")
+    logs.symlink_to(tmp_path / "else")
+    assert await sweep.clean_logs(no_pause) == 0
+    assert "old logs of tasks" in [step.name for step in sweep.steps()]
+
+
 async def test_directories_and_links_of_the_cache_stay_with_what_is_behind_them(tmp_path, now, sweep):
     outside = put(tmp_path / "else" / "precious", WEEK * 9, now)
     below = put(tmp_path / "cache" / "jedilog" / "a.log", WEEK * 9, now)
