@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import orjson
-from attrs import asdict, frozen
+from attrs import asdict, define, field, frozen
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from pandatx.domain.caller import Caller
 from pandatx.domain.outside_requests import IddsCommand, IddsWorkflowCommand, StagingRequest
-from pandatx.errors import BadRequest, NotConfigured, PandaError
+from pandatx.errors import BadRequest, Busy, NotConfigured, PandaError
 from pandatx.workers.calls import CallError, CallTimedOut
 
 log = Logger()
@@ -21,6 +22,8 @@ CAROUSEL: Final = "data_carousel"
 RELAYED: Final = frozenset((IDDS, CAROUSEL))
 LIMIT: Final = 60.0
 """Seconds for one command."""
+MOST: Final = 20
+"""Commands at a time, with those that wait for a child; who comes with one more must come again."""
 WORKFLOW_COMMANDS: Final = frozenset(("get_status", "abort", "suspend", "resume", "retry", "finish"))
 _NAMES: Final = {IDDS: "iDDS", CAROUSEL: "the data carousel"}
 
@@ -40,17 +43,18 @@ class Said:
     data: Any = None
 
 
-@frozen
+@define(eq=False)
 class Relays:
     """``handlers`` are those of ``[pandatx] request_handlers``; a system without one is refused."""
 
     _children: Children
     _handlers: Mapping[str, str]
+    _under_way: int = field(default=0, init=False)
 
     async def idds(self, caller: Caller, command: IddsCommand) -> Said:
-        """Relay a command to iDDS in the caller's name. Raises NotConfigured, BadRequest."""
+        """Relay a command to iDDS in the caller's name. Raises NotConfigured, BadRequest, Busy."""
         self._target(IDDS)
-        args, kwargs = _json("args", command.args, list), _json("kwargs", command.kwargs, dict)
+        args, kwargs = await _json("args", command.args, list), await _json("kwargs", command.kwargs, dict)
         document = {**asdict(command), "args": args, "kwargs": kwargs, "owner_only": False}
         return await self._relay(IDDS, caller, document)
 
@@ -63,7 +67,7 @@ class Relays:
         name = command.command_name.partition("+")[0]
         if name not in WORKFLOW_COMMANDS:
             raise BadRequest("command_name", f"{name} is unsupported")
-        kwargs = _json("kwargs", command.kwargs, dict)
+        kwargs = await _json("kwargs", command.kwargs, dict)
         if name != "get_status" and kwargs.get("request_id") is None:
             raise BadRequest("kwargs", "request_id is missing")
         document = {**asdict(command), "args": [], "kwargs": kwargs, "manager": True}
@@ -84,8 +88,11 @@ class Relays:
         return target
 
     async def _relay(self, system: str, caller: Caller, document: Mapping[str, Any]) -> Said:
+        if self._under_way >= MOST:
+            raise Busy(f"too many commands for {_NAMES[system]} wait already", retry_after=30)
         request = {**document, "user": caller.name, "dn": caller.dn, "production": caller.production}
         context = f"{system} {document['command_name']} for {caller.name}"
+        self._under_way += 1
         try:
             said = await self._children.call(self._target(system), request, {}, timeout=LIMIT, context=context)
             return Said(ok=said["ok"] is True, message=str(said.get("message", "")), data=said.get("data"))
@@ -94,14 +101,16 @@ class Relays:
         except (CallError, LookupError, TypeError, AttributeError) as fault:
             log.warn("{context}: {fault}", context=context, fault=fault)
             raise PandaError(f"{_NAMES[system]} could not be asked; the server's log says why") from None
+        finally:
+            self._under_way -= 1
 
 
-def _json(field: str, text: str | None, kind: type) -> Any:
+async def _json(field: str, text: str | None, kind: type) -> Any:
     """The value of a JSON text, nothing of its kind where it is absent. Raises BadRequest."""
     if not text:
         return kind()
     try:
-        value = orjson.loads(text)
+        value = await deferToThread(orjson.loads, text)  # megabytes, where a workflow is submitted to iDDS
     except ValueError:
         raise BadRequest(field, "failed to load JSON") from None
     if not isinstance(value, kind):

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredList
 
 from pandatx.domain.caller import Caller
 from pandatx.domain.outside_requests import IddsCommand, IddsWorkflowCommand, StagingRequest
-from pandatx.errors import BadRequest, NotConfigured, PandaError
-from pandatx.services.relays import LIMIT, Relays, Said
+from pandatx.errors import BadRequest, Busy, NotConfigured, PandaError
+from pandatx.services.relays import LIMIT, MOST, Relays, Said
 from pandatx.workers.calls import CallDied, CallFailed, CallTimedOut
 
 ALICE = Caller(dn="/CN=alice", name="alice", how="x509")
@@ -76,6 +77,27 @@ async def test_workflow_commands_that_change_something_are_for_the_owner():
     with pytest.raises(BadRequest, match="request_id is missing"):
         await relays.workflow(ALICE, IddsWorkflowCommand(command_name="abort", kwargs="{}"))
     assert len(children.calls) == number
+
+
+async def test_commands_of_a_system_that_hangs_do_not_pile_up():
+    hangs: list[Deferred[Any]] = []
+
+    class Hanging(Children):
+        async def call(self, *args: Any, **kwargs: Any) -> Any:
+            hangs.append(Deferred())
+            return await hangs[-1]
+
+    relays = Relays(Hanging(), HANDLERS)
+    asking = [Deferred.fromCoroutine(relays.idds(ALICE, IddsCommand(command_name="ping"))) for _ in range(MOST)]
+    with pytest.raises(Busy, match="too many commands for iDDS wait already"):
+        await relays.idds(ALICE, IddsCommand(command_name="ping"))
+    assert len(hangs) == MOST
+    hangs[0].callback({"ok": True})
+    assert await asking[0] == Said(ok=True)
+    asking.append(Deferred.fromCoroutine(relays.idds(ALICE, IddsCommand(command_name="ping"))))
+    for each in hangs[1:]:
+        each.errback(CallDied("x"))
+    assert [success for success, _ in await DeferredList(asking[1:], consumeErrors=True)] == [False] * MOST
 
 
 async def test_the_carousel_needs_to_know_which_request():
