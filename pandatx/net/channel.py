@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ISSLTransport
+from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -15,6 +16,8 @@ from pandatx.metrics import REQUESTS_REFUSED
 
 if TYPE_CHECKING:
     from pandatx.net.site import PandaSite, Request
+
+log = Logger()
 
 _HTTPChannel: Any = http.HTTPChannel
 
@@ -157,7 +160,11 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
             self.refuse(413, too_large(self.length, limit))
             return
         self.requests[-1].body_limit = limit
-        super().allHeadersReceived()
+        try:
+            super().allHeadersReceived()
+        except OSError as fault:  # no descriptor, or no room, for the file that the body goes to
+            log.error("a body of {path} cannot be kept: {fault}", path=self._path, fault=str(fault))
+            self.refuse(503, "no room for the body of this request")
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         if self.site.connections.draining:

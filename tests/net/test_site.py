@@ -489,3 +489,18 @@ def test_a_klein_application_is_served_and_its_request_id_is_the_logged_one(cloc
     client.send(GET)
     assert client.status == [200, 404]
     assert " mine-1 " in lines[0]
+
+
+@pytest.mark.parametrize("expects", [(), (b"Expect: 100-continue",)])
+def test_a_body_for_which_no_file_can_be_opened_is_refused_in_words(site, monkeypatch, lines, expects):
+    def too_many(length):
+        raise OSError(24, "Too many open files")
+
+    client = Client(site)
+    with monkeypatch.context() as patch:
+        patch.setattr(site, "getContentFile", too_many)
+        answer = client.send(post(b"/api/v1/x", b"a" * 1_500_000, *expects))
+    assert client.status == [503]
+    assert b'"no room for the body of this request"' in answer
+    assert client.wire.connected and len(lines) == 1
+    assert Client(site).send(post(b"/x", b"a" * 1_500_000)).endswith(b"1500000 BufferedRandom")
