@@ -40,7 +40,7 @@ from pandatx.services.storages import Storages
 from pandatx.services.submission import Submission
 from pandatx.services.tokens import Tokens
 from pandatx.services.watcher import Watcher
-from pandatx.store.database import Database
+from pandatx.store.database import Database, measure_offset
 from pandatx.store.statedir import StateDirectory
 from pandatx.workers.pool import ProcessPool
 
@@ -141,7 +141,9 @@ def make_core(
     spooler, heartbeats = _reports(
         config, clock, state, database, facts, adder, requests, lambda: instances.note_outage_end(), counters.started
     )
-    instances = Instances(background, clock, state.instance, host, lambda: spooler.unplayed, (database, background))
+    set_clock = partial(measure_offset, background, clock)
+    pools = (database, background)
+    instances = Instances(background, clock, state.instance, host, lambda: spooler.unplayed, pools, set_clock)
     return Core(
         facts=facts,
         queues=Queues(background, clock, facts, config.jobs.cric_url_schedconfig, web),

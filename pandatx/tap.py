@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -48,6 +49,7 @@ def makeService(options: Options) -> MultiService:
     try:
         file = Path(options["config"]) if options["config"] else None
         config = load(file, os.environ)
+        keep_steady(reactor)
         logs = Logs(config.ops.log_dir, LogLevel.lookupByName(config.ops.log_level))
         logs.open()
         globalLogPublisher.addObserver(logs)  # type: ignore[arg-type]
@@ -58,6 +60,13 @@ def makeService(options: Options) -> MultiService:
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(app.reload))
     logs.reopen_on_signal(reactor)
     return app.server(_end_with)
+
+
+def keep_steady(timed: Any) -> None:
+    """Have delays go by a clock that nobody sets, before there is the first of them. The reactor goes by the machine's:
+    when that is put back by an hour, every timer is an hour late.
+    """
+    timed.seconds = monotonic
 
 
 def _end_with(fault: StartFault) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -26,11 +26,16 @@ HEARTBEAT_PERIOD: Final = timedelta(minutes=30)
 _FORGOTTEN: Final = timedelta(days=7)
 
 
+async def _as_it_is() -> None:
+    """For a clock that is the database's."""
+
+
 @define(eq=False)
 class Instances:
     """This server's row among those of the others. ``spooled`` counts the final reports in its spool.
 
-    ``watched`` are the pools whose outages count: the one that stores reports, and our own.
+    ``watched`` are the pools whose outages count: the one that stores reports, and our own. ``set_clock`` measures anew
+    how far the clock is from the database's.
     """
 
     _database: Database
@@ -39,6 +44,7 @@ class Instances:
     _host: str
     _spooled: Callable[[], int]
     _watched: tuple[Database, ...] = ()
+    _set_clock: Callable[[], Awaitable[None]] = _as_it_is
     _known_ends: tuple[float | None, ...] = ()
     _away: bool = False
     _outage_ended: datetime | None = None
@@ -75,8 +81,12 @@ class Instances:
             raise
 
     async def silence_counts(self) -> bool:
-        """Whether a job may be failed because its pilot is silent; False without a database."""
+        """Whether a job may be failed because its pilot is silent; False without a database.
+
+        By a clock that was put forward since it was last measured, all of them would be.
+        """
         try:
+            await self._set_clock()
             await self.beat()
             everybody = await store.everybody(self._database)
         except Busy:

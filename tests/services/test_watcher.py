@@ -1,11 +1,16 @@
 """Failing silent jobs, and not failing them for our own silence; on a real database, with a clock moved by hand."""
 
+from datetime import timedelta
+from functools import partial
+
 import psycopg2
 import pytest
 from attrs import define
 from endings import Told, job, logged, run, seed_block, seed_file, seed_job, seed_report, statuses
 from sweeping import Loud
+from twisted.internet import reactor
 
+from pandatx.clock import Clock
 from pandatx.domain.parameters import Parameters, parameters_of
 from pandatx.domain.queues import Queue
 from pandatx.scheduler.context import Context
@@ -14,6 +19,7 @@ from pandatx.services.closer import Closer
 from pandatx.services.facts import Known
 from pandatx.services.instances import Instances
 from pandatx.services.watcher import Watcher
+from pandatx.store.database import measure_offset
 
 
 @pytest.fixture
@@ -249,3 +255,12 @@ async def test_a_build_that_fell_silent_takes_the_jobs_behind_it_along(database,
     time.advance(7201)
     assert await watcher.run_once() == 1
     assert (await job(database, 2))["jobstatus"] == "cancelled"
+
+
+async def test_by_a_clock_that_was_put_forward_nobody_is_silent(database):
+    """It is measured each minute, and again before jobs are failed."""
+    clock = Clock(reactor)
+    one = Instances(database, clock, "one", "host", lambda: 0, (), partial(measure_offset, database, clock))
+    clock.offset = timedelta(hours=5)
+    await one.silence_counts()
+    assert abs(clock.offset) < timedelta(minutes=1)
