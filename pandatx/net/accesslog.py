@@ -10,7 +10,7 @@ from time import time
 from attrs import frozen
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_SECRET = re.compile(rb"([?&][^?=&]*(?:token|secret|passw|key|value)[^=&]*=)[^&]*", re.IGNORECASE)
+_SECRET = re.compile(rb"token|secret|passw|key|value", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r'["\\\x00-\x1f\x7f-\xff]')
 
 
@@ -33,13 +33,23 @@ class Entry:
 
 def line(entry: Entry, now: float | None = None) -> str:
     """The line, without its end. Values of query arguments that sound like secrets are not in it."""
-    uri = _SECRET.sub(rb"\1***", entry.uri) if b"?" in entry.uri else entry.uri
+    uri = _without_secrets(entry.uri) if b"?" in entry.uri else entry.uri
     request = f"{_text(entry.method)} {_text(uri)} {_text(entry.version)}"
     return (
         f'{entry.address or "-"} - - [{_stamp(time() if now is None else now)}] "{request}" {entry.status} '
         f'{entry.size or "-"} "{_text(entry.referrer) or "-"}" "{_text(entry.agent) or "-"}" '
         f'{entry.request_id} {entry.seconds:.4f} "{_escaped(entry.caller) or "-"}"'
     )
+
+
+def _without_secrets(uri: bytes) -> bytes:
+    path, _, query = uri.partition(b"?")
+    return path + b"?" + b"&".join(map(_shown, query.split(b"&")))
+
+
+def _shown(argument: bytes) -> bytes:
+    name, equals, _ = argument.partition(b"=")
+    return name + b"=***" if equals and _SECRET.search(name) else argument
 
 
 @lru_cache(maxsize=4096)

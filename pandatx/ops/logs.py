@@ -78,18 +78,22 @@ SCRIPTS = {
 SCHEDULER = "pandatx.scheduler."
 """What the scheduler says is where operators of older servers find their daemon master's words, too."""
 
-_SECRET_NAME = r"[\w-]*(?:passw(?:or)?d|passwd|secret|token|authorization|cookie|private_key)[\w-]*"
+# Callers choose what stands in a log: no pattern may take a time that grows with the square of a text.
+_SECRET_NAME = r"(?:passw(?:or)?d|passwd|secret|token|authorization|cookie|private_key)[\w-]{0,64}"
+_SECRET_VALUE = r"('[^']*'|\"[^\"]*\"|[^\s,;&)}]+)"
 _SECRET_FIELD = re.compile(_SECRET_NAME, re.IGNORECASE)
 _SECRETS = (
     (re.compile(r"\b(bearer\s+)[^\s'\",;]+", re.IGNORECASE), r"\1***"),
     (
-        re.compile(rf"\b({_SECRET_NAME}['\"]?\s*[=:]\s*)(?!bearer\b)('[^']*'|\"[^\"]*\"|[^\s,;&)}}]+)", re.IGNORECASE),
+        re.compile(rf"({_SECRET_NAME}['\"]?\s{{0,20}}[=:]\s{{0,20}})(?!bearer\b){_SECRET_VALUE}", re.IGNORECASE),
         r"\1***",
     ),
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"), "***"),
+    (re.compile(r"(?<![\w-])eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"), "***"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), "***"),
 )
 _FORMATTER = Formatter()
+LONGEST = 20_000
+"""Characters of a message, and of a field, that are written."""
 
 
 def without_secrets(text: str) -> str:
@@ -105,7 +109,7 @@ def line(event: LogEvent) -> str:
     if "log_lines" in event:
         return _lines(event, name)
     level = event.get("log_level", LogLevel.info).name.upper()
-    text = without_secrets(formatEvent(event).replace("\\", "\\\\").replace("\r", "\\r").replace("\n", "\\n"))
+    text = without_secrets(formatEvent(event)[:LONGEST].replace("\\", "\\\\").replace("\r", "\\r").replace("\n", "\\n"))
     head = f"{_time(event)} {name}: {level} {text}{_fields(event)}\n"
     failure = event.get("log_failure")
     if failure is None:
@@ -258,7 +262,7 @@ def _fields(event: LogEvent) -> str:
         return ""
     said = _named(event.get("log_format") or "")
     shown = [(name, event[name]) for name in extra if name not in said]
-    return "".join(f" {name}={'***' if _SECRET_FIELD.fullmatch(name) else _value(value)}" for name, value in shown)
+    return "".join(f" {name}={'***' if _SECRET_FIELD.search(name) else _value(value)}" for name, value in shown)
 
 
 _NOT_OURS = frozenset(("format", "message", "time", "system", "isError", "failure", "why", "log", "logLevel"))
@@ -276,5 +280,5 @@ def _named(template: str) -> frozenset[str]:
 
 
 def _value(value: object) -> str:
-    text = without_secrets(str(value))
+    text = without_secrets(str(value)[:LONGEST])
     return repr(text) if not text or re.search(r"[\s=]", text) else text

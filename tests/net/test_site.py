@@ -1,6 +1,7 @@
 """Requests as they come over a wire that a test plays: limits of time and size, counters, the access log."""
 
 import re
+from time import process_time
 
 import pytest
 from klein import Klein
@@ -464,6 +465,15 @@ def test_the_access_log_can_neither_be_forged_nor_made_to_tell_secrets():
     assert "client_name=x&token_key=***&y=1" in text
     assert "\n" not in text
     assert '"a\\x22 200 1\\x0a127.0.0.1 - - \\xff"' in text
+
+
+@pytest.mark.parametrize("part", [b"token", b"?key", b"&key", b"key=&"])
+def test_no_request_holds_up_the_server_while_it_is_logged(part):
+    begun = process_time()
+    for _ in range(10):
+        uri = b"/x?" + part * (16_000 // len(part))
+        line(Entry(address="192.0.2.1", method=b"GET", uri=uri, version=b"HTTP/1.1", status=403, size=0), NOW)
+    assert process_time() - begun < 0.5
 
 
 def test_what_somebody_keeps_for_his_jobs_is_not_in_the_access_log():

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from twisted.logger import Logger, LogLevel, LogPublisher
 import pandatx
 from pandatx.errors import StartFault
 from pandatx.metrics import LOG_LINES_LOST
-from pandatx.ops.logs import ACCESS, ERRORS, PARTS, LogFile, Logs, file_of, line, without_secrets
+from pandatx.ops.logs import ACCESS, ERRORS, LONGEST, PARTS, LogFile, Logs, file_of, line, without_secrets
 
 
 def event(template: str, /, **fields: Any) -> dict[str, Any]:
@@ -74,6 +75,17 @@ def test_secrets_are_not_written(text: str) -> None:
 
 def test_a_field_that_is_a_secret_by_name_is_not_written() -> None:
     assert "SEKRET" not in line(event("x", db_password="SEKRET"))
+
+
+@pytest.mark.parametrize(
+    "part", ["token-", "secret=", "a-", "eyJ-", "eyJ", "token ", "token='", "bearer ", "-----BEGIN "]
+)
+def test_no_text_of_a_caller_holds_up_the_server_while_it_is_logged(part: str) -> None:
+    begun = process_time()
+    for text in (part * 100, part * 1_000_000):
+        assert len(line(event("{text}", text=text))) < 2 * LONGEST
+        assert len(line(event("x", text=text))) < 2 * LONGEST
+    assert process_time() - begun < 1
 
 
 def test_ordinary_words_stay() -> None:
