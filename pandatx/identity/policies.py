@@ -40,7 +40,7 @@ def standing(origin: str, claims: Mapping[str, Any], client_id: str, config: Aut
         raise TokenRejected(f"Unknown vo : {printable(vo[:100])}")
     own = config.named(origin.replace(":", "."))
     stated = _groups(claims, own or config.named(vo))
-    robot = own is not None and client_id in own.robot_ids
+    robot = own is not None and client_id in own.robot_ids and client_id in _given_to(claims)
     if stated is None:
         stated = frozenset((f"{vo}/{role}" if role else vo,)) if robot else frozenset()
     role = role or _given_role(vo, own, stated)
@@ -53,6 +53,11 @@ def standing(origin: str, claims: Mapping[str, Any], client_id: str, config: Aut
         dn=_dn(claims, f"robot {role or ''}" if robot else ""),
         fqans=tuple(dict.fromkeys(_fqans(claims, vo, role, stated))),
     )
+
+
+def _given_to(claims: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The client that asked for a token, as its issuer names it. What stands in ``aud`` anybody may ask for."""
+    return claims.get("client_id"), claims.get("azp"), claims.get("sub")
 
 
 def _groups(claims: Mapping[str, Any], client: Client | None) -> frozenset[str] | None:

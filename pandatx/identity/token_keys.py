@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from attrs import Factory, frozen
 from jwt import PyJWK
@@ -40,6 +41,21 @@ def read_discovery(content: bytes) -> tuple[str, str]:
     if not isinstance(name, str) or not name or not isinstance(keys, str):
         raise ValueError("its discovery document has no issuer or no jwks_uri")
     return name, keys
+
+
+def name_for_owners(name: str, url: str) -> str:
+    """What the names of owners are bound to (rule R27): an issuer's own name, if it is one of the host of its discovery
+    document. Any issuer can write another's name there; then its host stands beside it.
+    """
+    host = _host(url)
+    return name if _host(name) == host else f"{name} at {host}"
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def read_keys(content: bytes, algorithms: Iterable[str]) -> dict[str, dict[str, PyJWK]]:

@@ -21,7 +21,7 @@ from pandatx.identity import names
 from pandatx.identity.auth_config import AuthConfig, Client, split_name
 from pandatx.identity.policies import Standing, printable, standing
 from pandatx.identity.roles import IdentityLists, Roles
-from pandatx.identity.token_keys import Issuer, IssuerAway
+from pandatx.identity.token_keys import Issuer, IssuerAway, name_for_owners
 
 LEEWAY: Final = timedelta(seconds=30)
 """How far the clocks of an issuer and of this server may be apart."""
@@ -115,7 +115,7 @@ class Judge:
         place = standing(origin, claims, client_id, config)
         if not client.speaks_for(place.vo):
             raise TokenRejected(f"Invalid token. Its issuer does not speak for {place.vo}")
-        return self._caller(place, claims, issuer), expires
+        return self._caller(place, claims, name_for_owners(issuer.name, client.url)), expires
 
     async def _check_signature(self, bearer: str, header: Mapping[str, Any], client: Client) -> Issuer:
         algorithm, kid = header.get("alg"), header.get("kid")
@@ -138,7 +138,7 @@ class Judge:
             raise _invalid(_shown(str(fault))) from None
         return issuer
 
-    def _caller(self, place: Standing, claims: Mapping[str, Any], issuer: Issuer) -> Caller:
+    def _caller(self, place: Standing, claims: Mapping[str, Any], issuer: str) -> Caller:
         """Roles come from groups; a name is only shown, whatever entries of the lists are like it (rule R27).
 
         ``issuer`` is the one whose key has signed, whatever older name the token gives it.
@@ -152,7 +152,7 @@ class Judge:
             production=granted.production,
             pilot=granted.pilot,
             working_groups=granted.working_groups,
-            issuer=issuer.name,
+            issuer=issuer,
             subject=claims["sub"],
             attributes=tuple(_attributes(place, claims)),
         )

@@ -19,10 +19,10 @@ def config(*clients, **policies):
     return AuthConfig(clients or (client(),), policies or {"atlas": (member,), "vo.dark.org": (member,)})
 
 
-def stand(origin="atlas", known=None, client_id="web", **claims):
+def stand(origin="atlas", known=None, named="web", **claims):
     told = {"sub": "s-1", "name": "jane ROE", "groups": ["atlas"], **claims}
     told = {name.replace("__", "."): value for name, value in told.items() if value is not None}
-    return standing(origin, told, client_id, known or config())
+    return standing(origin, told, named, known or config())
 
 
 def refused(origin="atlas", **more):
@@ -86,17 +86,24 @@ def test_wlcg_tokens_have_their_groups_under_another_name():
 
 def test_a_robot_is_what_its_file_is_for():
     known = config(client(robot_ids=frozenset({"robot"})), client(role="pilot", robot_ids=frozenset({"robot"})))
-    place = stand("atlas:pilot", known, "robot", groups=None, name=None)
+    place = stand("atlas:pilot", known, "robot", groups=None, name=None, sub="robot")
     assert (place.role, place.fqans, place.dn) == ("pilot", ("/atlas/Role=pilot",), "Robot Pilot")
-    place = stand("atlas", known, "robot", groups=None, name=None)
+    place = stand("atlas", known, "robot", groups=None, name=None, client_id="robot")
     assert (place.role, place.dn) == (None, "Robot")
-    assert stand("atlas", known, "robot", groups=None, name="my robot").dn == "My Robot"
+    assert stand("atlas", known, "robot", groups=None, name="my robot", azp="robot").dn == "My Robot"
+
+
+def test_a_token_that_only_names_a_robot_as_its_audience_is_no_robots():
+    known = config(client(), client(role="pilot", robot_ids=frozenset({"robot"})))
+    for given in ({}, {"client_id": "web"}, {"client_id": ["robot"]}):
+        text = refused("atlas:pilot", known=known, named="robot", groups=None, aud="robot", **given)
+        assert text == "Not a member of the atlas/pilot group"
 
 
 def test_a_robot_with_groups_has_those_and_no_others():
     known = config(client(role="pilot", robot_ids=frozenset({"robot"})))
     assert (
-        refused("atlas:pilot", known=known, client_id="robot", groups=["atlas"])
+        refused("atlas:pilot", known=known, named="robot", sub="robot", groups=["atlas"])
         == "Not a member of the atlas/pilot group"
     )
     assert stand("atlas:pilot", known, "robot", groups=["atlas/pilot"]).role == "pilot"
@@ -104,8 +111,8 @@ def test_a_robot_with_groups_has_those_and_no_others():
 
 def test_who_is_no_robot_of_this_file_needs_groups():
     known = config(client(), client(role="pilot", robot_ids=frozenset({"robot"})))
-    for origin, client_id in (("atlas:pilot", "web"), ("atlas:production", "robot"), ("atlas", "robot")):
-        assert refused(origin, known=known, client_id=client_id, groups=None).startswith("Not a member of")
+    for origin, named in (("atlas:pilot", "web"), ("atlas:production", "robot"), ("atlas", "robot")):
+        assert refused(origin, known=known, named=named, sub=named, groups=None).startswith("Not a member of")
 
 
 def test_the_first_auto_role_of_a_member_is_taken_when_none_is_asked_for():

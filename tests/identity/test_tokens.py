@@ -164,6 +164,26 @@ async def test_the_client_is_the_audience_else_client_id_else_the_subject():
     assert robot.name == "Robot"
 
 
+async def test_an_issuer_that_calls_itself_by_anothers_name_has_none_of_its_owners():
+    class Impostor(Issuer):
+        name = "https://iam.example/"
+
+    impostor = Impostor("https://evil.example", keys={"first": rsa_key(1)})
+    world = World(atlas={}, cms={"issuer": impostor, "client_id": "cms-client", "vo": "cms"})
+    world.keyring.issuers[impostor.discovery] = impostor
+    victim = await world.asks()
+    forged = impostor.token(now=NOW.timestamp(), aud="cms-client", groups=["cms"])
+    found = await world.asks(forged, "cms")
+    assert (found.name, found.subject) == (victim.name, victim.subject)
+    assert found.identity == "https://iam.example/ at evil.example 0b1e-jane" != victim.identity
+
+
+async def test_a_member_who_asks_for_a_token_for_a_robot_is_no_robot():
+    world = World(**{"atlas": {}, "atlas:pilot": {"robot_ids": [ROBOT]}})
+    assert await world.refused(aud=ROBOT, groups=None, origin="atlas:pilot") == "Not a member of the atlas/pilot group"
+    assert (await world.asks(world.issuer.robots_token(now=NOW.timestamp()), "atlas:pilot")).pilot
+
+
 async def test_an_audience_that_is_not_ours_is_refused_whoever_the_client_is(world):
     assert (
         await world.refused(aud="https://storage.example", client_id=CLIENT) == "Invalid token. Audience doesn't match"
