@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import orjson
 from attrs import field, frozen
 
 from pandatx.domain.job import Job, JobFile
+from pandatx.domain.json_texts import read_json
 from pandatx.domain.queues import Queue
 
-_STEPS: Final = re.compile(r"<MULTI_STEP_EXEC>(.*?)</MULTI_STEP_EXEC>", re.DOTALL)
+_BEGIN: Final = "<MULTI_STEP_EXEC>"
+_END: Final = "</MULTI_STEP_EXEC>"
 _FLAGS: Final = {
     "dm": "debug",
     "om": "onSiteMerging",
@@ -65,6 +66,8 @@ def job_dictionary(job: Job, queue: Queue | None, extras: Extras = NO_EXTRAS) ->
         _flag(found, job, tags, files)
     if job.container_name:
         found["container_name"] = job.container_name
+    if queue is not None and queue.virtual_placement:
+        found["useVP"] = "True"
     _confide(found, tags, extras)
     for key, value in steps.items():
         if key not in _RESERVED:
@@ -191,17 +194,22 @@ def _parameters(job: Job, encoded: bool) -> tuple[str, dict[str, Any]]:
     """The payload's arguments, and what its ``<MULTI_STEP_EXEC>`` part adds at the top level of the dictionary."""
     text = job.job_parameters or ""
     steps: dict[str, Any] = {}
-    if "<MULTI_STEP_EXEC>" in text and (match := _STEPS.search(text)) is not None:
-        try:
-            read = json.loads(match[1])
-        except ValueError:
-            read = None
-        if isinstance(read, dict):
-            steps = read
-            text = text[: match.start()]
+    before, begin, rest = text.partition(_BEGIN)
+    inner, end, _ = rest.partition(_END)
+    if begin and end and (read := _read_steps(inner)) is not None:
+        text, steps = before, read
     if encoded:
         text = b64encode(text.encode()).decode()
     return text, steps
+
+
+def _read_steps(text: str) -> dict[str, Any] | None:
+    try:
+        read = read_json(text)
+        orjson.dumps(read)  # what is nested too deeply could not be told to any pilot
+    except (ValueError, TypeError):
+        return None
+    return read if isinstance(read, dict) else None
 
 
 def _flag(found: dict[str, Any], job: Job, tags: dict[str, str], files: Sequence[JobFile]) -> None:
@@ -229,7 +237,8 @@ def _input_lists(files: Iterable[JobFile]) -> str:
     """Per input dataset the name of a list that the pilot writes, and its LFNs."""
     datasets: dict[str, dict[str, None]] = {}
     for file in files:
-        datasets.setdefault(file.dataset or "NULL", {})[file.lfn] = None
+        name = (file.dataset or "NULL").removesuffix("/").rpartition(":")[2]  # a second colon would end the pilot's job
+        datasets.setdefault(name, {})[file.lfn] = None
     return "^".join(f"tmpin_{dataset}:{','.join(lfns)}" for dataset, lfns in datasets.items())
 
 

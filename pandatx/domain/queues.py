@@ -15,6 +15,7 @@ LARGEST: Final = 4_000_000
 """Characters of a description; CRIC's have 0.1 million. Whoever reads one holds the interpreter meanwhile."""
 ANALYSIS_LABELS: Final = frozenset(("user", "panda", "ptest", "rc_test", "rc_test2", "rc_alrb"))
 _READS: Final = ("pr", "read_lan", "read_wan")
+_VIRTUAL: Final = "_VP_DISK"
 _WRITES: Final = ("pw", "write_lan", "write_wan", "pls", "pl")
 
 
@@ -23,7 +24,8 @@ class Queue:
     """A PanDA queue as its schedconfig document describes it, named by its nickname.
 
     ``core_count`` is 0 where the document says nothing; ``mean_rss`` and ``max_rss`` are MB. ``astorages`` maps an
-    activity to the endpoints in the order of preference. ``document`` is the whole of what was read.
+    activity to the endpoints in the order of preference. ``virtual_placement``: inputs are read through a cache, from
+    wherever they are. ``document`` is the whole of what was read.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Queue:
     endpoints: frozenset[str] = frozenset()
     endpoint_in: str = ""
     endpoint_out: str = ""
+    virtual_placement: bool = False
     document: Mapping[str, Any] = field(factory=dict, eq=False, repr=False)
 
     @property
@@ -119,6 +122,7 @@ def queue_of(key: str, document: Mapping[str, Any]) -> Queue:
         endpoints=frozenset(every),
         endpoint_in=reads[0] if reads else "",
         endpoint_out=writes[0] if writes else "",
+        virtual_placement=any(name.endswith(_VIRTUAL) for name in reads),
         document=document,
     )
 

@@ -58,8 +58,9 @@ class NoArguments:
 class JobRequest:
     """A pilot asks for jobs (reference/wire.md 2.1, lifecycle.md 6.1). Memory and disk in MB, times in seconds.
 
-    ``n_jobs`` is None where the older dialect did not name it: one job, and the answer is flat. Names are cut, since
-    they are remembered, to more than what the tables hold.
+    ``n_jobs`` is None where the older dialect did not name it: one job, and the answer is flat. A pilot asks for
+    another job of the task of its last one, in the words that it was told: of a job without a task, NULL. Names are
+    cut, since they are remembered, to more than what the tables hold.
     """
 
     ignored: ClassVar = frozenset(("cpu", "workingGroup", "allowOtherCountry", "countryGroup", "token", "AtlasRelease"))
@@ -73,7 +74,7 @@ class JobRequest:
     computing_element: str | None = wire(None, legacy="computingElement", cut=128)
     prod_user_id: str | None = wire(None, legacy="prodUserID", cut=1000)
     get_proxy_key: str | None = wire(None, legacy="getProxyKey")
-    task_id: int | None = wire(None, legacy="taskID", bound=BIG)
+    task_id: int | None = wire(None, legacy="taskID", bound=BIG, null_as=None)
     n_jobs: int | None = wire(1, legacy="nJobs", bound=SMALL, legacy_default=None)
     background: bool | None = wire(None)
     resource_type: str | None = wire(None, legacy="resourceType", aliases=("resourceType",), cut=64)

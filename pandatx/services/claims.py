@@ -54,19 +54,28 @@ _WHOLE: Final = {
 class Acquired:
     """Jobs for one request, ``sent`` and committed; ``n_sent`` counts those sent to the queue in the last minute.
 
-    ``secrets`` are those of the owners whose jobs use them (tag us), by the owner's name.
+    ``io``: how much their tasks read and write, and the unit, by PandaID. ``secrets`` are those of the owners whose
+    jobs use them (tag us), by the owner's name.
     """
 
     jobs: tuple[Job, ...] = ()
     n_sent: int = 0
     claimed_at: datetime | None = None
+    io: Mapping[int, tuple[int | None, str | None]] = field(factory=dict)
     secrets: Mapping[str, str] = field(factory=dict, repr=False)
     pilot_secrets: str | None = field(default=None, repr=False)
 
     def extras(self, job: Job, proxy_key: bool = False) -> Extras:
         """What of this a job's description needs."""
-        secrets = self.secrets.get(job.prod_user_name or "")
-        return Extras(n_sent=self.n_sent, secrets=secrets, pilot_secrets=self.pilot_secrets, proxy_key=proxy_key)
+        intensity, unit = self.io.get(job.panda_id, (None, None))
+        return Extras(
+            n_sent=self.n_sent,
+            secrets=self.secrets.get(job.prod_user_name or ""),
+            pilot_secrets=self.pilot_secrets,
+            io_intensity=intensity,
+            io_intensity_unit=unit,
+            proxy_key=proxy_key,
+        )
 
 
 @define(eq=False)
@@ -82,6 +91,7 @@ class Asking:
     since: float
     oldest_first: bool = False
     got: list[Job] = Factory(list)
+    io: dict[int, tuple[int | None, str | None]] = Factory(dict)
 
     @property
     def missing(self) -> int:
@@ -130,21 +140,22 @@ class Claims:
         Where the database does not let us now, ``settle`` will.
         """
         try:
-            return await self._return(jobs, claimed_at)
+            return await self._return(jobs, claimed_at, PATIENCE)
         except Busy:
             self._doubtful.append((claimed_at, jobs))
             raise
 
-    async def settle(self) -> None:
+    async def settle(self, patience: float = PATIENCE) -> None:
         """Give back what was claimed in vain: nobody knows how a commit ended, or files could not be read.
 
-        Called now and then, and before each claim. Raises DatabaseAway, Busy, and forgets nothing then.
+        Called now and then, and before each claim, which waits no longer than ``patience`` for a session.
+        Raises DatabaseAway, Busy, and forgets nothing then.
         """
         doubts, self._doubtful = self._doubtful, []
         try:
             while doubts:
                 claimed_at, jobs = doubts[0]
-                await self._return(jobs, claimed_at)
+                await self._return(jobs, claimed_at, patience)
                 doubts.pop(0)
         finally:
             self._doubtful += doubts
@@ -166,7 +177,7 @@ class Claims:
         for asking in line:
             asking.oldest_first = sloppy
         try:
-            await self.settle()
+            await self.settle(self._patience(line))
             await self._freshen({a.queue for a in line if self._is_old(a.queue)}, fresh, self._patience(line))
             for _ in range(ROUNDS):
                 open_ = [asking for asking in line if asking.missing and not asking.gone()]
@@ -217,6 +228,7 @@ class Claims:
                     jobs=got,
                     n_sent=self._count_sent(asking),
                     claimed_at=got[0].start_time,
+                    io=asking.io,
                     secrets=secrets,
                     pilot_secrets=self._facts.known.pilot_secrets,
                 )
@@ -306,7 +318,9 @@ class Claims:
         summary, want = self._summary(served.group.queue), served.group.want
         taken: dict[Key, list[Mark]] = {}
         for one in served.claimed:
-            served.owners[one.slot].got.append(one.job)
+            owner = served.owners[one.slot]
+            owner.got.append(one.job)
+            owner.io[one.job.panda_id] = one.io
             taken.setdefault(key_of(one.job), []).append(mark_of(one.job))
         if served.oldest_first:  # taken from the middle of the keys: their marks stay
             for asking in served.owners:
@@ -318,9 +332,9 @@ class Claims:
             for head in served.group.heads:
                 summary.gave_fewer(head.key, want, ticket, now)
 
-    async def _return(self, jobs: Sequence[Job], claimed_at: datetime) -> int:
+    async def _return(self, jobs: Sequence[Job], claimed_at: datetime, patience: float) -> int:
         back = await self._database.limited(
-            "dispatch.give_back", self._hot_timeout, PATIENCE, self._give_back, jobs, claimed_at
+            "dispatch.give_back", self._hot_timeout, patience, self._give_back, jobs, claimed_at
         )
         self.activated(back)
         return len(back)

@@ -47,7 +47,9 @@ _TAIL = """u AS (UPDATE {panda}.jobsactive4 j SET jobstatus = 'sent', modificati
     WHERE (%(worker)s::bigint[])[slot] IS NOT NULL AND EXISTS (
       SELECT 1 FROM {panda}.harvester_instances i WHERE i.harvester_id = (%(harvester)s::text[])[slot])
    ON CONFLICT (harvesterid, workerid, pandaid) DO UPDATE SET lastupdate = excluded.lastupdate)
-SELECT u.*, pg_current_xact_id()::text::bigint AS xid FROM u"""
+SELECT u.*, (SELECT t.iointensity FROM {panda}.jedi_tasks t WHERE t.jeditaskid = u.jeditaskid) AS io_intensity,
+       (SELECT t.iointensityunit FROM {panda}.jedi_tasks t WHERE t.jeditaskid = u.jeditaskid) AS io_intensity_unit,
+       pg_current_xact_id()::text::bigint AS xid FROM u"""
 
 
 def _tail(background: str) -> str:
@@ -87,11 +89,15 @@ class Group:
 
 @frozen(kw_only=True)
 class Claimed:
-    """A job that is ``sent`` now, without its files and parameters; ``slot`` counts from 0 through all groups."""
+    """A job that is ``sent`` now, without its files and parameters; ``slot`` counts from 0 through all groups.
+
+    ``io``: how much its task reads and writes, and the unit.
+    """
 
     slot: int
     job: Job
     fit: int
+    io: tuple[int | None, str | None] = (None, None)
 
 
 async def summary(database: Database, queue: str, patience: float) -> list[tuple[Key, Mark]]:
@@ -236,9 +242,9 @@ def _claimed(tx: Transaction, result: Result) -> list[Claimed]:
     """RETURNING keeps no order: put the jobs back into that of their slots."""
     if not result.rows:
         return []
-    fit, slot, xid = (result.columns.index(name) for name in ("fit", "slot", "xid"))
+    at = result.columns.index
+    fit, slot, xid, io, unit = map(at, ("fit", "slot", "xid", "io_intensity", "io_intensity_unit"))
     tx.xid = result.rows[0][xid]
     pairs = zip(columns.jobs(result.columns, result.rows), result.rows, strict=True)
-    return sorted(
-        (Claimed(slot=row[slot] - 1, job=job, fit=row[fit]) for job, row in pairs), key=lambda claimed: claimed.slot
-    )
+    claimed = [Claimed(slot=row[slot] - 1, job=job, fit=row[fit], io=(row[io], row[unit])) for job, row in pairs]
+    return sorted(claimed, key=lambda one: one.slot)

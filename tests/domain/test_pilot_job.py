@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from time import process_time
 
 import pytest
 from attrs import evolve
@@ -113,6 +114,22 @@ def test_a_tag_of_special_handling_sets_its_key(tag, key, value):
     assert job_dictionary(evolve(JOB, special_handling=tag), QUEUE)[key] == value
 
 
+def test_lists_of_inputs_are_named_without_the_scope_and_the_slash_of_a_dataset():
+    files = (
+        JobFile(row_id=1, lfn="a.in", type="input", dataset="user.me:user.me.in/"),
+        JobFile(row_id=2, lfn="b.in", type="input", dataset="user.me:user.me.in/"),
+    )
+    found = job_dictionary(evolve(JOB, special_handling="wf", files=files), QUEUE)["writeToFile"]
+    assert found == "tmpin_user.me.in:a.in,b.in"
+
+
+def test_a_queue_that_reads_from_a_virtual_placement_says_so():
+    virtual = queue_of("V", {"astorages": {"read_lan": ["SITE_VP_DISK"], "pw": ["OUT"]}})
+    assert job_dictionary(JOB, virtual)["useVP"] == "True"
+    assert "useVP" not in job_dictionary(JOB, QUEUE)
+    assert "useVP" not in job_dictionary(JOB, queue_of("W", {"astorages": {"pw": ["SITE_VP_DISK"]}}))
+
+
 def test_parameters_are_encoded_where_the_tag_says_so():
     found = job_dictionary(evolve(JOB, job_parameters="-p 'ü x'", special_handling="bj,ej"), QUEUE)
     assert b64decode(found["jobPars"]).decode() == "-p 'ü x'"
@@ -134,10 +151,20 @@ def test_steps_cannot_replace_what_the_server_says():
     assert "secrets" not in found and "pilotSecrets" not in found
 
 
-@pytest.mark.parametrize("inner", ["{", "[1]", "nothing"])
+DEEP = '{"a":' * 600 + "1" + "}" * 600
+
+
+@pytest.mark.parametrize("inner", ["{", "[1]", "nothing", DEEP, "[" * 100_000])
 def test_steps_that_are_no_object_stay_in_the_parameters(inner):
     text = f"-x <MULTI_STEP_EXEC>{inner}</MULTI_STEP_EXEC>"
     assert job_dictionary(evolve(JOB, job_parameters=text), QUEUE)["jobPars"] == text
+
+
+def test_many_steps_without_an_end_take_no_time_that_grows_with_their_square():
+    text = "<MULTI_STEP_EXEC>" * 60_000
+    begun = process_time()
+    assert job_dictionary(evolve(JOB, job_parameters=text), QUEUE)["jobPars"] == text
+    assert process_time() - begun < 0.5
 
 
 def test_secrets_go_only_to_jobs_that_use_them_and_the_pilots_only_to_debugged_ones():

@@ -4,11 +4,13 @@ from random import Random
 
 import pytest
 from attrs import evolve
+from tasks_by_hand import make_task
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
+from pandatx.domain.pilot_job import job_dictionary
 from pandatx.domain.requests import JobRequest
 from pandatx.errors import RoleRequired
 from pandatx.services import claims
@@ -29,6 +31,8 @@ SEED = Query(
 )
 STATUS = Query(name="status", text="SELECT pandaid, jobstatus FROM {panda}.jobsactive4 ORDER BY pandaid")
 LOG = Query(name="log", text="SELECT pandaid, jobstatus FROM {panda}.jobs_statuslog ORDER BY modificationtime, pandaid")
+
+OF_TASK = Query(name="of_task", text="UPDATE {panda}.jobsactive4 SET jeditaskid = %(task)s WHERE pandaid = 1")
 
 
 async def seed(database: Database, first: int, last: int, **values) -> None:
@@ -77,6 +81,15 @@ async def test_a_job_is_sent_with_what_the_pilot_said(database, dispatch):
     )
     assert job.start_time == job.modification_time is not None
     assert (await database.statement("log", LOG)).rows == [(1, "sent")]
+
+
+async def test_a_job_of_a_task_tells_how_much_the_task_reads_and_writes(database, dispatch):
+    await make_task(database, 77, iointensity=300, iointensityunit="kBPerS")
+    await seed(database, 1, 2)
+    await database.statement("of_task", OF_TASK, task=77)
+    acquired = await dispatch.acquire(PILOT, JobRequest(site_name="Q", n_jobs=2))
+    told = [job_dictionary(job, None, acquired.extras(job)) for job in acquired.jobs]
+    assert [(job["ioIntensity"], job["ioIntensityUnit"]) for job in told] == [(300, "kBPerS"), (None, None)]
 
 
 async def test_a_second_pilot_gets_nothing(database, dispatch):

@@ -129,6 +129,16 @@ async def test_getjob_by_curl_is_answered_in_json() -> None:
     )
 
 
+async def test_a_pilot_whose_last_job_had_no_task_may_ask_on() -> None:
+    services = Services()
+    site = panda(services)
+    told = (await site.pilot("getJob", **ASKS)).fields["taskID"]
+    assert told == "NULL"
+    assert (await site.pilot("getJob", **ASKS, taskID=told)).fields["PandaID"] == "5"
+    assert (await site.rest("pilot/acquire_jobs", site_name="X", task_id=told)).json["success"]
+    assert [asked.task_id for asked in services.asked] == [None, None, None]
+
+
 async def test_a_number_of_jobs_makes_a_list() -> None:
     services = Services(jobs=(JOB, JOB))
     site = panda(services)
