@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import psycopg2
@@ -39,6 +39,8 @@ LOCK_WAIT: Final = 5.0
 """Seconds that a report waits for others that hold its job."""
 ALONE: Final = 2
 """Reports at once that wait for others, each in a session."""
+TOGETHER: Final = 100
+"""Reports of one call that are in the line at once; Harvester sends as many. The line is for others too."""
 SECOND: Final = "killed by job cloning"
 """Of a clone that was to run although another one runs."""
 NO_ROLE: Final = "no production/pilot role in VOMS FQANs or non pilot owner"
@@ -132,7 +134,10 @@ class Heartbeats:
             return Reply()
 
     async def report_many(self, caller: Caller, beats: Sequence[Heartbeat]) -> list[Reply | PandaError]:
-        """``report`` for each, in order; a refusal of one is its own."""
+        """``report`` for each, in order; a refusal of one is its own.
+
+        Of one job a single report is in the line, and no more than ``TOGETHER`` in all, whoever sends thousands.
+        """
 
         async def one(beat: Heartbeat) -> Reply | PandaError:
             try:
@@ -143,7 +148,10 @@ class Heartbeats:
                 log.failure("job {id}: a report is not stored", id=beat.job_id)
                 return Busy("the report could not be stored")
 
-        return list(await gatherResults([Deferred.fromCoroutine(one(beat)) for beat in beats]))
+        answers: list[Reply | PandaError] = []
+        for some in _portions(beats):
+            answers += await gatherResults([Deferred.fromCoroutine(one(beat)) for beat in some])
+        return answers
 
     async def play(self, caller: Caller, beat: Heartbeat) -> Reply:
         """Store a report from the spool: the same rules, but without a database it stays in the spool."""
@@ -239,7 +247,7 @@ class Heartbeats:
                 if verdict.foreign:
                     STATES_FOREIGN.inc()
                 _note(effects, report.beat, row, verdict)
-                answers.append(self._reply(verdict))
+                answers.append(self._reply(verdict, report.caller))
         await self._apply(tx, effects)
         if effects.clones:
             lost = await self._contend(tx, effects.clones)
@@ -274,9 +282,21 @@ class Heartbeats:
         if effects.moves:
             await jedi.move(tx, effects.moves)
 
-    def _reply(self, verdict: Verdict) -> Reply:
-        secrets = self._facts.known.pilot_secrets if DEBUG in verdict.command else None
+    def _reply(self, verdict: Verdict, caller: Caller) -> Reply:
+        """Who reports on a job of his own without a role is not entrusted with what pilots are."""
+        secrets = self._facts.known.pilot_secrets if caller.reports and DEBUG in verdict.command else None
         return Reply(command=verdict.command, pilot_secrets=secrets)
+
+
+def _portions(beats: Sequence[Heartbeat]) -> Iterator[list[Heartbeat]]:
+    portion: dict[int, Heartbeat] = {}
+    for beat in beats:
+        if len(portion) == TOGETHER or beat.job_id in portion:
+            yield list(portion.values())
+            portion = {}
+        portion[beat.job_id] = beat
+    if portion:
+        yield list(portion.values())
 
 
 def _told_to_end(answer: Reply | Exception) -> Reply | Exception:

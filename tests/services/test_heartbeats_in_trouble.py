@@ -95,6 +95,17 @@ async def test_a_report_with_a_value_that_no_column_takes_fails_alone(database, 
     assert spool.kept == [final]
 
 
+async def test_one_call_with_thousands_of_reports_leaves_room_in_the_line(database, heartbeats, monkeypatch):
+    """Whoever holds a certificate may send them, also all on one job that is not theirs."""
+    await seed(database, 1, 2, status="running")
+    monkeypatch.setattr(heartbeats._line, "most_waiting", 120)
+    beats = [beat(1, n_events=n) for n in range(1, 151)] + [beat(n, n_events=7) for n in range(2, 300)]
+    told = await heartbeats.report_many(PILOT, beats)
+    assert [type(answer).__name__ for answer in told] == ["Reply"] * len(beats)
+    assert [answer.command for answer in told] == [""] * 151 + ["tobekilled"] * 297
+    assert await rows(database, "SELECT nevents FROM {panda}.jobsactive4 ORDER BY pandaid") == [(150,), (7,)]
+
+
 async def test_the_owner_of_a_job_that_is_over_hears_so(database, heartbeats):
     assert (await heartbeats.report(ALICE, beat(77))).command == "tobekilled"
     assert (await heartbeats.report(BOB, beat(77, job_status="finished"))).command == "tobekilled"
