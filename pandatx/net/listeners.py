@@ -21,6 +21,7 @@ from pandatx.errors import EXIT_PORT, StartFault
 from pandatx.identity.callers import peer_address
 from pandatx.identity.networks import Networks
 from pandatx.net.connections import Connections, Counters
+from pandatx.net.descriptors import room_for
 from pandatx.net.ports import BACKLOG, Ports
 from pandatx.net.site import PandaSite, SiteLimits, Watchers
 from pandatx.net.tls import ServerTLS
@@ -132,8 +133,12 @@ class Listeners(Service):
         return dict(self._numbers)
 
     def bind(self) -> None:
-        """Take the ports and read the keys. StartFault: exit 4 for a certificate, 5 for a port."""
+        """Take the ports and read the keys. StartFault: exit 4 for a certificate, 5 for a port.
+
+        There are fewer connections than configured where the process may not have the open files.
+        """
         self._tls.load()
+        self.connections.limit = room_for(self._settings.max_connections)
         self._ports.lock()
         wanted = {"http": self._settings.http_port, "https": self._settings.https_port}
         if self._settings.cache_port is not None:
