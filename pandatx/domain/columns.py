@@ -14,6 +14,8 @@ from attrs import frozen
 from pandatx.errors import BadRequest
 
 LFN_WIDTH: Final = 4000
+PARAMETERS_WIDTH: Final = 1 << 20
+"""The pilot puts them into one argument of a shell, for which Linux has 128 KiB; a longer text would hold up others."""
 SMALLINT, INTEGER, BIGINT = 2**15 - 1, 2**31 - 1, 2**63 - 1
 
 
@@ -48,7 +50,7 @@ JOB: Final[tuple[tuple[str, str, Text | Number], ...]] = (
     ("min_ram_unit", "minRamUnit", Text(2)),
     ("computing_site", "computingSite", Text(128)),
     ("computing_element", "computingElement", Text(128)),
-    ("job_parameters", "jobParameters", Text(None)),
+    ("job_parameters", "jobParameters", Text(PARAMETERS_WIDTH)),
     ("metadata", "metadata", Text(None)),
     ("prod_dblock", "prodDBlock", Text(255)),
     ("dispatch_dblock", "dispatchDBlock", Text(255)),

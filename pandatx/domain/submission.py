@@ -21,6 +21,8 @@ USER_TAGS: Final = frozenset(("bj", "dm", "ej", "lc", "us"))
 USER_PRIORITY: Final = 1000
 DEFAULT_VO: Final = "atlas"
 SITE_MAY_CHANGE: Final = 2
+MOST_FILES: Final = 10_000
+"""Of one job: whoever reads or hands it out holds up others meanwhile."""
 _JOB_LABELS: Final = frozenset(("user", "managed"))
 _MERGES: Final = frozenset(("merge", "unmerge"))
 _FILE_TYPES: Final = frozenset(("input", "pseudo_input", "output", "log", "zipinput", "pp_input"))
@@ -114,6 +116,8 @@ def check(
                 raise NotPermitted(f"{where}.prodSourceLabel: label {label} needs the production role")
             if job.jedi_task_id is not None and job.jedi_task_id not in tasks:
                 raise NotPermitted(f"{where}.jediTaskID: task {job.jedi_task_id} is not yours")
+        if len(job.files) > MOST_FILES:
+            raise BadRequest(f"{where}.Files", f"has more than {MOST_FILES} files")
         for number, file in enumerate(job.files):
             _check_file(file, f"{where}.Files[{number}]")
 

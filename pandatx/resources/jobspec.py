@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, get_type_hints
 
 from attrs import fields
 
-from pandatx.domain import columns
+from pandatx.domain import columns, json_texts
 from pandatx.domain.job import Job, JobFile
+from pandatx.domain.json_texts import has_more_values
 from pandatx.errors import BadRequest
 from pandatx.resources.bodies import Malformed, parse_json
 from pandatx.resources.convert import BAD, Converter, Unfit, of_annotation, type_name
 
 MOST_JOBS: Final = 5000
+MOST_VALUES: Final = 10 * json_texts.MOST_VALUES
+"""In a text of many jobs, each of which is read apart."""
 # Longer texts are read job by job, so that the thread that reads them lets others run in between.
 _READ_AT_ONCE: Final = 4 << 20
 # The order of the slots is that of the record.
@@ -87,8 +91,10 @@ def _stated(value: Any) -> Any:
 
 def read_jobs(text: str) -> list[Any]:
     """The elements of a JSON list, each still as it came. Raises BadRequest."""
+    if len(text) > _READ_AT_ONCE and has_more_values(text, MOST_VALUES):
+        raise BadRequest("jobs", f"more than {MOST_VALUES} values")
     try:
-        found = parse_json(text) if len(text) <= _READ_AT_ONCE else list(_one_by_one(text))
+        found = parse_json(text) if len(text) <= _READ_AT_ONCE else list(islice(_one_by_one(text), MOST_JOBS + 1))
     except (Malformed, ValueError, RecursionError) as fault:
         raise BadRequest("jobs", str(fault)) from None
     return counted(found)

@@ -10,6 +10,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pandatx.domain import submission
 from pandatx.domain.caller import Caller
 from pandatx.domain.columns import FILE, JOB, Text
 from pandatx.domain.job import Job, JobFile
@@ -228,6 +229,13 @@ def test_a_comma_in_a_name_of_a_file_would_shift_the_lists_of_the_pilot_and_is_r
 def test_a_file_needs_a_name_and_a_type(change):
     with pytest.raises(BadRequest, match=r"jobs\[0\]\.Files\[0\]"):
         stored(evolve(SENT, files=(evolve(OUTPUT, **change),)))
+
+
+def test_a_job_has_no_more_files_than_others_wait_for(monkeypatch):
+    monkeypatch.setattr(submission, "MOST_FILES", 3)
+    assert len(stored(evolve(SENT, files=(OUTPUT,) * 3))[0].files) == 3
+    with pytest.raises(BadRequest, match=r"jobs\[0\]\.Files: has more than 3 files"):
+        stored(evolve(SENT, files=(OUTPUT,) * 4))
 
 
 def test_a_name_that_grows_too_long_by_its_placeholders_is_refused():

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from attrs import evolve, field, frozen
 from sites import LIMITED, PRODUCTION, USER, site_of
 
 from pandatx.domain import columns
 from pandatx.domain.job import Job, JobFile
-from pandatx.errors import UnknownQueue
+from pandatx.errors import BadRequest, UnknownQueue
 from pandatx.resources import jobspec
 from pandatx.resources.job import JobResource
 from pandatx.resources.jobspec import FILE_SLOTS, JOB_SLOTS, described, job_of, read_jobs
@@ -152,6 +153,12 @@ async def test_a_submission_that_cannot_be_read_is_refused_as_a_whole_with_the_f
     assert services.calls == []
     refused = await site.rest("job/submit", jobs=[{"computingSite": "NOWHERE"}])
     assert refused.json["message"] == "jobs[0].computingSite: unknown queue NOWHERE"
+
+
+@pytest.mark.parametrize("text", ["[" + "[]," * 2_000_000 + "[]]", "[[" + "[]," * 6_000_000 + "[]]]"])
+def test_a_list_of_too_many_jobs_is_not_read_to_its_end(text: str) -> None:
+    with pytest.raises(BadRequest, match=r"jobs: more than (5000 jobs in one submission|10000000 values)"):
+        read_jobs(text)
 
 
 async def test_long_lists_are_read_job_by_job_with_the_same_result() -> None:
