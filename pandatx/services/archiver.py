@@ -31,8 +31,10 @@ REST: Final = 2.0
 PAGES: Final = 128
 """Pages of a table that are looked through in one transaction."""
 TURN: Final = 60.0
-"""Seconds after which ``move`` gives a sign of life, though there is more to move."""
+"""Seconds after which a sign of life is given, though there is more to move or to drop."""
 DROP_EVERY: Final = timedelta(days=1)
+_REFUSED: Final = (psycopg2.DataError, psycopg2.IntegrityError)
+"""What the archive's tables say of a job that they do not take."""
 
 
 @define(eq=False)
@@ -50,6 +52,7 @@ class Archiver:
     _after: timedelta
     _retention: Mapping[str, int]
     _refused: set[int] = field(init=False, factory=set)
+    _page: dict[str, int] = field(init=False, factory=dict)
 
     async def why_idle(self) -> str:
         """Why this database is left as it is; empty if it is not."""
@@ -68,7 +71,7 @@ class Archiver:
         while self._clock.seconds() < end:
             try:
                 ended, moved = await self._rested("archiver.move", self._move, since, before, limit)
-            except psycopg2.DataError as fault:
+            except _REFUSED as fault:
                 if limit == 1:
                     await self._refuse(since, before, fault)
                 limit, singles = 1, TOGETHER
@@ -82,22 +85,23 @@ class Archiver:
             await pause()
         return +done, True
 
-    async def drop(self, pause: Pause) -> Counter[str]:
-        """Drop what is past its retention, once a day among all servers: how many rows by table."""
+    async def drop(self, pause: Pause) -> tuple[Counter[str], bool]:
+        """Drop what is past its retention for up to ``TURN`` seconds, from each table once a day among all servers: how
+        many rows by table, and whether there is more to do. The next turn goes on where this one has ended.
+        """
         done: Counter[str] = Counter()
-        now = self._clock.now()
-        last = await retention.last(self._database)
-        if not self._retention or (last is not None and now - last < DROP_EVERY):
-            return done
+        now, end = self._clock.now(), self._clock.seconds() + TURN
+        last = await retention.last(self._database) if self._retention else {}
         for table, before in limits(self._retention, now).items():
-            if table == JOBS:
-                while dropped := await self._rested("archiver.drop", retention.drop_jobs, before, TOGETHER):
-                    done[table] += dropped
-                    await pause()
-            else:
-                done[table] += await self._pages(table, before, retention.drop_pages, pause)
-        await self._database.transaction("archiver.done", retention.done, now)
-        return +done
+            if table in last and now - last[table] < DROP_EVERY:
+                continue
+            work = self._drop_jobs if table == JOBS else self._drop_pages
+            dropped, over = await work(table, before, end, pause)
+            done[table] += dropped
+            if not over:
+                return +done, True
+            await self._database.transaction("archiver.done", retention.done, table, now)
+        return +done, False
 
     async def count(self, pause: Pause) -> Counter[str]:
         """What would be moved and dropped now, without changing anything: rows by table."""
@@ -107,7 +111,7 @@ class Archiver:
             if table == JOBS:
                 found[table] = await self._rested("archiver.count", retention.count_jobs, before)
             else:
-                found[table] = await self._pages(table, before, retention.count_pages, pause)
+                found[table] = await self._count_pages(table, before, pause)
         return found
 
     async def _move(self, tx: Transaction, since: datetime, before: datetime, limit: int) -> tuple[list[Ended], Moved]:
@@ -122,21 +126,38 @@ class Archiver:
             log.warn("job {id} is not archived: {fault}", id=each.panda_id, fault=str(fault).strip())
             self._refused.add(each.panda_id)
 
-    async def _pages(
-        self,
-        table: str,
-        before: datetime,
-        work: Callable[[Transaction, str, int, int, datetime], Awaitable[int]],
-        pause: Pause,
-    ) -> int:
-        pages, rows = await retention.pages(self._database, table), 0
-        if pages is None:
-            log.info("{table} is partitioned: its retention is left to the partitions' keeper", table=table)
-            return 0
-        for first in range(0, pages, PAGES):
-            rows += await self._rested("archiver.pages", work, table, first, first + PAGES, before)
+    async def _drop_jobs(self, table: str, before: datetime, end: float, pause: Pause) -> tuple[int, bool]:
+        rows = 0
+        while self._clock.seconds() < end:
+            dropped = await self._rested("archiver.drop", retention.drop_jobs, before, TOGETHER)
+            if not dropped:
+                return rows, True
+            rows += dropped
+            await pause()
+        return rows, False
+
+    async def _drop_pages(self, table: str, before: datetime, end: float, pause: Pause) -> tuple[int, bool]:
+        rows = 0
+        for first in range(self._page.pop(table, 0), await self._n_pages(table), PAGES):
+            if self._clock.seconds() >= end:
+                self._page[table] = first
+                return rows, False
+            rows += await self._rested("archiver.pages", retention.drop_pages, table, first, first + PAGES, before)
+            await pause()
+        return rows, True
+
+    async def _count_pages(self, table: str, before: datetime, pause: Pause) -> int:
+        rows = 0
+        for first in range(0, await self._n_pages(table), PAGES):
+            rows += await self._rested("archiver.pages", retention.count_pages, table, first, first + PAGES, before)
             await pause()
         return rows
+
+    async def _n_pages(self, table: str) -> int:
+        pages = await retention.pages(self._database, table)
+        if pages is None:
+            log.info("{table} is partitioned: its retention is left to the partitions' keeper", table=table)
+        return pages or 0
 
     async def _rested(
         self,

@@ -20,6 +20,8 @@ _TIMES: Final = {
     "request_counts": "minute",
 }
 _OWN: Final = frozenset(("request_counts",))
+_NOTE: Final = "retention "
+"""What the notes on tables that a server has gone through begin with; their names follow."""
 
 
 def _of(table: str) -> dict[str, str]:
@@ -62,12 +64,11 @@ async def count_jobs(tx: Transaction, before: datetime) -> int:
     return int((await tx.run(SQL.count_jobs, before=before)).scalar())
 
 
-async def last(database: Database) -> datetime | None:
-    """When a server last went through all tables."""
-    at: datetime | None = (await database.statement("retention.last", SQL.last)).scalar()
-    return at
+async def last(database: Database) -> dict[str, datetime]:
+    """When a server last went through each table."""
+    return dict((await database.statement("retention.last", SQL.last, what=_NOTE)).rows)
 
 
-async def done(tx: Transaction, now: datetime) -> None:
-    """Note that a server has gone through all tables."""
-    await tx.run(SQL.done, now=now)
+async def done(tx: Transaction, table: str, now: datetime) -> None:
+    """Note that a server has gone through a table."""
+    await tx.run(SQL.done, what=_NOTE + table, now=now)

@@ -25,8 +25,8 @@ SELECT count(*) FROM j
 SELECT count(*) FROM {arch}.jobsarchived WHERE statechangetime < %(before)s
 
 -- name: last
--- When what is past its retention was last dropped.
-SELECT at FROM {own}.counted WHERE what = 'retention'
+-- When what is past its retention was last dropped, by table.
+SELECT substr(what, length(%(what)s::text) + 1) AS table, at FROM {own}.counted WHERE starts_with(what, %(what)s::text)
 
 -- name: done
-INSERT INTO {own}.counted (what, at) VALUES ('retention', %(now)s) ON CONFLICT (what) DO UPDATE SET at = excluded.at
+INSERT INTO {own}.counted (what, at) VALUES (%(what)s, %(now)s) ON CONFLICT (what) DO UPDATE SET at = excluded.at

@@ -1,5 +1,6 @@
 """Ended jobs leave the live tables whole, and what is past its retention is dropped; on a real database (rule R10)."""
 
+from collections import Counter
 from contextvars import Context as Fresh
 from datetime import timedelta
 
@@ -162,11 +163,12 @@ async def test_a_job_that_somebody_holds_waits_for_the_next_run(database):
     assert await counts(database, ARCHIVE) == [2, 4, 2, 2]
 
 
-async def test_a_job_that_the_archive_refuses_stays_and_stops_no_other(database, monkeypatch):
+@pytest.mark.parametrize("refused", ["TYPE varchar(9)", "SET DEFAULT '', ADD CHECK (length(lfn) < 9)"])
+async def test_a_job_that_the_archive_refuses_stays_and_stops_no_other(database, monkeypatch, refused):
     monkeypatch.setattr(service, "TOGETHER", 3)
     for panda_id in range(1, 8):
         await seed_ended(database, panda_id, f"2025-12-{panda_id:02}")
-    await run(database, "ALTER TABLE {arch}.filestable_arch ALTER lfn TYPE varchar(9)")
+    await run(database, f"ALTER TABLE {{arch}}.filestable_arch ALTER lfn {refused}")
     await run(database, "UPDATE {panda}.filestable4 SET lfn = 'much too long' WHERE lfn IN ('out2', 'log6')")
     context = await once(archiver(database))
     assert context.counts["jobs"] == 5
@@ -249,6 +251,19 @@ async def test_what_is_past_its_retention_is_dropped_and_everything_else_is_kept
     assert await counts(database, ("{panda}.jobs_statuslog", "{panda}.job_metrics")) == [1, 3]
 
 
+async def test_each_table_is_dropped_from_by_its_own_retention(database):
+    """Sessions once knew these statements by the file that they stand in, and took the first table's for all."""
+    for day in ("2020-01-01", "2025-12-10"):
+        await run(
+            database, f"INSERT INTO {{panda}}.job_metrics (pandaid, modificationtime) VALUES (1, '{day}') RETURNING 1"
+        )
+        await run(database, f"INSERT INTO {{panda}}.pandalog (bintime) VALUES ('{day}') RETURNING 1")
+    kept = {"job_metrics": 365, "pandalog": 7}
+    assert (await once(archiver(database, **kept), "--dry-run")).counts["would_be_dropped"] == 3
+    assert (await once(archiver(database, **kept))).counts == {"dropped_job_metrics": 1, "dropped_pandalog": 2}
+    assert await counts(database, ("{panda}.job_metrics", "{panda}.pandalog")) == [1, 0]
+
+
 async def test_a_large_table_is_dropped_from_piece_by_piece(database, monkeypatch):
     monkeypatch.setattr(service, "PAGES", 3)
     await run(
@@ -258,7 +273,7 @@ async def test_a_large_table_is_dropped_from_piece_by_piece(database, monkeypatc
     )
     rests = Rests()
     dropped = await archiver(database, rests=rests, pandalog=7).drop(Context(clock(), "archiver").breathe)
-    assert dropped == {"pandalog": 500}
+    assert dropped == ({"pandalog": 500}, False)
     assert len(rests.delays) > 20
     assert await run(database, "SELECT count(*), min(bintime)::text FROM {panda}.pandalog") == [
         (500, "2026-01-01 00:00:00")
@@ -282,8 +297,28 @@ async def test_the_tables_are_gone_through_once_a_day_among_all_servers(database
     assert (await once(archiver(database, pandalog=7))).counts["dropped_pandalog"] == 1
     await run(database, add)
     assert "dropped_pandalog" not in (await once(archiver(database, pandalog=7))).counts
-    await run(database, "UPDATE {own}.counted SET at = at - interval '1 day' WHERE what = 'retention'")
+    await run(database, "UPDATE {own}.counted SET at = at - interval '1 day' WHERE what = 'retention pandalog'")
     assert (await once(archiver(database, pandalog=7))).counts["dropped_pandalog"] == 1
+
+
+async def test_what_is_dropped_for_longer_than_a_turn_goes_on_where_it_was_in_the_next_one(database, monkeypatch):
+    """A run is ended at its limit: of a table that takes longer the rest, and all tables behind it, would never go."""
+    monkeypatch.setattr(service, "PAGES", 1)
+    await run(
+        database,
+        "INSERT INTO {panda}.job_metrics (pandaid, modificationtime, data)"
+        " SELECT n, '2020-01-01', repeat('x', 500) FROM generate_series(1, 300) n",
+    )
+    await run(database, "INSERT INTO {panda}.pandalog (bintime) VALUES ('2020-01-01') RETURNING 1")
+    work = archiver(database, rests=Rests(length=4.0), job_metrics=7, pandalog=7)
+    turns, more = [], True
+    while more:
+        dropped, more = await work.drop(Context(clock(), "archiver").breathe)
+        turns.append(dropped)
+    assert len(turns) > 2
+    assert sum(turns, Counter()) == {"job_metrics": 300, "pandalog": 1}
+    assert all(0 < turn["job_metrics"] < 200 for turn in turns[:-1]), turns
+    assert await work.drop(Context(clock(), "archiver").breathe) == ({}, False), "once a day"
 
 
 async def test_a_partitioned_table_is_left_to_the_keeper_of_its_partitions(database):

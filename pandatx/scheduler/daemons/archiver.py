@@ -14,7 +14,7 @@ DRY_RUN: Final = "--dry-run"
 
 @define(eq=False)
 class Archive:
-    """In turns of a minute, so that a run ends within its period; true while there is more to move.
+    """In turns of a minute, so that a run ends within its period; true while there is more to move or to drop.
 
     With ``--dry-run`` among its arguments it counts and changes nothing, on any database.
     """
@@ -37,6 +37,6 @@ class Archive:
         moved, more = await self._archiver.move(context.breathe)
         context.did(**moved)
         if not more:
-            dropped = await self._archiver.drop(context.breathe)
+            dropped, more = await self._archiver.drop(context.breathe)
             context.did(**{f"dropped_{table}": rows for table, rows in dropped.items()})
         return more
