@@ -82,7 +82,7 @@ class LegacyForm:
 
     ``role_text`` replaces the latter by a plain text. ``refused``: what refusals in JSON begin with, of a caller that
     is not secure, of one without the role, and any other. Where an answer begins with a number, false looks like
-    success.
+    success. ``unless``: the argument of a PICKLED one by which a caller says that it reads JSON, whatever it accepts.
     """
 
     style: Style
@@ -90,6 +90,7 @@ class LegacyForm:
     role_text: str | None = None
     role_code: int = 60
     refused: tuple[int, int, int] = (False, False, False)
+    unless: str | None = None
 
 
 STATUS = LegacyForm(Style.STATUS)

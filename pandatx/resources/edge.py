@@ -157,7 +157,8 @@ class Edge:
             await asking
         if not operation.limits.report:
             call.slot = self._throttle.enter(caller, operation)
-        if dialect is Dialect.LEGACY and operation.form.style is Style.PICKLED and not _wants_json(request):
+        pickled = dialect is Dialect.LEGACY and operation.form.style is Style.PICKLED and not _wants_json(request)
+        if pickled and operation.form.unless is None:
             raise dialects.NoPickle
         upload = operation.limits.upload
         if upload is not None and self._uploads is not None and is_multipart(request):
@@ -165,6 +166,8 @@ class Edge:
         content = self._reader.read(request, dialect, operation.limits.inflated)
         if not isinstance(content, Content):
             content = await content
+        if pickled and content.values.get(operation.form.unless or "") not in ("True", True):
+            raise dialects.NoPickle
         asked = decoder(operation.asks, dialect).decode(content.values, content.as_text)
         limits = operation.limits
         if limits.report and (turn := self._throttle.turn(caller)) is not None:

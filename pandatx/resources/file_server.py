@@ -159,12 +159,13 @@ class FileServerResource:
         gives=str,
         allows_legacy=anyone,
         form=TEXT,
+        plain=True,
     )
     async def download_jedi_log(self, caller: Caller, request: LogPart, call: Call) -> Answer:
         """Give the text of a log from a byte on, after a blank; only the blank where there is none."""
         name = _proper(call, request, "log_name", cache_name, request.log_name)
         text = " " + await self._logs.read(name, request.offset)
-        return Answer(data=text, value=text)
+        return Answer(value=text)
 
     @operation(
         "file_server/upload_hpo_checkpoint",

@@ -24,7 +24,9 @@ from pandatx.resources.api import (
     TEXT,
     Answer,
     Call,
+    LegacyForm,
     Limits,
+    Style,
     anyone,
     operation,
     production,
@@ -137,7 +139,7 @@ class JobResource:
         asks=JobStatusIds,
         gives=Descriptions,
         allows_legacy=anyone,
-        form=JSON,
+        form=LegacyForm(Style.PICKLED, unless="no_pickle"),
         allows=secure,
     )
     async def get_description(self, caller: Caller, request: JobStatusIds, call: Call) -> Answer:

@@ -217,6 +217,8 @@ _FORM_PLAIN = {
 def _form(operation: Operation) -> dict[str, Any]:
     """The answer in the older dialect; refusals stand in it too, as StatusCode or as a text."""
     description, content = _FORMS_OF_ANSWERS[operation.form.style]
+    if operation.form.unless is not None:
+        description = f"{description[:-1]}, or {operation.form.unless} is True."
     return {
         "description": description,
         "headers": _REQUEST_ID,

@@ -79,6 +79,9 @@ class _Comparison:
                 yield f"the argument {name} must be there now"
 
     def _of_answers(self, old: Json, new: Json) -> Iterator[str]:
+        for kind in new["content"]:
+            if kind not in old["content"]:
+                yield f"it may answer {kind} now"
         for kind, content in old["content"].items():
             if kind not in new["content"]:
                 yield f"it does not answer {kind} any more"

@@ -162,7 +162,7 @@ class PilotResource:
         limits=Limits(hot=True),
     )
     async def acquire_jobs(self, caller: Caller, request: JobRequest, call: Call) -> Answer:
-        """Hand over up to ``n_jobs`` jobs of a queue; they are then ``sent``."""
+        """Hand over up to ``n_jobs`` jobs of a queue, a hundred at most; they are then ``sent``."""
         if call.dialect is Dialect.V1 and request.scheduler_id and not request.harvester_id:
             request = evolve(request, harvester_id=request.scheduler_id.removeprefix("harvester-"))
         self._count(request.site_name, "get_job")

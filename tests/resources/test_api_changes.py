@@ -137,6 +137,10 @@ TAKEN: dict[str, tuple[Change, str]] = {
         lambda new: get(new, "post")["requestBody"]["content"].pop("multipart/form-data"),
         "thing/get: it does not take multipart/form-data any more",
     ),
+    "a kind of answer": (
+        lambda new: get(new)["responses"]["200"]["content"].update({"text/plain": {"schema": {"type": "string"}}}),
+        "thing/get: it may answer text/plain now",
+    ),
     "a field of an answer": (
         lambda new: data(new)["properties"].pop("text"),
         "thing/get: the answer.data has no text any more",

@@ -45,19 +45,19 @@ def unannounced(gone: Iterable[Lost], changes: str) -> list[Lost]:
 
 
 def naming(operation: Shown, sources: Mapping[str, str]) -> list[str]:
-    """The test files that name an operation in one of its dialects, those of the wire first."""
+    """The test files that name an operation in one of its dialects: those of the wire first, whoever names it most."""
     names = "|".join(re.escape(name) for name in operation.legacy)
     legacy = rf"""|(?:["'/])(?:{names})["'/?\s]""" if names else ""
     pattern = re.compile(rf"(?<![\w-]){re.escape(operation.path)}(?![\w]){legacy}")
     words = (operation.path, *operation.legacy)
     _, _, method = operation.path.partition("/")
-    found = [
-        name
-        for name, text in sources.items()
-        if (any(word in text for word in words) and pattern.search(text))
-        or (f"{operation.group}/{{" in text and f'"{method}"' in text)
-    ]
-    return sorted(found, key=lambda name: ("wire/" not in name, "resources/" not in name, name))
+
+    def times(text: str) -> int:
+        whole = len(pattern.findall(text)) if any(word in text for word in words) else 0
+        return whole + (text.count(f'"{method}"') if f"{operation.group}/{{" in text else 0)
+
+    found = {name: n for name, text in sources.items() if (n := times(text))}
+    return sorted(found, key=lambda name: ("wire/" not in name, "resources/" not in name, -found[name], name))
 
 
 def sources() -> dict[str, str]:

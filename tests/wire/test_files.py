@@ -328,10 +328,12 @@ async def test_a_log_is_read_from_a_byte_on_behind_a_blank(real: Real, cache: Pa
     (cache / "jedilog" / "a.log").write_bytes("täxt".encode())
     (cache / "pilot.out").write_bytes(b"out")
     path = "/api/v1/file_server/download_jedi_log?log_name="
-    assert (await real.ask("GET", f"{path}a.log")).json["data"] == " täxt"
-    assert (await real.ask("GET", f"{path}a.log&offset=3")).json["data"] == " xt"
-    assert (await real.ask("GET", f"{path}pilot.out")).json["data"] == " out"
+    got = await real.ask("GET", f"{path}a.log", accept="application/json")
+    assert (got.header("content-type"), got.text) == ("text/plain; charset=utf-8", " täxt")
+    assert (await real.ask("GET", f"{path}a.log&offset=3")).text == " xt"
+    assert (await real.ask("GET", f"{path}pilot.out")).text == " out"
     real.caller = ANYBODY
+    assert (await real.ask("GET", f"{path}a.log")).json["success"] is False
     assert await legacy(real, "fetchLog", "logName=a.log&offset=3") == " xt"
     assert await legacy(real, "fetchLog", "logName=none.log") == " "
     assert (await legacy(real, "fetchLog", "logName=../secret")).startswith("ERROR : logName: the name must not lead")

@@ -342,6 +342,14 @@ async def test_get_jobs(real: Real, harvester: Harvester, tables: Tables) -> Non
     assert [job["PandaID"] for job in (await harvester.form("getJob", **older))["jobs"]] == [first + 4]
 
 
+async def test_a_harvester_that_wants_very_many_jobs_gets_a_hundred_and_asks_again(
+    real: Real, harvester: Harvester, tables: Tables
+) -> None:
+    tables.activate(101)
+    for n in (100, 1):
+        assert len((await harvester.rest("pilot/acquire_jobs", **asks(500)))["data"]["jobs"]) == n
+
+
 def beat(panda_id: int, status: str = "running", **more: Any) -> dict[str, Any]:
     return {
         "job_id": panda_id, "site_name": "LOCAL", "job_status": status, "job_sub_status": None, "attempt_nr": 0,

@@ -136,6 +136,8 @@ async def test_job_status_is_told_as_state_lists_to_who_asks_for_no_pickle(real:
     ("name", "asked"),
     [
         ("submitJobs", {"jobs": "[]"}),
+        ("getJobStatus", {"ids": "[1]"}),
+        ("getJobStatus", {"ids": "(lp0\nL1L\na.", "no_pickle": "False"}),
         ("getFullJobStatus", {"ids": "[1]"}),
         ("killJobs", {"ids": "[1]"}),
         ("reassignJobs", {"ids": "[1]"}),
