@@ -135,7 +135,7 @@ def _creds(serving: Serving) -> CredsResource:
         keys=config.outside.key_dir,
     )
     return CredsResource(
-        Creds(serving.database, core.facts, serving.clock, core.permissions, places),
+        Creds(serving.database, core.facts, serving.clock, core.permissions, core.owners, places),
         UserSecrets(serving.database, serving.clock, core.owners, config.outside.pilot_secrets),
     )
 

@@ -17,7 +17,7 @@ from twisted.web.http import Request
 
 from pandatx.clock import ReactorTime
 from pandatx.domain.caller import Caller
-from pandatx.errors import MethodForbidden, PandaError, TooSlow
+from pandatx.errors import Busy, MethodForbidden, PandaError, TooSlow
 from pandatx.metrics import ANSWERS_LOST, REQUESTS_OVERDUE
 from pandatx.resources import dialects
 from pandatx.resources.api import MEBIBYTE, Answer, Call, Dialect, Operation, Served, Style, Upload, anyone
@@ -154,7 +154,7 @@ class Edge:
         # What says that the server lives looks at no database; all else may tell an owner more than others.
         named = permission is not anyone or not operation.limits.hot
         if named and (asking := self._admission(caller)) is not None:
-            await asking
+            await _known(asking, operation, caller)
         if not operation.limits.report:
             call.slot = self._throttle.enter(caller, operation)
         pickled = dialect is Dialect.LEGACY and operation.form.style is Style.PICKLED and not _wants_json(request)
@@ -240,9 +240,10 @@ class Edge:
 
     def _refuse_other_sites(self, request: Request) -> None:
         """Browsers offer certificates by themselves; only a page of ours may make them call (rule R23)."""
-        if request.getHeader(b"sec-fetch-site") == b"cross-site":
+        site, origin = request.getHeader(b"sec-fetch-site"), request.getHeader(b"origin")
+        # An image of a neighbour's page is fetched without an Origin, and the older dialect takes GET for everything.
+        if site == b"cross-site" or (site == b"same-site" and origin is None):
             raise dialects.CrossSite
-        origin = request.getHeader(b"origin")
         if origin is None:
             return
         try:
@@ -275,6 +276,17 @@ def _go_on(over: Deferred[None]) -> None:
 
 def _hang_up(_: Any, call: Call) -> None:
     call.lost = True
+
+
+async def _known(asking: Awaitable[None], operation: Operation, caller: Caller) -> None:
+    """Wait until it is known whether the caller's name is another's. A report is not to be lost for that, and a pilot
+    acts by its role; anybody else comes again, lest a load on the database lend out names.
+    """
+    try:
+        await asking
+    except Busy:
+        if not (operation.limits.report or (operation.limits.hot and caller.reports)):
+            raise
 
 
 def _wants_json(request: Request) -> bool:

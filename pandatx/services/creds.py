@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import field, frozen
@@ -15,9 +16,10 @@ from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
 from pandatx.domain.tokens import TokenClient, TokenKey, read_clients
 from pandatx.domain.user_proxies import file_name
-from pandatx.errors import KeyMissing, NotKept, TokenKeyInvalid
+from pandatx.errors import DatabaseAway, KeyMissing, NotKept, TokenKeyInvalid
 from pandatx.identity.names import bare_dn
 from pandatx.services.facts import Facts
+from pandatx.services.owners import Owners
 from pandatx.services.permissions_of_users import Letter, UserPermissions
 from pandatx.store import creds as store
 from pandatx.store import facts as facts_store
@@ -46,12 +48,16 @@ class Places:
 
 @frozen
 class Creds:
-    """Each of these asks the caller's letter first. What is handed out is never logged, only that it was."""
+    """Each of these asks the caller's letter first. What is handed out is never logged, only that it was.
+
+    Letters are a name's: whoever is given something by the name alone has it from then on (rule R27).
+    """
 
     _database: Database
     _facts: Facts
     _clock: Clock
     _permissions: UserPermissions
+    _owners: Owners
     _places: Places
     _exposed: set[Path] = field(factory=set, init=False)
 
@@ -64,6 +70,7 @@ class Creds:
         holder = bare_dn(dn or caller.dn or caller.name)
         what = f"proxy of {holder}" + (f" with role {role}" if role else "")
         found = await self._read(self._places.credentials / file_name(holder, role or None), what)
+        await self._take_name(caller)
         log.info("{who} gets the {what}", who=caller.name, what=what)
         return found
 
@@ -82,6 +89,7 @@ class Creds:
         found = (await self._read(client.file_in(self._places.credentials), what)).strip()
         if not found:
             raise NotKept(f"{what} not found")
+        await self._take_name(caller)
         log.info("{who} gets the {what}", who=caller.name, what=what)
         return found
 
@@ -91,6 +99,7 @@ class Creds:
         keys = self._known(client_name) or await self._read_keys(client_name)
         if not keys:
             raise KeyMissing(f"token key is missing for '{client_name}'")
+        await self._take_name(caller)
         log.info("{who} gets a key for the token of {client}", who=caller.name, client=client_name)
         return keys[0]
 
@@ -98,8 +107,15 @@ class Creds:
         """Two keys of keyDir by their files' names. Raises NotPermitted, KeyMissing."""
         self._permissions.require(caller, Letter.KEY_PAIR)
         pair = KeyPair(public=await self._key(public, private=False), private=await self._key(private, private=True))
+        await self._take_name(caller)
         log.info("{who} gets the keys {public} and {private}", who=caller.name, public=public, private=private)
         return pair
+
+    async def _take_name(self, caller: Caller) -> None:
+        """Without a database nobody is held up by this. Raises NameTaken, Busy."""
+        if not caller.reports and self._database.up:
+            with suppress(DatabaseAway):
+                await self._owners.bind(caller)
 
     async def _read(self, path: Path, what: str) -> str:
         try:

@@ -69,8 +69,9 @@ class Dispatch:
     async def acquire(self, caller: Caller, request: JobRequest, gone: Callable[[], bool] = lambda: False) -> Acquired:
         """Up to ``n_jobs`` jobs of a queue that fit the pilot; they are then ``sent``.
 
-        A caller without the role may ask for its own jobs of label user only (reference/lifecycle.md 6.1). A request
-        whose client is ``gone`` before its claim began is dropped. Raises RoleRequired, Busy, DatabaseAway.
+        A caller without the role may ask for its own jobs of label user only (reference/lifecycle.md 6.1), and is given
+        nothing of what pilots are entrusted with. A request whose client is ``gone`` before its claim began is dropped.
+        Raises RoleRequired, Busy, DatabaseAway.
         """
         if not caller.reports and request.prod_source_label != "user":
             self._noticed.refuse(request.site_name, self._asking(caller, request, gone).want)
@@ -80,7 +81,7 @@ class Dispatch:
         asking = self._asking(caller, await self._linked(caller, request), gone)
         acquired = await self._claims.submit(asking)
         self._noticed.note(asking.queue, asking.want, bool(acquired.jobs))
-        return acquired
+        return acquired if caller.reports else evolve(acquired, pilot_secrets=None)
 
     async def give_back(self, acquired: Acquired) -> None:
         """Activate again the jobs of an answer of which no byte has left the server (rule R3)."""

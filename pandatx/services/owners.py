@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from pandatx.clock import Clock
 from pandatx.domain.caller import LONGEST_IDENTITY, Caller
 from pandatx.domain.owners import Owner
-from pandatx.errors import BadRequest, Busy, NameTaken, NotFound, NotPermitted
+from pandatx.errors import BadRequest, DatabaseAway, NameTaken, NotFound, NotPermitted
 from pandatx.store import owners as store
 from pandatx.store.database import Database, Transaction
 
@@ -35,6 +35,10 @@ class _Known:
     subjects: frozenset[str]
     read_at: datetime
 
+    def free_for(self, caller: Caller) -> bool:
+        """Whether it is the caller's, or nobody's."""
+        return not self.subjects or caller.identity in self.subjects
+
 
 @define(eq=False)
 class Owners:
@@ -50,21 +54,26 @@ class Owners:
 
     def _is_free_for(self, caller: Caller) -> bool:
         known = self._fresh(caller.name)
-        return known is not None and (not known.subjects or caller.identity in known.subjects)
+        return known is not None and known.free_for(caller)
 
     def admission(self, caller: Caller) -> Awaitable[None] | None:
         """``check``, or None where there is nothing to wait for."""
         return None if self.may_pass(caller) else self.check(caller)
 
     async def check(self, caller: Caller) -> None:
-        """Raise NameTaken if the caller's name is another's. Nothing is bound.
+        """Raise NameTaken if the caller's name is another's, Busy where the database cannot say now. Nothing is bound.
 
-        Without a database all may pass: what acts as an owner needs one, and a report is not to be lost.
+        Without a database what was known last holds, and else all may pass: what acts as an owner needs one, and a
+        report is not to be lost.
         """
-        if self.may_pass(caller) or (self._fresh(caller.name) is None and not self._database.up):
+        if self.may_pass(caller):
             return
-        with suppress(Busy):
-            await self.check_name(caller)
+        with suppress(DatabaseAway):
+            if self._database.up or self._fresh(caller.name) is not None:
+                await self.check_name(caller)
+                return
+        if (known := self._known.get(caller.name)) is not None and not known.free_for(caller):
+            raise NameTaken(caller.name, caller.identity)
 
     async def check_name(self, caller: Caller) -> None:
         """``check`` for what is its owner's alone: no role helps, and nobody passes without a database.
@@ -108,7 +117,7 @@ class Owners:
         **kwargs: P.kwargs,
     ) -> tuple[dict[str, frozenset[str]], T]:
         known = self._fresh(caller.name)
-        if known is not None and known.subjects and caller.identity not in known.subjects:
+        if known is not None and not known.free_for(caller):
             raise NameTaken(caller.name, caller.identity)
         made = await work(tx, *args, **kwargs)
         return await self.own(tx, caller), made

@@ -54,6 +54,11 @@ class Examples:
         """Answer from the dictionary in front."""
         return await self._answer()
 
+    @operation("example/report", allows=api.pilots, limits=Limits(report=True))
+    async def report(self, caller: Caller, request: NoArguments, call: Call) -> Answer:
+        """Take a report."""
+        return await self._answer()
+
     @operation("example/get", legacy="get", verb="GET", asks=JobIds, form=api.TEXT, allows=api.production)
     async def get(self, caller: Caller, request: JobIds, call: Call) -> Answer:
         """Answer with a text."""
@@ -209,7 +214,8 @@ async def test_an_overload_is_503_on_rest_and_a_status_code_to_pilots() -> None:
     assert (rest.status, rest.header("retry-after"), rest.json["success"]) == (503, "10", False)
     pilot = await site.pilot("status", number=1)
     assert (pilot.status, pilot.fields["StatusCode"]) == (200, "20")
-    assert (await site.pilot("pair")).status == 503
+    pair = await site.pilot("pair")
+    assert (pair.status, pair.header("retry-after"), pair.json) == (503, "10", [False, "the database is away"])
 
 
 async def test_refusals_have_the_form_of_the_answers_they_stand_for() -> None:
@@ -229,11 +235,17 @@ async def test_pages_of_other_sites_cannot_make_a_browser_change_anything() -> N
     for headers in (
         {"origin": "https://evil.example"},
         {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "same-site", "origin": "https://wiki.example"},
         {"origin": "null"},
         {"origin": "http://["},
     ):
         for path in ("/api/v1/example/pair", "/server/panda/pair"):
             assert (await site.ask("POST", path, headers)).status == 403, headers
+    assert (await site.ask("GET", "/server/panda/pair", {"sec-fetch-site": "same-site"})).status == 403, "an image"
+    ours = {"origin": "https://panda.example:25443"}
+    for place in ("same-origin", "same-site"):
+        assert (await site.ask("POST", "/api/v1/example/pair", {"sec-fetch-site": place, **ours})).json["success"]
     nameless = Connection(site)
     nameless.send("pair", {}, "Origin: null\r\n", version="1.0", host="")
     assert nameless.received.startswith(b"HTTP/1.0 403")
@@ -241,6 +253,20 @@ async def test_pages_of_other_sites_cannot_make_a_browser_change_anything() -> N
         assert (await site.ask("POST", "/api/v1/example/pair", {"origin": origin})).json["success"], origin
     site.caller = PRODUCTION
     assert (await site.ask("GET", "/api/v1/example/get?job_ids=1", {"sec-fetch-site": "cross-site"})).json["success"]
+
+
+async def test_who_cannot_be_told_from_a_namesake_now_comes_again_but_reports_and_pilots_do_not_wait() -> None:
+    async def nobody_knows(caller: Caller) -> None:
+        raise errors.Busy("the database is busy")
+
+    site = examples(admission=nobody_knows)
+    assert (await site.rest("example/pair")).status == 503
+    assert (await site.pilot("status", number=1)).fields["StatusCode"] == "20"
+    assert (await site.pilot("hot")).fields["StatusCode"] == "10"
+    assert (await site.rest("example/report")).json["success"]
+    site.caller = PILOT
+    assert (await site.rest("example/hot")).json["success"]
+    assert (await site.rest("example/pair")).status == 503
 
 
 async def test_a_client_that_hangs_up_does_not_stop_what_was_begun() -> None:

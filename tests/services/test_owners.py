@@ -7,7 +7,7 @@ from twisted.internet.task import Clock as Time
 
 from pandatx.clock import Clock
 from pandatx.domain.caller import ANONYMOUS, Caller
-from pandatx.errors import BadRequest, NameTaken, NotFound, NotPermitted
+from pandatx.errors import BadRequest, Busy, NameTaken, NotFound, NotPermitted
 from pandatx.services.owners import FRESH, Owners
 from pandatx.store.database import Database
 from pandatx.store.queries import Query
@@ -82,10 +82,22 @@ async def test_who_has_the_production_role_by_a_name_alone_must_have_the_name(ow
         await owners.check(evolve(namesake, by_name=True))
 
 
-async def test_without_a_database_all_may_pass_who_are_not_known_to_be_others(owners, database, time):
+async def test_without_a_database_what_was_known_last_holds_and_all_others_may_pass(owners, database, time):
     await owners.bind(ALICE)
     time.advance(FRESH.total_seconds())
     await database.stop()
+    for caller in (ALICE, evolve(OTHER, name="bob")):
+        assert await owners.check(caller) is None
+    with pytest.raises(NameTaken):
+        await owners.check(OTHER)
+
+
+async def test_a_load_on_the_database_lends_out_no_names(owners, database):
+    sessions = [await database.pool.acquire(5.0) for _ in range(database.pool.size)]
+    with pytest.raises(Busy, match="the database is busy"):
+        await owners.check(OTHER)
+    for session in sessions:
+        database.pool.release(session)
     assert await owners.check(OTHER) is None
 
 

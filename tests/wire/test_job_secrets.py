@@ -58,6 +58,21 @@ async def test_those_of_pilots_go_to_jobs_in_debug_mode_and_are_nobodys_own(real
     assert json.loads(found["pilotSecrets"]) == {"x": "y"}
 
 
+async def test_a_user_who_takes_his_own_job_without_a_role_gets_nothing_of_the_pilots(real: Real) -> None:
+    real.run("INSERT INTO secrets VALUES ('pilot secrets', now(), '{\"x\": \"y\"}')")
+    await real.core.facts.refresh()
+    tables = Tables(real.dsn)
+    tables.activate(2)
+    tables.query("UPDATE jobsactive4 SET produsername = 'Some User', specialhandling = 'dm'")
+    for real.caller, trusted in ((USER, False), (PILOT, True)):
+        told = await call(real, "/api/v1/pilot/acquire_jobs", site_name="LOCAL", prod_source_label="user")
+        (found,) = told["data"]["jobs"]
+        assert ("pilotSecrets" in found) == trusted
+        told = await call(real, "/server/panda/updateJob", jobId=found["PandaID"], state="running")
+        assert (told["command"], "pilotSecrets" in told) == ("debug", trusted)
+    tables.close()
+
+
 async def test_who_looks_at_a_job_sees_no_secret(real: Real) -> None:
     await secret(real, key="a", value="the-value")
     with capturedLogs() as events:

@@ -14,6 +14,7 @@ from sites import PILOT, PRODUCTION, USER
 from steering import PARAMETERS, rows
 
 from pandatx.domain.caller import Caller
+from pandatx.domain.user_proxies import file_name
 
 NAMESAKE = evolve(USER, dn="/DC=evil/CN=Some User")
 TOKEN = evolve(USER, dn="Some User", how="token", issuer="https://iam.example/", subject="f00")
@@ -41,13 +42,16 @@ ACTS: dict[str, Act] = {
     "searches of logs": lambda real, who: post(
         real, "async_process/submit_grep_request", who, pattern="x", log_filename="panda-x.log", machine_name="m"
     ),
+    "credentials by letters": lambda real, who: get(real, "creds/get_proxy", who, dn="robot"),
 }
 
 
 @pytest.fixture
 def site(real: Real, tmp_path: Path) -> Real:
     (tmp_path / "cache").mkdir(exist_ok=True)
-    real.run("INSERT INTO doma_pandameta.users (id, name, dn, gridpref) VALUES (9, 'Some User', '/DC=x', 'a')")
+    (tmp_path / "credentials").mkdir(mode=0o700, exist_ok=True)
+    (tmp_path / "credentials" / file_name("robot", None)).write_text("a proxy")
+    real.run("INSERT INTO doma_pandameta.users (id, name, dn, gridpref) VALUES (9, 'Some User', '/DC=x', 'ap')")
     return real
 
 
@@ -93,6 +97,9 @@ async def test_refused_calls_bind_nothing(site: Real) -> None:
 async def test_pilots_bind_no_name_by_what_they_do_in_their_role(site: Real) -> None:
     await post(site, "harvester/heartbeat", PILOT, harvester_id="h", data={})
     await send_sandbox(site, PILOT)
+    site.run("INSERT INTO doma_pandameta.users (id, name, gridpref) VALUES (8, 'Pilot', 'p')")
+    await site.core.facts.refresh()
+    assert (await get(site, "creds/get_proxy", PILOT, dn="robot")).json["success"]
     assert rows(site, BOUND) == []
 
 

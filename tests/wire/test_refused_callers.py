@@ -312,7 +312,14 @@ def test_a_banned_user_is_refused_everything_in_both_dialects_and_submits_nothin
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"}], ids=str
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+    ],
+    ids=str,
 )
 def test_the_form_of_a_foreign_page_is_refused_though_the_browser_offers_a_certificate(
     served: Served, headers: dict[str, str]
