@@ -124,26 +124,30 @@ def refusal(dialect: Dialect, operation: Operation | None, fault: PandaError, wa
         text = fault.rest if isinstance(fault, ArgumentFault) else str(fault)
         return Response(_envelope(text), how.rest, JSON, retry_after)
     if operation is not None and how.code is not None:
-        told = _legacy_refusal(operation, fault, how.code, wants_json)
+        told = _legacy_refusal(operation, fault, how, wants_json)
         if told is not None:
             return told
     return Response(f"ERROR : {fault}".encode(), how.legacy, PLAIN, retry_after)
 
 
-def _legacy_refusal(operation: Operation, fault: PandaError, code: int, wants_json: bool) -> Response | None:
-    """A refusal in the form of the operation's answers, so that pilots read on; None where there is no such form."""
-    form = operation.form
+def _legacy_refusal(operation: Operation, fault: PandaError, how: Refusal, wants_json: bool) -> Response | None:
+    """A refusal in the form of the operation's answers, so that clients read on; None where there is no such form."""
+    form, code = operation.form, how.code
+    assert code is not None
     busy = isinstance(fault, errors.Busy)
     pair = form.style in (Style.TEXT, Style.JSON, Style.PICKLED)
     if form.role_text is not None and code == ROLE and not (pair and isinstance(fault, errors.NotSecure)):
         return _as_text(
             _because("failed to retrieve DN" if isinstance(fault, errors.NotSecure) else form.role_text, fault)
         )
+    if form.style is Style.TEXT:
+        return None if busy else Response(str(fault).encode(), kind=PLAIN)
     if pair:
-        if busy or (form.style is Style.PICKLED and not wants_json):
+        if form.style is Style.PICKLED and not wants_json:
             return None
-        told = to_json([_begins(form, fault), str(fault)])
-        return Response(str(fault).encode() if form.style is Style.TEXT else told, kind=PLAIN)
+        # panda-client up to 2.0.2 runs curl and reads the JSON whatever the status is: it breaks at a line of text.
+        retry_after = fault.retry_after if isinstance(fault, errors.Busy) else None
+        return Response(to_json([_begins(form, fault), str(fault)]), how.legacy, PLAIN, retry_after)
     if busy and not isinstance(fault, errors.TooManyRequests):
         code = form.busy
     dialog = str(fault) if code == ROLE != form.role_code else _dialog(fault)
