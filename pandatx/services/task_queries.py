@@ -30,6 +30,8 @@ MOST_FULL: Final = 500
 MOST_TASKS: Final = 5000
 """Tasks that a search looks at."""
 MOST_JOBS: Final = 5500
+MOST_PARAMETERS: Final = 32 << 20
+"""Bytes of parameters that one answer tells, and of templates: of further tasks it tells all but these."""
 SEARCHING: Final = 20.0
 """Seconds that a search by patterns may take."""
 WINDOW: Final = timedelta(days=30)
@@ -106,9 +108,10 @@ class TaskQueries:
     async def _described(
         self, caller: Caller, ids: Sequence[int], filters: Filters | None = None
     ) -> AsyncIterator[list[dict[str, Any]]]:
-        until = self._clock.seconds() + SEARCHING
+        until, room = self._clock.seconds() + SEARCHING, MOST_PARAMETERS
         for some in in_batches(ids, TOGETHER):
-            read = await self._database.transaction("task_queries.read", store.read, some)
+            read = await self._database.transaction("task_queries.read", store.read, some, room)
+            room -= sum(max(len(each.parameters or ""), len(each.template or "")) for each in read)
             told = await deferToThread(_tell, read, caller)
             if filters is not None and filters.patterns:
                 told = await deferToThread(_chosen, told, filters, lambda: self._clock.seconds() < until)
@@ -218,7 +221,7 @@ async def _brief(tx: Transaction, ids: Sequence[int], full: bool) -> tuple[list[
         task_id = task["jediTaskID"]
         task["inDS"], task["outDS"] = task_listing.names_of(datasets[task_id])
         task["statistics"] = ",".join(f"{state}*{n}" for state, n in sorted(states.get(task_id, {}).items()))
-    return tasks, await store.texts(tx, ids)
+    return tasks, await store.parameters_of(tx, ids, MOST_PARAMETERS)
 
 
 async def _details(tx: Transaction, task_id: int) -> dict[str, Any]:

@@ -46,12 +46,12 @@ async def find(database: Database, filters: Filters, since: datetime | None, n: 
     return found.column("jeditaskid")
 
 
-async def read(tx: Transaction, ids: Sequence[int]) -> list[TaskRead]:
-    """Whole tasks, the newest first."""
+async def read(tx: Transaction, ids: Sequence[int], room: int) -> list[TaskRead]:
+    """Whole tasks, the newest first; their parameters as far as there is ``room`` for them, and their templates."""
     wanted = list(ids)
     rows = (await tx.run(SQL.tasks, ids=wanted)).dicts()
-    texts = dict((await tx.run(SQL.parameters, ids=wanted)).rows)
-    templates = dict((await tx.run(SQL.templates, ids=wanted)).rows)
+    texts = await parameters_of(tx, ids, room)
+    templates = dict((await tx.run(SQL.templates, ids=wanted, room=room)).rows)
     progress = {row.pop("jeditaskid"): Progress(**row) for row in (await tx.run(SQL.progress, ids=wanted)).dicts()}
     return [
         TaskRead(
@@ -94,9 +94,9 @@ async def file_states(tx: Transaction, ids: Sequence[int]) -> dict[int, dict[str
     return found
 
 
-async def texts(tx: Transaction, ids: Sequence[int]) -> Mapping[int, str]:
-    """The JSON texts of the parameters of tasks."""
-    return dict((await tx.run(SQL.parameters, ids=list(ids))).rows)
+async def parameters_of(tx: Transaction, ids: Sequence[int], room: int) -> Mapping[int, str]:
+    """The JSON texts of the parameters of tasks, the newest first, up to so many bytes."""
+    return dict((await tx.run(SQL.texts, ids=list(ids), room=room)).rows)
 
 
 async def jobs_of_files(tx: Transaction, task_id: int, dataset_ids: Sequence[int]) -> list[int]:

@@ -9,8 +9,17 @@ SELECT {columns} FROM {panda}.jedi_tasks WHERE jeditaskid = ANY (%(ids)s) ORDER 
 -- name: parameters
 SELECT jeditaskid, taskparams FROM {panda}.jedi_taskparams WHERE jeditaskid = ANY (%(ids)s)
 
+-- name: texts
+-- The parameters of tasks, the newest first, as far as all of them have no more bytes than there is room for.
+SELECT jeditaskid, taskparams FROM (
+  SELECT jeditaskid, taskparams, sum(octet_length(taskparams)) OVER (ORDER BY jeditaskid DESC) AS bytes
+    FROM {panda}.jedi_taskparams WHERE jeditaskid = ANY (%(ids)s)) t WHERE bytes <= %(room)s
+
 -- name: templates
-SELECT jeditaskid, jobparamstemplate FROM {panda}.jedi_jobparams_template WHERE jeditaskid = ANY (%(ids)s)
+-- The same of what the jobs of tasks are given.
+SELECT jeditaskid, jobparamstemplate FROM (
+  SELECT jeditaskid, jobparamstemplate, sum(octet_length(jobparamstemplate)) OVER (ORDER BY jeditaskid DESC) AS bytes
+    FROM {panda}.jedi_jobparams_template WHERE jeditaskid = ANY (%(ids)s)) t WHERE bytes <= %(room)s
 
 -- name: progress
 -- The files of the main inputs of each task.

@@ -20,7 +20,7 @@ ASKED: dict[str, Any] = {
     "task_id": 5, "ids": [5, 6], "username": "me", "req_id": None, "since": datetime(2026, 1, 1, tzinfo=UTC),
     "until": datetime(2026, 2, 1, tzinfo=UTC), "equal": '{"status": "done"}', "filled": ["site"], "n": 500,
     "label": "user", "after": None, "datasets": [1, 2], "dataset": 1, "statuses": None, "id": 5, "tags": "dm",
-    "holder": "user me", "held": [5],
+    "holder": "user me", "held": [5], "room": 100,
 }  # fmt: skip
 SEARCHES = ({"task_id": None}, {"req_id": 7}, {"task_id": None, "req_id": 7, "since": None})
 QUERIES = [

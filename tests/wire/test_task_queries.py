@@ -205,6 +205,22 @@ async def test_secrets_of_others_are_not_listed(real: Real, database: Database, 
     assert [task["raw_task_params"] for task in got.json["data"]] == [HIDDEN]
 
 
+@pytest.mark.parametrize("together", [1, 100])
+async def test_one_answer_tells_the_parameters_of_the_newest_tasks_up_to_a_size(
+    real: Real, database: Database, since: str, monkeypatch: Any, together: int
+) -> None:
+    """A task may have 10 MiB of them, and a search finds thousands of tasks."""
+    await fill(real, database)
+    real.run("INSERT INTO jedi_taskparams VALUES (%s, %s)", PARENT, json.dumps(PARAMETERS))
+    monkeypatch.setattr(task_queries, "TOGETHER", together)
+    monkeypatch.setattr(task_queries, "MOST_PARAMETERS", len(json.dumps(PARAMETERS)))
+    told = (await get(real, "task/get_tasks_detailed_info_since", since=since)).json["data"]
+    assert [(each["jediTaskID"], each.get("raw_task_params")) for each in told] == [(TASK, PARAMETERS), (PARENT, None)]
+    assert [each["job_execution_params"] for each in told] == ["-i ${IN}", None]
+    brief = (await get(real, "task/get_tasks_modified_since", since=since, full="True")).json["data"]
+    assert {each["jediTaskID"]: each["cliParams"] for each in brief.values()} == {TASK: "prun --token abc", PARENT: ""}
+
+
 async def test_tasks_that_have_changed_are_told_by_their_requests(real: Real, database: Database, since: str) -> None:
     await fill(real, database)
     brief = {
