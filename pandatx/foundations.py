@@ -91,12 +91,15 @@ def process_pools(
 
 
 def request_pool(reactor: Any, settings: PoolSettings, background: Database, clock: Clock) -> ProcessPool:
-    """The pool of asynchronous requests; it is started by the first of them (docs/decisions/requests-are-rows.md)."""
+    """The pool of asynchronous requests; it is started by the first of them (docs/decisions/requests-are-rows.md).
+
+    One child more than these take at once, so that commands for other systems, whose callers wait, find one free.
+    """
 
     async def on_kill(application: str) -> None:
         await sessions.end(background, clock, application)
 
-    return ProcessPool(reactor, attrs.evolve(settings, size=MOST), on_kill, "requests")
+    return ProcessPool(reactor, attrs.evolve(settings, size=MOST + 1), on_kill, "requests")
 
 
 def grants(config: Config, background: Database, operations: Mapping[str, Operation]) -> Grants:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final, TypedDict
 from uuid import uuid4
 
@@ -20,6 +19,7 @@ from pandatx.domain.async_requests import (
 )
 from pandatx.domain.async_work import EVENT_PICKING, WORKFLOW, Status
 from pandatx.domain.caller import Caller
+from pandatx.domain.json_texts import read_json
 from pandatx.errors import BadRequest
 from pandatx.resources.api import JSON, MEBIBYTE, TEXT, Answer, Call, Dialect, Limits, operation, production, secure
 from pandatx.services.async_requests import AsyncRequests
@@ -150,7 +150,10 @@ class RequestsResource:
         limits=LARGEST,
     )
     async def upload_event_picking_request(self, caller: Caller, request: EventPicking, call: Call) -> Answer:
-        """Have the files found that hold some events. ``data`` has the id; panda-client's answer is just True."""
+        """Have the files found that hold some events; refused where the server has no handler for it.
+
+        ``data`` has the id; panda-client's answer is just True.
+        """
         try:
             parameters = await deferToThread(lambda: request.picked)
         except ValueError as wrong:
@@ -170,13 +173,15 @@ def _accepted(stored: str, **data: str) -> Answer:
 
 def _of_workflow(row: dict[str, Any]) -> dict[str, Any]:
     """As panda-client reads the outcome of a workflow: status, the number that it got, a log."""
-    told: dict[str, Any] = {"status": row["status"] == Status.DONE, "request_id": None}
-    told["log"] = row["error_msg"] or row["result"] or ""
+    done = row["status"] == Status.DONE
+    told: dict[str, Any] = {"status": done, "request_id": None, "log": row["error_msg"] or row["result"] or ""}
     try:
-        found = json.loads(row["result"] or "")
+        found = read_json(row["result"] or "")
     except ValueError:
         return told
-    return {**told, **found} if isinstance(found, dict) else told
+    if isinstance(found, dict):
+        told |= {name: value for name, value in found.items() if value is not None}
+    return {**told, "status": told["status"] if done else False, "log": str(told["log"])}
 
 
 def _fault(call: Call, asks: type, name: str, why: str) -> BadRequest:

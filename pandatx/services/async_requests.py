@@ -36,7 +36,7 @@ from pandatx.domain.async_work import (
     may_read,
 )
 from pandatx.domain.caller import Caller
-from pandatx.errors import BadRequest, NotFound, NotPermitted, PandaError
+from pandatx.errors import BadRequest, NotConfigured, NotFound, NotPermitted, PandaError
 from pandatx.identity.names import compact_name
 from pandatx.services.owners import Owners
 from pandatx.services.permissions_of_users import Letter, UserPermissions
@@ -62,13 +62,17 @@ class NobodyAlive(PandaError):
 
 @define(eq=False)
 class AsyncRequests:
-    """Store requests and read their results. ``stored`` is told of each one."""
+    """Store requests and read their results. ``stored`` is told of each one.
+
+    ``refused`` says of some kinds why callers cannot have them here: nobody tells them later that it came to nothing.
+    """
 
     _database: Database
     _clock: Clock
     _stored: Callable[[], None]
     _permissions: UserPermissions
     _owners: Owners
+    _refused: Mapping[str, str]
 
     async def grep(self, caller: Caller, request: GrepRequest) -> str:
         """Have a log searched by all machines of a service, or by one; the id. The caller needs the flag for it."""
@@ -111,7 +115,9 @@ class AsyncRequests:
         return new
 
     async def submit(self, caller: Caller, kind: Kind, parameters: Mapping[str, Any]) -> str:
-        """Store a request for whichever of our servers; the id."""
+        """Store a request for whichever of our servers; the id. Raises NotConfigured for a kind that is refused."""
+        if (why := self._refused.get(kind.name)) is not None:
+            raise NotConfigured(why)
         return await self._store(caller, "async.submit", _as_it_is, self._of_ours(caller, kind, parameters))
 
     async def submit_file(self, kind: Kind, request_id: str, request: FileRequest, written: datetime) -> None:

@@ -23,7 +23,7 @@ from pandatx.workers.calls import CallDied, CallFailed, CallTimedOut
 log = Logger()
 
 MOST: Final = 2
-"""Calls at once, and children for them: one that hangs does not hold up the rest."""
+"""Calls at once: one that hangs does not hold up the rest."""
 RENEWAL: Final = store.LEASE / 3
 HEED: Final = 30.0
 """Seconds after a run of the daemon for which a new request is begun at once."""

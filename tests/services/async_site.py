@@ -72,6 +72,9 @@ def later(request, settings):
     _note(request)
     return {"status": "later", "error": "the engine is away"}
 
+def answers(request, settings):
+    return {"ok": True, "data": request["command_name"]}
+
 def prints(request, settings):
     print("printed")
     return settings["cache_dir"]
@@ -116,13 +119,19 @@ class Server:
 
 @asynccontextmanager
 async def server(
-    config: Config, database: Database, *, host: str = "here", instance: str = "here-1", handlers: Any = None
+    config: Config,
+    database: Database,
+    *,
+    host: str = "here",
+    instance: str = "here-1",
+    handlers: Any = None,
+    pool: ProcessPool | None = None,
 ) -> AsyncIterator[Server]:
     """A server with a pool of real children; stopped at once at the end."""
     clock = Clock(reactor)
     folder = config.process.state_dir
     known = make_handlers(folder) if handlers is None else handlers
-    pool = make_pool(folder)
+    pool = pool or make_pool(folder)
     facts = Facts(database, clock)
     await facts.refresh()
     permissions = UserPermissions(facts)

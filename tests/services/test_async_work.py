@@ -5,14 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from async_site import ME, PRODUCTION, YOU, notes, run, server, until
+from async_site import ME, PRODUCTION, YOU, make_handlers, make_pool, notes, run, server, until
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import capturedLogs
 
+from pandatx.clock import Clock
 from pandatx.domain.async_requests import GrepRequest, SleepEchoRequest
-from pandatx.errors import NotFound, NotPermitted
+from pandatx.domain.outside_requests import IddsCommand
+from pandatx.errors import NotConfigured, NotFound, NotPermitted
+from pandatx.foundations import request_pool
 from pandatx.scheduler.context import Context
 from pandatx.scheduler.daemons.async_request_daemon import AsyncRequestDaemon
+from pandatx.services.async_work import MOST
 from pandatx.store import async_requests as store
 
 
@@ -241,23 +246,36 @@ async def test_what_nobody_can_do_fails_with_what_is_missing_and_is_logged_once(
     async with server(config, database) as here:
         with capturedLogs() as events:
             ids = [await here.submit("workflow", data={}) for _ in range(2)]
-            ids.append(await here.submit("event_picking"))
+            with pytest.raises(NotConfigured, match="needs an event index"):
+                await here.submit("event_picking")
             while await here.turn():
                 pass
         rows = [await here.row(each) for each in ids]
         assert {row["status"] for row in rows} == {"failed"}
         assert "need a workflow engine" in rows[0]["error_msg"]
         assert "[pandatx] request_handlers" in rows[0]["error_msg"]
-        assert "needs an event index" in rows[2]["error_msg"]
         warned = [event["why"] for event in events if event["log_format"] == "{why}"]
-        assert len(warned) == 2
+        assert len(warned) == 1
         assert notes(config) == []
         assert here.pool.status.size == 0
 
 
-async def test_the_operators_handler_does_workflows(config, database):
-    from async_site import make_handlers
+async def test_a_relayed_command_does_not_wait_for_requests_that_take_long(config, database):
+    folder = config.process.state_dir
+    pool = request_pool(reactor, make_pool(folder)._settings, database, Clock(reactor))
+    handlers = {**make_handlers(folder), "idds": "acting:answers"}
+    async with server(config, database, handlers=handlers, pool=pool) as here:
+        for _ in range(MOST + 1):
+            await here.submit("waits")
+        await here.requests.work.beat()
+        assert await here.requests.work.run_once() == MOST
+        await until(lambda: len(pool.calls) == MOST)
+        asked = here.requests.relays.idds(ME, IddsCommand(command_name="ping"))
+        assert (await Deferred.fromCoroutine(asked).addTimeout(20, reactor)).data == "ping"
+        (folder / "go").touch()
 
+
+async def test_the_operators_handler_does_workflows(config, database):
     known = make_handlers(config.process.state_dir)
     async with server(config, database, handlers={"workflow": known["well"]}) as here:
         stored = await here.submit("workflow", number=5)

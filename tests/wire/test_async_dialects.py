@@ -267,6 +267,28 @@ async def test_what_the_engine_says_is_passed_on(real: Real) -> None:
     assert got.json == [True, {"status": True, "request_id": 42, "log": "fine"}]
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"status": "done", "result": {"request_id": 42, "log": None}}, {"status": True, "request_id": 42}),
+        ({"status": "done", "result": {"status": False, "log": ["a"]}}, {"status": False, "log": "['a']"}),
+        ({"status": "failed", "result": {"status": True}, "error": "no"}, {"status": False, "log": "no"}),
+    ],
+)
+async def test_pchain_finds_a_log_that_is_a_text_and_no_success_of_what_failed(
+    real: Real, answer: Any, told: Any
+) -> None:
+    async def engine(claim: Any) -> Any:
+        return answer
+
+    real.core.requests.work._works["workflow"] = engine
+    await real.core.requests.work.beat()
+    done, found = (await pchain(real, "put_workflow_request", data=WORKFLOW, sync=True)).json
+    assert done is True
+    assert {name: found[name] for name in told} == told
+    assert isinstance(found["log"], str)
+
+
 async def test_a_workflow_that_takes_too_long_is_answered_by_its_id(real: Real, monkeypatch: Any) -> None:
     monkeypatch.setattr("pandatx.resources.async_process.PATIENCE", 0.0)
     got = await pchain(real, "put_workflow_request", data=WORKFLOW, sync=True)
@@ -367,6 +389,24 @@ CAPTURED = (
 )
 
 
+@pytest.fixture
+def index(real: Real) -> None:
+    """As where the operator has named a handler for event picking."""
+    real.core.requests.asking._refused = {}
+
+
+async def test_event_picking_that_nobody_can_do_is_refused_at_once(real: Real) -> None:
+    """prun would go on to submit a task for a dataset that never comes."""
+    before = real.contents()
+    got = await form(real, "putEventPickingRequest", CAPTURED)
+    assert (got.status, got.text.startswith("event picking needs an event index")) == (200, True)
+    v1 = await rest(real, "file_server/upload_event_picking_request", run_event_list="1 2\n")
+    assert (v1.json["success"], v1.json["data"], v1.json["message"]) == (False, None, got.text)
+    assert "no handler for event_picking: name one in [pandatx] request_handlers" in got.text
+    assert real.contents() == before
+
+
+@pytest.mark.usefixtures("index")
 async def test_event_picking_is_answered_with_the_bare_true_that_clients_evaluate(real: Real) -> None:
     got = await form(real, "putEventPickingRequest", CAPTURED)
     assert (got.status, got.text) == (200, "True")
@@ -377,6 +417,7 @@ async def test_event_picking_is_answered_with_the_bare_true_that_clients_evaluat
     assert (parameters["locked_by"], parameters["user_dataset_name"]) == ("prun", "user.x")
 
 
+@pytest.mark.usefixtures("index")
 async def test_event_picking_in_the_newer_dialect_has_an_id(real: Real) -> None:
     got = await rest(
         real, "file_server/upload_event_picking_request", run_event_list="1 2 g\n", include_guids=True, n_sites="2"
@@ -384,10 +425,6 @@ async def test_event_picking_in_the_newer_dialect_has_an_id(real: Real) -> None:
     ((request_id, *_, parameters),) = stored(real)
     assert got.json["data"] == {"request_id": request_id}
     assert (parameters["guids"], parameters["n_sites"]) == ({"1,2": "g"}, 2)
-    await work(real)
-    (row,) = (await result(real, request_id)).json["data"]["results"]
-    assert row["status"] == "failed"
-    assert "needs an event index" in row["error_msg"]
 
 
 async def test_event_picking_without_events_names_the_list(real: Real) -> None:
