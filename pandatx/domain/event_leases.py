@@ -14,7 +14,7 @@ from attrs import frozen
 from pandatx.domain.events import CO_JUMBO, EVENTS, FINE_GRAINED, JUMBO
 from pandatx.domain.job import Job
 
-_CLONE, _RUN_ONCE = "sc:", "sc:1"
+_CLONE, _RUN_ONCE, _SEARCH = "sc:", "sc:1", "ho"
 _KILLED: Final = ("cancelled", "closed")
 
 
@@ -55,6 +55,11 @@ def runs_once(special_handling: str | None) -> bool:
     return special_handling is not None and _RUN_ONCE in special_handling.split(",")
 
 
+def is_search(special_handling: str | None) -> bool:
+    """Whether a job tries points of a search for hyperparameters, of which its input holds as many as are wanted."""
+    return special_handling is not None and _SEARCH in special_handling.split(",")
+
+
 def lease_of(job: Job, status: str) -> Lease | None:
     """The lease of a job that ends with a status; None for a job that deals in no ranges.
 
@@ -78,7 +83,7 @@ def lease_of(job: Job, status: str) -> Lease | None:
 def _leaving(event_service: int | None, tags: Sequence[str], status: str) -> Leaving | None:
     if event_service == FINE_GRAINED:
         return Leaving.FINE_GRAINED
-    if "ho" in tags:
+    if _SEARCH in tags:
         return Leaving.SAMPLES
     if event_service == JUMBO:
         return Leaving.JUMBO

@@ -8,7 +8,8 @@ from typing import Final
 
 from attrs import Factory, define, evolve, field, frozen
 
-from pandatx.domain.event_leases import is_clone
+from pandatx.domain.event_leases import is_clone, is_search
+from pandatx.domain.heartbeat import queued_since
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.lifecycle import TERMINAL
 
@@ -127,12 +128,13 @@ class Settlement:
     """What is to be written: rows as they are now, and what is added to counters.
 
     ``datasets``: by task and dataset, counters in the spelling of the columns. ``done``: by task, finished jobs
-    and the events that they made.
+    and the events that they made. ``queued``: tasks with the tag tq that have files to be tried again.
     """
 
     files: dict[Key, TaskFile] = Factory(dict)
     datasets: dict[tuple[int, int], Counter[str]] = Factory(dict)
     done: dict[int, Counter[str]] = Factory(dict)
+    queued: set[int] = Factory(set)
 
     def count(self, row: TaskFile, **numbers: int) -> None:
         counter = self.datasets.setdefault((row.task_id, row.dataset_id), Counter())
@@ -177,6 +179,7 @@ def settle(jobs: Iterable[TaskJob], rows: Mapping[Key, TaskFile]) -> Settlement:
                 continue
             changed = _ended(found, job, each, row) if job.ends else _moved(found, job, each, row)
             if changed is not row:
+                changed = _claimed(job.after, each, changed) if job.ends else changed
                 now[row.key] = found.files[row.key] = changed
                 made[row.dataset_id] += (changed.n_events or 0) if _is_made(job, each, changed) else 0
         if job.after.job_status == "finished":
@@ -214,6 +217,14 @@ def _is_of(row: TaskFile, each: JobFile, job: TaskJob) -> bool:
     return mine and row.attempt_nr == each.attempt_nr
 
 
+def _claimed(job: Job, each: JobFile, row: TaskFile) -> TaskFile:
+    """Of clones, the row names the one that counts."""
+    if not is_clone(job.special_handling):
+        return row
+    made_by = row.out_panda_id if each.type in INPUTS else job.panda_id
+    return evolve(row, panda_id=job.panda_id, out_panda_id=made_by)
+
+
 def _ended(found: Settlement, job: TaskJob, each: JobFile, row: TaskFile) -> TaskFile:
     if each.type in INPUTS:
         return _ended_input(found, job, each, row)
@@ -221,14 +232,18 @@ def _ended(found: Settlement, job: TaskJob, each: JobFile, row: TaskFile) -> Tas
 
 
 def _ended_input(found: Settlement, job: TaskJob, each: JobFile, row: TaskFile) -> TaskFile:
-    """Another attempt is over, well or not; what was not used is ready for the next one while it has attempts left."""
-    failed = job.after.job_status == "failed"
-    used = job.after.job_status == "finished" and each.status != "skipped"
+    """Another attempt is over, well or not; what was not used is ready for the next one while it has attempts left.
+
+    No job uses up the input of a search for hyperparameters, nor its attempts: iDDS says when that is over.
+    """
+    endless = is_search(job.after.special_handling)
+    failed = job.after.job_status == "failed" and not endless
+    used = job.after.job_status == "finished" and each.status != "skipped" and not endless
     attempt = row.attempt_nr or 0
     after = evolve(
         row,
         status="finished" if used else "ready",
-        attempt_nr=attempt + 1,
+        attempt_nr=(attempt + 1) % row.max_attempt if endless and row.max_attempt else attempt + 1,
         failed_attempt=(row.failed_attempt or 0) + 1 if failed else row.failed_attempt,
         max_attempt=attempt - 1 if job.last_attempt else row.max_attempt,
     )
@@ -240,6 +255,8 @@ def _ended_input(found: Settlement, job: TaskJob, each: JobFile, row: TaskFile) 
     elif after.has_attempts:
         # Of a secondary dataset without a limit nobody counts the attempts: its files stay used.
         found.count(row, nfilesused=0 if after.max_attempt is None else -1)
+        if after.max_attempt is not None and queued_since(job.after.special_handling) is not None:
+            found.queued.add(row.task_id)
         proc_status = "ready"
     else:
         found.count(row, nfilesfailed=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -45,6 +45,8 @@ _WRITTEN: Final = {
     "failed_attempt": ("failedattempt", "smallint"),
     "keep_track": ("keeptrack", "smallint"),
     "boundary_id": ("boundaryid", "bigint"),
+    "panda_id": ("pandaid", "bigint"),
+    "out_panda_id": ("outpandaid", "bigint"),
     "n_events": ("nevents", "bigint"),
     "proc_status": ("proc_status", "varchar(64)"),
 }
@@ -52,8 +54,6 @@ _READ: Final = {
     **_KEY,
     **_WRITTEN,
     "max_failure": ("maxfailure", "smallint"),
-    "panda_id": ("pandaid", "bigint"),
-    "out_panda_id": ("outpandaid", "bigint"),
     "start_event": ("startevent", "bigint"),
     "end_event": ("endevent", "bigint"),
 }
@@ -112,6 +112,7 @@ async def report(tx: Transaction, jobs: Sequence[TaskJob], now: datetime) -> Non
             events=[found.done[task_id]["events"] for task_id in ids],
             now=now,
         )
+    await wait(tx, found.queued, now)
 
 
 async def file_ids(tx: Transaction, n: int) -> list[int]:
@@ -142,6 +143,12 @@ async def count(tx: Transaction, datasets: Mapping[tuple[int, int], Counter[str]
     ]
     if rows:
         await tx.run(SQL.count, datasets=json_rows(rows))
+
+
+async def wait(tx: Transaction, tasks: Collection[int], now: datetime) -> None:
+    """Say of tasks that they have files again for which there is no job yet."""
+    if tasks:
+        await tx.run(SQL.wait, tasks=sorted(tasks), now=now)
 
 
 async def move(tx: Transaction, moves: Sequence[Move]) -> None:

@@ -63,6 +63,13 @@ WITH l AS MATERIALIZED (SELECT v.* FROM unnest(%(tasks)s, %(jobs)s, %(events)s) 
 UPDATE {panda}.jedi_tasks j SET walltimeunit = NULL FROM u
  WHERE j.jeditaskid = u.taskid AND (u.before < 5 AND u.after >= 5 OR u.before < 100 AND u.after >= 100)
 
+-- name: wait
+-- prepare: tasks bigint[], now timestamp
+-- Tasks whose files wait for a job again, since now unless they have waited before.
+UPDATE {panda}.jedi_tasks SET queuedtime = %(now)s
+ WHERE queuedtime IS NULL AND jeditaskid = ANY (ARRAY(SELECT jeditaskid FROM {panda}.jedi_tasks
+   WHERE jeditaskid = ANY (%(tasks)s) ORDER BY jeditaskid FOR UPDATE))
+
 -- name: follow
 -- prepare: jobs bigint[], statuses text[]
 -- What the files of the master are doing, by the statuses of their jobs.

@@ -32,5 +32,4 @@ async def apply(tx: Transaction, updates: QueuedUpdates, done: Sequence[tuple[in
     if done:
         await tx.run(SQL.drop, topic=TOPIC, jobs=[job for job, _ in done], orders=[place for _, place in done])
     await jedi.count(tx, updates.datasets)
-    if updates.queued:
-        await tx.run(SQL.wait, tasks=sorted(updates.queued), now=now)
+    await jedi.wait(tx, updates.queued, now)

@@ -12,9 +12,3 @@ SELECT pandaid, execution_order, data FROM {panda}.sql_queue
 -- name: drop
 DELETE FROM {panda}.sql_queue q USING unnest(%(jobs)s::bigint[], %(orders)s::int[]) v(job, place)
  WHERE q.topic = %(topic)s AND q.pandaid = v.job AND q.execution_order = v.place
-
--- name: wait
--- Tasks whose files wait for a job again.
-UPDATE {panda}.jedi_tasks SET queuedtime = %(now)s
- WHERE queuedtime IS NULL AND jeditaskid = ANY (ARRAY(SELECT jeditaskid FROM {panda}.jedi_tasks
-   WHERE jeditaskid = ANY (%(tasks)s::bigint[]) ORDER BY jeditaskid FOR UPDATE))

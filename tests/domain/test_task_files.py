@@ -163,6 +163,24 @@ def test_withdrawn_consumers_of_the_event_service_leave_their_file_to_others():
     assert settled("failed", job=evolve(JOB, event_service=1)).files
 
 
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_rows_of_clones_name_the_one_that_counts(status):
+    theirs = {"panda_id": 8, "out_panda_id": 8}
+    clone = evolve(JOB, special_handling="sc:2")
+    found = settled(status, evolve(ROW, **theirs), evolve(MADE, **theirs), clone)
+    assert (found.files[ROW.key].panda_id, found.files[ROW.key].out_panda_id) == (7, 8)
+    assert (found.files[MADE.key].panda_id, found.files[MADE.key].out_panda_id) == (7, 7)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize(("max_attempt", "attempt"), [(3, 2), (2, 0), (None, 2)])
+def test_the_input_of_a_search_for_hyperparameters_outlasts_its_jobs_and_their_attempts(status, max_attempt, attempt):
+    found = settled(status, evolve(ROW, max_attempt=max_attempt), job=evolve(JOB, special_handling="ho"))
+    row = found.files[ROW.key]
+    assert (row.status, row.attempt_nr, row.failed_attempt, row.proc_status) == ("ready", attempt, 0, "ready")
+    assert counted(found).get((1, 2), {}) == ({"nfilesused": -1} if max_attempt else {})
+
+
 def test_libraries_and_files_without_a_task_are_not_asked_for():
     library = JobFile(lfn="a.lib.tgz", type="input", dataset_id=2, file_id=9)
     made = JobFile(lfn="a.lib.tgz", type="output", dataset_id=4, file_id=6)

@@ -89,6 +89,21 @@ async def test_a_failed_job_gives_its_files_back_until_their_attempts_are_used_u
     assert [row["status"] for row in (await files(database, task, "output")).values()] == ["failed"] * 3
 
 
+@pytest.mark.parametrize(("tags", "status", "since"), [
+    ("sj,tq=1767000000", "failed", NOW),
+    ("tq=1767000000", "finished", None),
+    ("sj", "failed", None),
+])  # fmt: skip
+async def test_a_task_whose_files_are_given_back_waits_from_then_on(database, tags, status, since):
+    task = await make_task(database, n_files=3)
+    waits = "SELECT queuedtime FROM {panda}.jedi_tasks"
+    await ends(database, await make_job(database, task, specialhandling=tags, status="holding"), status)
+    assert await run(database, waits) == [(since,)]
+    await run(database, "UPDATE {panda}.jedi_tasks SET queuedtime = '2025-12-31' RETURNING 1")
+    await ends(database, await make_job(database, task, specialhandling=tags, status="holding"), status)
+    assert await run(database, waits) == [(datetime(2025, 12, 31, tzinfo=UTC),)]
+
+
 async def test_failures_may_be_limited_more_than_attempts(database):
     task = await make_task(database, n_files=1, max_attempt=5, max_failure=2)
     await ends(database, await make_job(database, task), "failed")
