@@ -112,8 +112,9 @@ class Watcher:
 
     async def _fail(self, ids: Sequence[int], limits: LimitsByVO) -> int:
         ended = await self._database.transaction("watcher.fail", self._fail_silent, ids, limits)
+        for job in ended:
+            metrics.JOBS_ENDED.labels(job.job_status).inc()
         if ended:
-            metrics.JOBS_ENDED.labels("failed").inc(len(ended))
             try:
                 await self._closer.close(ended)
                 await self._builds.failed([job for job in ended if job.prod_source_label == BUILD])
@@ -147,11 +148,11 @@ class Watcher:
                         file_changes=jobs_store.outputs_failed(job),
                     )
                 )
-        await jobs_store.archive(tx, changes, now)
-        ended = [change.after for change in changes]
-        failed = [Failed(job=job, rounds=(errors_of_silence(job), errors_of_server(job))) for job in ended]
+        ended = await jobs_store.archive(tx, changes, now)
+        heard = [change.after for change in ended if change.told]
+        failed = [Failed(job=job, rounds=(errors_of_silence(job), errors_of_server(job))) for job in heard]
         tx.at_end(self._rules.apply, failed, now)
-        return ended
+        return [change.after for change in ended]
 
     def _effort(self, job: Job, failure: Failure) -> int | None:
         queue = self._facts.queue(job.computing_site or "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from endings import DirectPool, job, make_adder, report_of, run, seed_file, seed_report
+from endings import DirectPool, Told, job, make_adder, report_of, run, seed_file, seed_report
 from event_ranges import FILE, JOBSET, TASK, end, make_consumer, make_ranges, ranges
 from tasks_by_hand import Task, make_job, make_task
 from twisted.internet import reactor
@@ -17,8 +17,10 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from pandatx.clock import Clock
 from pandatx.domain.caller import Caller
 from pandatx.domain.requests import Heartbeat
+from pandatx.services.closer import Closer
 from pandatx.services.facts import Facts
 from pandatx.services.heartbeats import Heartbeats
+from pandatx.services.watcher import Watcher
 from pandatx.store.database import Database, Transaction
 from pandatx.store.queries import Query
 
@@ -142,6 +144,41 @@ async def test_the_input_is_done_whichever_clone_finished(database):
     await make_adder(database, DirectPool()).run_once()
     assert (await job(database, first))["jobstatus"] == "finished"
     assert await input_of(database, task) == ("finished", 1)
+    rows = await run(
+        database, "SELECT pandaid FROM {panda}.jedi_dataset_contents WHERE fileid = %(f)s", f=task.inputs[0]
+    )
+    assert rows == [(first,)], "and its row names that one"
+
+
+class Loud:
+    async def silence_counts(self) -> bool:
+        return True
+
+
+async def test_rules_on_errors_are_not_asked_of_a_silent_clone_that_others_outlive(database):
+    await run(
+        database,
+        "INSERT INTO {panda}.retryerrors (retryerror_id, errorsource, errorcode, retryaction)"
+        " VALUES (1, 'jobDispatcherErrorCode', 100, 1) RETURNING 1",
+    )
+    await run(
+        database, "INSERT INTO {panda}.retryactions (retryaction_id, retry_action) VALUES (1, 'no_retry') RETURNING 1"
+    )
+    task, (_, second) = await clones_of_a_task(database, "sc:2")
+    await run(
+        database,
+        "UPDATE {panda}.jobsactive4 SET jobstatus = 'running', endtime = NULL,"
+        " modificationtime = CASE WHEN pandaid = %(id)s THEN date '2020-01-01' ELSE date '2199-01-01' END RETURNING 1",
+        id=second,
+    )
+    limit = "SELECT maxattempt FROM {panda}.jedi_dataset_contents WHERE fileid = %(f)s"
+    before = await run(database, limit, f=task.inputs[0])
+    clock = Clock(reactor)
+    closer = Closer(database, clock, Told().activate)
+    assert await Watcher(database, clock, Facts(database, clock), Loud(), closer).run_once() == 1
+    row = await job(database, second)
+    assert (row["jobstatus"], row["jobdispatchererrorcode"]) == ("closed", 100)
+    assert (await input_of(database, task), await run(database, limit, f=task.inputs[0])) == (("running", 0), before)
 
 
 async def test_only_the_failure_of_the_last_clone_is_that_of_their_input(database):
