@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from time import thread_time
 from typing import Any, Final
 
 import orjson
-from attrs import evolve, field, frozen
+import regex
+from attrs import define, evolve, field, frozen
 
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.workers import WORKER_DONE
@@ -19,12 +21,16 @@ _DIAG_LIMIT: Final = 500
 _INPUTS: Final = frozenset(("input", "pseudo_input"))
 OUTPUTS: Final = frozenset(("output", "log"))
 _USER_LABELS: Final = frozenset(("user", "panda"))
+_ON_SITE: Final = "om"
+"""The tag of a job that merges on its site."""
 _EVENT_SERVICE: Final = frozenset((1, 4, 5))
 _SETTLED: Final = frozenset(("finished", "failed", "unknown", "merging"))
 PILOT_CLOSED: Final = "pilot_closed"
 """The sub status of a job whose pilot found nothing to do."""
 WITHDRAWN: Final = frozenset(("cancelled", "closed"))
 _REGEX: Final = "regex|"
+LONGEST_SEARCH: Final = 0.05
+"""Seconds of CPU that the expression for an output's names may take for all names of a report: users write both."""
 _LFN_LIMIT: Final = 4000
 # JSON's way to write the one character that PostgreSQL stores nowhere.
 _NUL: Final = "\\u0000"
@@ -275,7 +281,7 @@ def _compare(job: Job, found: ReportOutcome) -> ReportOutcome:
 def _judge(job: Job, expected: JobFile, report: FileReport | None, failed: bool) -> dict[str, Any] | None:
     """What becomes of one file of the job: its changes, or None where it had to be reported and was not."""
     if expected.type in _INPUTS:
-        unused = "skipped" if job.prod_source_label in _USER_LABELS else "failed"
+        unused = "skipped" if job.prod_source_label in _USER_LABELS or _merges_on_site(job) else "failed"
         return {"status": unused} if report is not None else {}
     if expected.type not in OUTPUTS:
         return {}
@@ -286,6 +292,10 @@ def _judge(job: Job, expected: JobFile, report: FileReport | None, failed: bool)
     if not failed and (expected.status == "nooutput" or "an" in (expected.dispatch_dblock_token or "").split(",")):
         return {"status": "nooutput"}
     return {} if job.event_service in _EVENT_SERVICE else None
+
+
+def _merges_on_site(job: Job) -> bool:
+    return _ON_SITE in (job.special_handling or "").split(",")
 
 
 def _stored(report: FileReport) -> dict[str, Any]:
@@ -304,23 +314,40 @@ def _variable_outputs(job: Job, reported: Iterable[str]) -> dict[JobFile | None,
     unknown = sorted(set(reported) - {each.lfn for each in job.files})
     if not unknown:
         return {}
-    outputs = [(each, _instances(each.lfn)) for each in job.files if each.type in OUTPUTS]
+    outputs = [(each, _Instances.of(each.lfn)) for each in job.files if each.type in OUTPUTS]
     found: dict[JobFile | None, list[str]] = {}
     for name in unknown:
-        original = next((each for each, instances in outputs if instances and instances.match(name)), None)
+        original = next((each for each, instances in outputs if instances.name(name)), None)
         found.setdefault(original, []).append(name)
     return {original: found[original] for original in sorted(found, key=lambda each: each is not None)}
 
 
-def _instances(lfn: str) -> re.Pattern[str] | None:
-    """What the names of the instances of an output look like: LFN_1, or a pattern of the submitter's."""
-    if not lfn.startswith(_REGEX):
-        return re.compile(rf"\A{re.escape(lfn)}\.*_\d+\Z")
-    pattern = lfn.removeprefix(_REGEX)
-    # Repeated groups and many repetitions could keep the server busy for ever.
-    if len(re.findall(r"[*+{]", pattern)) > 3 or re.search(r"\)[*+{]", pattern):
-        return None
-    try:
-        return re.compile(pattern)
-    except re.error:
-        return None
+@define
+class _Instances:
+    """What the names of the instances of an output look like: LFN_1, or a pattern of the submitter's.
+
+    One that is no regular expression fits nothing, nor does one that has taken too long.
+    """
+
+    _pattern: regex.Pattern[str] | None
+    _left: float = LONGEST_SEARCH
+
+    @classmethod
+    def of(cls, lfn: str) -> _Instances:
+        own = rf"\A{re.escape(lfn)}\.*_\d+\Z"
+        try:
+            return cls(regex.compile(lfn.removeprefix(_REGEX) if lfn.startswith(_REGEX) else own))
+        except (regex.error, RecursionError, OverflowError):
+            return cls(None)
+
+    def name(self, name: str) -> bool:
+        """Whether this may be one of them; anywhere in a name, where its writer has not said otherwise."""
+        if self._pattern is None or self._left <= 0:
+            return False
+        began = thread_time()
+        try:
+            return self._pattern.search(name, timeout=self._left) is not None
+        except TimeoutError:
+            return False
+        finally:
+            self._left -= thread_time() - began

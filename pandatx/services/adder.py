@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 import psycopg2
 from attrs import Factory, define, field
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -40,6 +41,8 @@ log = Logger()
 
 TOGETHER: Final = 100
 """Reports in one batch."""
+LARGE: Final = 1 << 19
+"""Characters of a report: to read more would hold up others."""
 RENEWAL: Final = 180.0
 """Seconds between renewals of the locks while a plugin runs (rule R8)."""
 CAME_SECOND: Final = "failed to lock semaphore for job cloning"
@@ -163,8 +166,7 @@ class Adder:
                 log.info("job {id}: its final report has no effect: {why}", id=report.panda_id, why=why)
                 useless.append(report)
             else:
-                about = metadata.get(job.panda_id)
-                outcome = interpret(job, report.status, report.data, about, wrong.get(job.panda_id))
+                outcome = await _interpreted(job, report, metadata.get(job.panda_id), wrong.get(job.panda_id))
                 queue = self._facts.queue(job.computing_site or "")
                 power = queue.core_power if queue is not None else 0.0
                 items.append(Item(report=report, job=job, outcome=outcome, core_power=power))
@@ -293,6 +295,13 @@ class Adder:
         return self._clock.now() - FREE_AFTER + time
 
 
+async def _interpreted(job: Job, report: Report, metadata: str | None, wrong: str | None) -> ReportOutcome:
+    """What a report says; a large one is read in a thread."""
+    if len(report.data) + len(metadata or "") < LARGE:
+        return interpret(job, report.status, report.data, metadata, wrong)
+    return await deferToThread(interpret, job, report.status, report.data, metadata, wrong)
+
+
 def _judge(ending: _Ending, item: Item, job: Job | None, answer: PluginResult | None, now: datetime) -> None:
     why = stale(job, item.report.attempt_nr)
     if job is None or why is not None:
@@ -306,8 +315,8 @@ def _judge(ending: _Ending, item: Item, job: Job | None, answer: PluginResult | 
         ending.later.append((item.report, conclusion.retry_locked_time))
         return
     changes = conclusion.changes | {"job_status": conclusion.status}
-    if conclusion.archives:
-        changes["hs06sec"] = hs06_seconds(job, changes.get("end_time", job.end_time), item.core_power)
+    # Of a job that goes over to merging too: nobody asks for its effort when that is over.
+    changes["hs06sec"] = hs06_seconds(job, changes.get("end_time", job.end_time), item.core_power)
     change = Change(
         job=job,
         changes=changes,

@@ -22,24 +22,26 @@ SELECT d.datasetid FROM unnest(%(tasks)s, %(datasets)s) v(task, dataset)
 -- name: limit_attempts
 -- prepare: rows json
 -- Other limits for the files of jobs that have ended. One that is ready and has now used up its attempts counts as used and
--- failed, as at the end of a job, and of a merge job is never merged; one that has got another attempt counts no more.
+-- failed, as at the end of a job, and of a merge job is never merged; one that has got another attempt counts no more, and
+-- is to be merged all the same.
 WITH v AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s)
    v(pandaid bigint, jeditaskid bigint, datasetid bigint, fileid bigint, stops boolean, most smallint, more smallint,
      merges boolean)),
  c AS MATERIALIZED (SELECT c.jeditaskid, c.datasetid, c.fileid,
-     v.merges, c.status = 'ready' AND c.keeptrack = 1 AS counted, c.attemptnr, c.failedattempt,
+     v.merges, c.status = 'notmerged' OR c.status = 'ready' AND c.keeptrack IS NOT DISTINCT FROM 1 AS counted, c.attemptnr, c.failedattempt,
      c.attemptnr < c.maxattempt AND (c.maxfailure IS NULL OR coalesce(c.failedattempt, 0) < c.maxfailure) AS went_on,
      least(least(c.maxattempt, v.most, CASE WHEN v.stops THEN c.attemptnr END) + v.more, 32767)::smallint AS maxattempt,
      CASE WHEN c.maxfailure < 32767 THEN c.maxfailure + v.more ELSE c.maxfailure END::smallint AS maxfailure
    FROM {panda}.jedi_dataset_contents c
    JOIN v ON v.jeditaskid = c.jeditaskid AND v.datasetid = c.datasetid AND v.fileid = c.fileid
-  WHERE c.pandaid = v.pandaid AND c.status IN ('running', 'ready') AND c.maxattempt IS NOT NULL AND c.attemptnr IS NOT NULL
+  WHERE c.pandaid = v.pandaid AND (c.status IN ('running', 'ready') OR v.merges AND c.status = 'notmerged')
+    AND c.maxattempt IS NOT NULL AND c.attemptnr IS NOT NULL
   ORDER BY c.jeditaskid, c.datasetid, c.fileid FOR UPDATE OF c),
  n AS MATERIALIZED (SELECT c.*,
      attemptnr < maxattempt AND (maxfailure IS NULL OR coalesce(failedattempt, 0) < maxfailure) AS goes_on FROM c),
  u AS (UPDATE {panda}.jedi_dataset_contents c SET maxattempt = n.maxattempt, maxfailure = n.maxfailure,
-     status = CASE WHEN n.merges AND n.counted AND NOT n.goes_on THEN 'notmerged' ELSE c.status END,
-     keeptrack = CASE WHEN n.merges AND n.counted AND NOT n.goes_on THEN NULL ELSE c.keeptrack END,
+     status = CASE WHEN NOT n.merges OR NOT n.counted THEN c.status WHEN n.goes_on THEN 'ready' ELSE 'notmerged' END,
+     keeptrack = CASE WHEN NOT n.merges OR NOT n.counted THEN c.keeptrack WHEN n.goes_on THEN 1 END,
      proc_status = CASE WHEN n.counted AND n.goes_on AND c.proc_status = 'failed' THEN 'ready'
                         WHEN n.counted AND NOT n.goes_on AND c.proc_status = 'ready' THEN 'failed' ELSE c.proc_status END
    FROM n WHERE c.jeditaskid = n.jeditaskid AND c.datasetid = n.datasetid AND c.fileid = n.fileid)

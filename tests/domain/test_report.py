@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -165,6 +166,13 @@ def test_an_input_in_the_report_was_not_used(label, status):
     assert not found.failed
 
 
+@pytest.mark.parametrize(("tags", "status"), [("om", "skipped"), ("sj,om", "skipped"), ("omit", "failed")])
+def test_an_input_of_a_job_that_merges_on_its_site_was_not_used_whatever_its_label(tags, status):
+    managed = job(prod_source_label="managed", special_handling=tags)
+    found = read(managed, {"out": GOOD, "log": GOOD, "in": {"guid": "g"}})
+    assert found.file_changes[IN] == {"status": status}
+
+
 def test_of_a_failed_job_only_the_log_is_taken():
     found = read(job(), {"out": GOOD, "log": GOOD, "stranger": GOOD}, "failed")
     assert (found.failed, found.fatal, found.job_changes) == (True, False, {})
@@ -243,10 +251,20 @@ def test_a_pattern_that_nothing_matches_may_be_allowed_to_miss():
     assert read(job(*files), {"log": GOOD}).file_changes[OUT] == {"status": "nooutput"}
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+$", "a*b*c*d*e", "(", "(a|a)*"])
-def test_a_pattern_that_is_no_good_or_could_take_for_ever_matches_nothing(pattern):
+@pytest.mark.parametrize("pattern", [r"\.root$", r"(\d)+\.root", r"^data"])
+def test_a_pattern_is_looked_for_anywhere_in_a_name(pattern):
     files = (file(OUT, f"regex|{pattern}"), *FILES[1:])
-    assert read(job(*files), {"a" * 200 + "!": GOOD, "log": GOOD}).fatal
+    assert read(job(*files), {"data1.root": GOOD, "log": GOOD}).file_changes[OUT]["lfn"] == "data1.root"
+
+
+@pytest.mark.parametrize("pattern", ["(", "b", "((" * 3000, "(a+)+$", "a*b*c*d*e", "(a|aa)+$", ".*a.*a.*a.*b"])
+def test_a_pattern_that_is_no_good_or_could_take_for_ever_matches_nothing(pattern):
+    """Everything else waits meanwhile, and there may be as many names as fit into ten megabytes."""
+    files = (file(OUT, f"regex|{pattern}"), *FILES[1:])
+    names = {"a" * (3900 + n) + "!": GOOD for n in range(50)}
+    began = thread_time()
+    assert read(job(*files), names | {"log": GOOD}).fatal
+    assert thread_time() - began < 0.5
 
 
 # Metadata

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from attrs import evolve
 from endings import DirectPool, Told, job, report_of, run, seed_block, seed_report
 from tasks_by_hand import Task, counters, files, make_job, make_task, task_row
 from twisted.internet import reactor
 
 from pandatx.clock import Clock
+from pandatx.domain.queues import Queue
 from pandatx.services.adder import Adder
 from pandatx.services.closer import Closer
 from pandatx.services.facts import Facts
@@ -179,6 +181,48 @@ async def test_a_rule_against_retries_ends_the_merging_at_once(database, adder):
     await adder.run_once()
     await merged(database, adder, await seed_merge(database, task, maker, piloterrorcode=1305), "failed")
     assert (await job(database, maker))["jobsubstatus"] == "merge_failed"
+
+
+async def test_an_attempt_at_merging_that_a_system_error_cost_is_given_back(database, adder):
+    await run(
+        database,
+        "INSERT INTO {panda}.error_classification (error_source, error_code, error_diag, error_class, active)"
+        " VALUES ('pilotErrorCode', 1305, 'the disk', 'system', 'Y') RETURNING 1",
+    )
+    await seed_block(database, SUB)
+    task = await make_task(database, n_files=1)
+    maker = await seed_maker(database, task)
+    await adder.run_once()
+    await run(database, "UPDATE {panda}.jedi_dataset_contents SET maxattempt = 1 WHERE type = 'output' RETURNING 1")
+    before = await dataset(database, task)
+    merge = await seed_merge(database, task, maker, piloterrorcode=1305, piloterrordiag="the disk broke")
+    await run(
+        database,
+        "UPDATE {panda}.jedi_datasets SET nfilesused = nfilesused + 1 WHERE datasetid = %(d)s RETURNING 1",
+        d=task.datasets["output"],
+    )
+    await merged(database, adder, merge, "failed")
+    (output,) = (await files(database, task, "output")).values()
+    assert (output["status"], output["keeptrack"], output["attemptnr"], output["maxattempt"]) == ("ready", 1, 1, 2)
+    assert await dataset(database, task) == before
+    assert (await counters(database, task))["output"]["nfilesfailed"] == 0
+    assert (await job(database, maker, "jobsactive4"))["jobstatus"] == "merging", "it will be tried again"
+
+
+async def test_the_work_of_a_job_is_kept_when_it_goes_over_to_merging(database, adder):
+    known = adder._facts.known
+    adder._facts.known = evolve(known, queues={"Q": Queue(name="Q", core_power=10.0)})
+    await seed_block(database, SUB)
+    task = await make_task(database)
+    maker = await seed_maker(database, task)
+    await run(
+        database,
+        "UPDATE {panda}.jobsactive4 SET starttime = '2026-01-01 00:00', endtime = '2026-01-01 01:00' RETURNING 1",
+    )
+    await adder.run_once()
+    await merged(database, adder, await seed_merge(database, task, maker))
+    row = await job(database, maker)
+    assert (row["jobstatus"], row["hs06sec"]) == ("finished", 36000)
 
 
 async def test_the_watcher_ends_jobs_that_nobody_told_of_their_merging(database, adder):
