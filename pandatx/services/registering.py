@@ -48,11 +48,12 @@ async def ask(pool: Pool, settings: Mapping[str, Any], target: str, items: Seque
     context = f"adder {items[0].job.panda_id}" + (f" and {len(items) - 1} more" if len(items) > 1 else "")
     jobs = [_described(item) for item in items]
     found = await pool.call(_CALL, target, jobs, settings, timeout=CALL_LIMIT, context=context)
-    try:
-        answers = {answer["panda_id"]: _result(answer) for answer in found}
-    except (TypeError, LookupError, AttributeError, ValueError) as fault:
-        log.error("{target}: an answer that does not follow the interface: {fault!r}", target=target, fault=fault)
-        answers = {}
+    answers: dict[Any, PluginResult] = {}
+    for answer in found if isinstance(found, list) else [found]:
+        try:
+            answers[answer["panda_id"]] = _result(answer)
+        except (TypeError, LookupError, AttributeError, ValueError) as fault:
+            log.error("{target}: an answer that does not follow the interface: {fault!r}", target=target, fault=fault)
     silent = PluginResult.crashed("it gave no valid answer for the job")
     return {item.job.panda_id: answers.get(item.job.panda_id, silent) for item in items}
 
@@ -79,10 +80,20 @@ def _reported(each: FileReport) -> dict[str, Any]:
 
 
 def _result(answer: Mapping[str, Any]) -> PluginResult:
+    error = answer.get("error")
     return PluginResult(
         result=str(answer.get("result")),
-        error=answer.get("error"),
-        transferring=tuple(answer.get("transferring") or ()),
-        merging=tuple(answer.get("merging") or ()),
-        registered=tuple((each["lfn"], tuple(each["blocks"])) for each in answer.get("registered") or ()),
+        error=None if error is None else _text(error),
+        transferring=_texts(answer.get("transferring")),
+        merging=_texts(answer.get("merging")),
+        registered=tuple((_text(each["lfn"]), _texts(each["blocks"])) for each in answer.get("registered") or ()),
     )
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    return tuple(map(_text, values or ()))
+
+
+def _text(value: Any) -> str:
+    """What a column holds, whatever a plugin has made of it."""
+    return str(value).replace("\0", "")

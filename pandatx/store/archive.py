@@ -29,6 +29,7 @@ CHANGED: Final = (
 """The attributes of a job that its end can change."""
 _FILE_CHANGED: Final = ("guid", "lfn", "status", "fsize", "md5sum", "checksum")
 _OUTPUTS: Final = frozenset(("output", "log"))
+_PRODUCTION: Final = frozenset(("managed", "test"))
 _CLOSED_CLONE: Final = {
     "job_status": "closed",
     "job_sub_status": "jc_unlock",
@@ -152,6 +153,8 @@ async def archive(tx: Transaction, ended: Sequence[Change], now: datetime) -> Se
     result = await tx.run(SQL.archive, **_rows(ended), files=json_rows(sorted(files, key=_row_id)), now=now)
     tx.xid = result.rows[0][1] if result.rows else tx.xid
     await _add_files(tx, ended, now)
+    if blocks := {each for change in ended for each in _failed_to_read(change)}:
+        await tx.run(SQL.note_failures, names=sorted(blocks))
     if queued := [each for change in ended if (each := _queued(change)) is not None]:
         await add_queuing_times(tx, queued, now)
     _tell_tasks(tx, ended, result, now)
@@ -223,6 +226,13 @@ def _tell_tasks(tx: Transaction, changes: Sequence[Change], result: Result, now:
         done = frozenset(result.column("pandaid"))
         of_tasks = [each for each in of_tasks if each.job.panda_id in done]
         tx.at_end(jedi.report, [_of_task(each) for each in of_tasks], now)
+
+
+def _failed_to_read(change: Change) -> Iterable[str]:
+    """The dispatch blocks of a job of production that has failed and may be tried again: they are kept for longer."""
+    if change.job.prod_source_label not in _PRODUCTION or _status(change) != JobStatus.FAILED:
+        return ()
+    return (each.dispatch_dblock for each in change.job.files if each.type == "input" and each.dispatch_dblock)
 
 
 def _queued(change: Change) -> Queued | None:

@@ -68,6 +68,13 @@ WITH v AS MATERIALIZED (SELECT * FROM json_to_recordset(%(rows)s) v(pandaid bigi
           a.modificationtime FROM a JOIN v ON v.pandaid = a.pandaid WHERE v.logged)
 SELECT pandaid, pg_current_xact_id()::text::bigint AS xid FROM a
 
+-- name: note_failures
+-- prepare: names text[]
+-- Dispatch blocks of which a job has failed, once for each: datasetManager asks for it.
+UPDATE {panda}.datasets SET currentfiles = 1
+ WHERE vuid = ANY (ARRAY(SELECT vuid FROM {panda}.datasets
+   WHERE name = ANY (%(names)s) AND type = 'dispatch' AND coalesce(currentfiles, 0) = 0 ORDER BY name, vuid FOR UPDATE))
+
 -- name: keep
 -- prepare: rows json, files json, ids bigint[]
 -- Change locked active jobs that go on, and their files; their reports have had their effect.

@@ -1,5 +1,7 @@
 """Ending jobs by their final reports, on a real database."""
 
+from typing import Any
+
 import pytest
 from endings import (
     GUID,
@@ -68,6 +70,26 @@ async def test_a_failed_report_fails_the_job_and_its_files_and_keeps_the_pilots_
     assert await statuses(database) == {"out1": "failed", "log1": "failed"}
     rest = "SELECT count(*) FROM {panda}.jobsactive4 UNION ALL SELECT count(*) FROM {panda}.jobsdefined4"
     assert await run(database, rest) == [(0,), (0,)]
+
+
+@pytest.mark.parametrize(
+    ("label", "status", "noted"),
+    [("managed", "failed", 1), ("test", "failed", 1), ("user", "failed", 0), ("managed", "finished", 0)],
+)
+async def test_the_dispatch_block_of_production_is_kept_for_longer_where_a_job_has_failed(
+    database, adder, label, status, noted
+):
+    await seed_reported(database, 1, 2, status=status, prodsourcelabel=label)
+    for panda_id in (1, 2):
+        await seed_file(database, panda_id, "in", "input", dispatchdblock="mc.in_dis7", destinationdblock=None)
+    await run(
+        database,
+        "INSERT INTO {panda}.datasets (vuid, name, type, status, creationdate, modificationdate, currentfiles)"
+        " VALUES ('d', 'mc.in_dis7', 'dispatch', 'completed', '2026-01-01', '2026-01-01', 0) RETURNING 1",
+    )
+    assert await adder.run_once() == 2
+    assert (await job(database, 2))["jobstatus"] == status
+    assert await run(database, "SELECT currentfiles FROM {panda}.datasets") == [(noted,)], "once for all its jobs"
 
 
 async def test_a_failed_report_of_a_job_that_was_to_be_killed_cancels_it(database, adder):
@@ -348,16 +370,34 @@ async def test_the_files_of_finished_jobs_are_registered_in_both_blocks_once(dat
     assert counts == [("ds", 4), ("ds_sub0001", 4)]
 
 
+ODD = [
+    {"result": "ok", "registered": [{}]},
+    {"result": "fatal", "error": {"code": 5, "text": "no\0room"}},
+    {"result": "fatal", "error": ["a", 7]},
+    {"result": "ok", "registered": [{"lfn": ["out1"], "blocks": [{}, 5]}], "merging": 7},
+    {"result": 7, "transferring": [{}]},
+    7,
+]
+
+
 class Careless:
-    """An adder that does not follow the interface."""
+    """An adder that does not follow the interface for job 1."""
+
+    odd: Any = None
 
     def add(self, items, settings):
-        return [{"panda_id": item["job"]["panda_id"], "result": "ok", "registered": [{}]} for item in items]
+        odd = self.odd | {"panda_id": 1} if isinstance(self.odd, dict) else self.odd
+        return [odd if i["job"]["panda_id"] == 1 else {"panda_id": i["job"]["panda_id"], "result": "ok"} for i in items]
 
 
-async def test_a_plugin_that_answers_nonsense_fails_its_jobs_and_leaves_no_report(database, pool):
-    await seed_reported(database, 1)
+@pytest.mark.parametrize("odd", ODD)
+async def test_a_plugin_that_answers_nonsense_for_a_job_fails_that_one_and_leaves_no_report(
+    database, pool, monkeypatch, odd
+):
+    monkeypatch.setattr(Careless, "odd", odd)
+    await seed_reported(database, 1, 2)
     await adder_with(database, pool, "test_adder:Careless").run_once()
     row = await job(database, 1)
     assert (row["jobstatus"], row["ddmerrorcode"]) == ("failed", 200)
+    assert (await job(database, 2))["jobstatus"] == "finished"
     assert await reports(database) == []
