@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, ClassVar, Final
 
 from attrs import frozen
@@ -15,6 +16,8 @@ MOST: Final = 5000
 EVERYTHING: Final = "ALL"
 """Stands for a list that names everything."""
 ANY_RESOURCE: Final = "ANY"
+MOST_COUNTS: Final = 5000
+"""Numbers of workers in one report, with the names that they stand under."""
 _LONGEST_PERIOD: Final = 36_500
 _WIDTHS: Final = {"job type": 52, "resource type": 56, "status": 80}
 
@@ -229,16 +232,23 @@ def expiry(period: str | None, now: datetime) -> datetime | None:
 def counts(statistics: Mapping[str, Any]) -> list[tuple[str, str, str, int]]:
     """Job type, resource type, status and number. An undefined resource type says nothing, and no number is none.
 
-    Raises ValueError with what is wrong.
+    Raises ValueError with what is wrong; what is too much is not read to its end.
     """
-    return [
-        (*names, _number(number))
-        for job_type, of_type in _entries(statistics, "job type")
-        for resource_type, of_resource in _entries(of_type, "resource type")
-        if resource_type != "Undefined"
-        for status, number in _entries(of_resource, "status")
-        for names in [(job_type, resource_type, status)]
-    ]
+    entries = list(islice(_walk(statistics), MOST_COUNTS + 1))
+    if len(entries) > MOST_COUNTS:
+        raise ValueError(f"has more than {MOST_COUNTS} numbers")
+    return [entry for entry in entries if entry is not None]
+
+
+def _walk(statistics: Mapping[str, Any]) -> Iterator[tuple[str, str, str, int] | None]:
+    """The numbers, and None for each job type and resource type."""
+    for job_type, of_type in _entries(statistics, "job type"):
+        yield None
+        for resource_type, of_resource in _entries(of_type, "resource type"):
+            yield None
+            if resource_type != "Undefined":
+                for status, number in _entries(of_resource, "status"):
+                    yield job_type, resource_type, status, _number(number)
 
 
 def _entries(value: Any, of: str) -> Iterator[tuple[str, Any]]:

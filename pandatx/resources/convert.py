@@ -164,7 +164,7 @@ def listing(element: Any, most: int | None = None) -> Converter:
     each = identifier if element is int else _SCALARS[element]
 
     def convert(value: Any) -> tuple[Any, ...]:
-        if most is not None and element is int and type(value) is str and len(value) > most * _LONGEST_ID:
+        if most is not None and type(value) is str and _seems_long(value, element, most):
             raise _too_many(most)
         found = value if type(value) is list else _split(value, element) if type(value) is str else [value]
         if most is not None and len(found) > most:
@@ -177,6 +177,13 @@ def listing(element: Any, most: int | None = None) -> Converter:
             raise Unfit(f"{ALL} must be {type_name(element)}") from None
 
     return convert
+
+
+def _seems_long(text: str, element: Any, most: int) -> bool:
+    """Whether a text would come apart into too many elements."""
+    if element is int:
+        return len(text) > most * _LONGEST_ID
+    return element is str and not text.startswith("[") and text.count(",") >= most
 
 
 def _too_many(most: int) -> Unfit:

@@ -53,6 +53,9 @@ T = TypeVar("T")
 _CHUNK: Final = 25
 """Elements that are read at a stretch: a worker may name 5000 jobs."""
 _REPORT: Final = Limits(inflated=4 * MEBIBYTE, report=True)
+_FACTS: Final = Limits(inflated=2 * MEBIBYTE)
+_COUNTS: Final = Limits(inflated=MEBIBYTE, report=True)
+_SHORT: Final = Limits(inflated=MEBIBYTE)
 _METRIC: Final = tuple(each.name for each in fields(ServiceMetric))
 Numbers = dict[str, dict[str, dict[str, dict[str, dict[str, int]]]]]
 
@@ -83,7 +86,14 @@ class HarvesterResource:
     _harvesters: Harvesters
     _workers: Workers
 
-    @operation("harvester/heartbeat", allows=secure, legacy="harvesterIsAlive", asks=HarvesterHeartbeat, form=JSON)
+    @operation(
+        "harvester/heartbeat",
+        allows=secure,
+        legacy="harvesterIsAlive",
+        asks=HarvesterHeartbeat,
+        form=JSON,
+        limits=_FACTS,
+    )
     async def heartbeat(self, caller: Caller, request: HarvesterHeartbeat, call: Call) -> Answer:
         """Note that a Harvester lives, its version, and the commands that it takes."""
         facts = _decode(HarvesterFacts, request.data or {})
@@ -99,6 +109,7 @@ class HarvesterResource:
         allows=production,
         allows_legacy=pilot_role,
         form=STATUS,
+        limits=_SHORT,
     )
     async def acquire_commands(self, caller: Caller, request: CommandsRequest, call: Call) -> Answer:
         """Hand over the commands that wait for a Harvester, the oldest first; they are then ``retrieved``."""
@@ -123,6 +134,7 @@ class HarvesterResource:
         allows=production,
         allows_legacy=pilot_role,
         form=STATUS,
+        limits=_SHORT,
     )
     async def acknowledge_commands(self, caller: Caller, request: Acknowledgement, call: Call) -> Answer:
         """Note that commands were dealt with; they are then ``acknowledged``."""
@@ -152,7 +164,7 @@ class HarvesterResource:
         legacy="reportWorkerStats_jobtype",
         asks=WorkerStatistics,
         form=JSON,
-        limits=_REPORT,
+        limits=_COUNTS,
     )
     async def report_worker_statistics(self, caller: Caller, request: WorkerStatistics, call: Call) -> Answer:
         """Store how many workers of which type, resource type and status a Harvester has at a queue."""
@@ -213,14 +225,26 @@ class HarvesterResource:
         await self._harvesters.add_dialogs(caller, request.harvester_id, dialogs)
         return Answer(value=[True, ""])
 
-    @operation("harvester/add_sweep_command", legacy="sweepPQ", asks=SweepRequest, allows=production, form=JSON)
+    @operation(
+        "harvester/add_sweep_command",
+        legacy="sweepPQ",
+        asks=SweepRequest,
+        allows=production,
+        form=JSON,
+        limits=_SHORT,
+    )
     async def add_sweep_command(self, caller: Caller, request: SweepRequest, call: Call) -> Answer:
         """Have the Harvester of a queue end workers, by status, computing element and submission host."""
         text = await self._harvesters.sweep(caller, request)
         return Answer(success=text == OK, message="" if text == OK else text, value=[text == OK, text])
 
     @operation(
-        "harvester/add_target_slots", legacy="setNumSlotsForWP", asks=TargetSlots, allows=production, form=NUMBERED
+        "harvester/add_target_slots",
+        legacy="setNumSlotsForWP",
+        asks=TargetSlots,
+        allows=production,
+        form=NUMBERED,
+        limits=_SHORT,
     )
     async def add_target_slots(self, caller: Caller, request: TargetSlots, call: Call) -> Answer:
         """Say how many slots a queue is to fill, of a share and a resource type or in all; -1 takes that back."""

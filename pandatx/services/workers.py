@@ -30,7 +30,6 @@ LOCK_WAIT: Final = 5.0
 """Seconds that a report waits for others that hold jobs or workers."""
 FRESH: Final = timedelta(hours=4)
 """How old a Harvester's word on the number of its workers may be."""
-MOST_COUNTS: Final = 5000
 STORED: Final = "OK"
 LOCKED: Final = "rows locked by another update"
 
@@ -63,8 +62,6 @@ class Workers:
             numbers = counts(said.statistics)
         except ValueError as wrong:
             raise BadRequest("statistics", str(wrong)) from None
-        if len(numbers) > MOST_COUNTS:
-            raise BadRequest("statistics", f"has more than {MOST_COUNTS} numbers")
         try:
             await self._database.transaction("workers.count", self._count, caller, said, numbers)
         except psycopg2.errors.LockNotAvailable:

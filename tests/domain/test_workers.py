@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pandatx.domain.caller import Caller
-from pandatx.domain.harvester_requests import SweepRequest, WorkerReport, counts, expiry
+from pandatx.domain.harvester_requests import MOST_COUNTS, SweepRequest, WorkerReport, counts, expiry
 from pandatx.domain.workers import (
     FINAL,
     Effect,
@@ -185,3 +185,23 @@ def test_the_word_all_is_no_list_and_older_clients_quote():
     )
     assert request.queue == "Q"
     assert (request.statuses, request.computing_elements, request.submission_hosts) == ("ALL", "ALL", ["ALL", "h"])
+
+
+class Read(dict):
+    """An object that knows how many of its members have been looked at."""
+
+    seen = 0
+
+    def items(self):
+        for item in super().items():
+            self.seen += 1
+            yield item
+
+
+@pytest.mark.parametrize("within", [{}, {"running": 1}])
+def test_counts_of_very_many_kinds_are_not_read_to_their_end(within):
+    many = Read({f"r{n}": within for n in range(3 * MOST_COUNTS)})
+    with pytest.raises(ValueError, match="has more than 5000 numbers"):
+        counts({"user": many})
+    assert many.seen <= MOST_COUNTS
+    assert len(counts({"user": {"SCORE": {f"s{n}": n for n in range(MOST_COUNTS - 2)}}})) == MOST_COUNTS - 2

@@ -158,6 +158,14 @@ def test_too_many_elements_are_refused_before_they_are_read(ids: Any) -> None:
     assert process_time() - begun < 0.05
 
 
+@pytest.mark.parametrize("names", ["," * 10_000_000, "a," * 5_000_000])
+def test_too_many_names_are_refused_before_the_text_is_taken_apart(names: str) -> None:
+    begun = process_time()
+    with pytest.raises(ArgumentFault, match="has more than 100 elements"):
+        legacy(JobKill, ids="1", killOpts=names)
+    assert process_time() - begun < 0.05
+
+
 def test_in_a_query_none_and_blanks_stand_for_nothing() -> None:
     found = rest(JobSearch, as_text=True, status="None", queue="", limit="")
     assert (found.status, found.queue, found.limit) == (None, "", 100)

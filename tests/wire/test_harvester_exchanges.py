@@ -290,6 +290,30 @@ async def test_a_refusal_to_set_slots_has_a_code_that_is_not_taken_for_success(
     assert await harvester.form("setNumSlotsForWP", **asked) == [100, "SSL secure connection is required"]
 
 
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("heartbeat", 2),
+        ("acquire_commands", 1),
+        ("acknowledge_commands", 1),
+        ("update_workers", 4),
+        ("report_worker_statistics", 1),
+        ("update_service_metrics", 4),
+        ("add_dialogs", 4),
+        ("add_sweep_command", 1),
+        ("add_target_slots", 1),
+    ],
+)
+async def test_bodies_are_no_larger_than_can_be_read_without_holding_up_others(
+    real: Real, harvester: Harvester, path: str, most: int
+) -> None:
+    for size, refused in ((most << 20, False), ((most << 20) + 1, True)):
+        body = json.dumps({"x": ""}).encode()
+        body = body.replace(b'""', b'"%s"' % (b"x" * (size - len(body))))
+        got = await real.ask("POST", f"/api/v1/harvester/{path}", body, content_type="application/json")
+        assert (got.status == 413) is refused
+
+
 async def test_a_user_may_run_a_harvester_but_not_speak_for_anothers(real: Real, harvester: Harvester) -> None:
     real.caller = USER
     assert await harvester.rest("harvester/heartbeat", harvester_id="mine", data={}) == ok()
