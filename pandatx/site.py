@@ -29,6 +29,8 @@ from pandatx.resources.throttle import Throttle, with_limits
 from pandatx.serving import RESOURCES, Serving, make_resources
 from pandatx.store.cache_folder import INCOMING
 
+LARGE_FOR_ROLES: Final = 4
+"""How many times as many large bodies who has a role may have: one name stands for many pilots."""
 UPLOADS_AT_ONCE: Final = 4
 """Threads that write what comes in."""
 
@@ -66,6 +68,7 @@ def make_site(serving: Serving, pages: Mapping[bytes, IResource]) -> tuple[Any, 
         measuring(),
         frozenset(own_origins(http)),
         throttle=Throttle(http.requests_per_caller, http.requests_per_role),
+        large=Throttle(http.large_bodies_per_caller, LARGE_FOR_ROLES * http.large_bodies_per_caller),
         patience=http.request_timeout,
         admission=core.owners.admission,
         uploads=UploadRoom(config.files.cache_dir / INCOMING, _to_disk()),

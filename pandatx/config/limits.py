@@ -85,6 +85,13 @@ class LimitSettings:
         None,
         "The same for holders of the pilot or production role; unset: no limit.",
     )
+    large_bodies_per_caller: int = setting(
+        "pandatx.large_bodies_per_caller",
+        kinds.whole(1),
+        4,
+        "Bodies above 1 MiB, inflated, that one caller may have in memory at once; four times as many with a role. "
+        "More wait for their turn.",
+    )
     request_timeout: float = setting(
         "pandatx.request_timeout",
         kinds.SECONDS,

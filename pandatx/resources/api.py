@@ -174,7 +174,8 @@ class Call:
     """The circumstances of one request.
 
     ``breathe()`` lets the reactor see to others in the midst of long work, ``in_thread`` takes work off its thread.
-    ``slot``: the place among the requests of the caller that are under way, where there is a limit to them.
+    ``slot``: the place among the requests of the caller that are under way, where there is a limit to them; ``large``:
+    among those with a large body.
     """
 
     id: str
@@ -183,6 +184,7 @@ class Call:
     secure: bool = False
     lost: bool = False
     slot: str | None = None
+    large: str | None = None
     breathe: Callable[[], Awaitable[None]] = _no_breath
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] = _at_once
 

@@ -37,6 +37,10 @@ class Content:
     as_text: bool
 
 
+Large = Callable[[], Awaitable[Content]]
+"""Reads a body of which there should not be many in memory at once."""
+
+
 @frozen
 class BodyReader:
     """Reads bodies. What is or inflates beyond ``threshold`` is read by ``in_thread``, off the reactor (rule R22)."""
@@ -44,8 +48,10 @@ class BodyReader:
     in_thread: InThread
     threshold: int = MEBIBYTE
 
-    def read(self, request: Request, dialect: Dialect, most: int) -> Content | Awaitable[Content]:
-        """The content of a request; a body may hold ``most`` bytes. Raises Malformed, TooLarge."""
+    def read(self, request: Request, dialect: Dialect, most: int) -> Content | Large:
+        """The content of a request, of a large body what reads it; a body may hold ``most`` bytes. Raises Malformed,
+        TooLarge.
+        """
         if request.method in (b"GET", b"HEAD"):
             return self._of_get(request, dialect, most)
         stream = cast(IO[bytes], request.content)
@@ -57,16 +63,16 @@ class BodyReader:
         deflated = (request.getHeader(b"content-encoding") or b"").strip().lower() == b"deflate"
         # Of a form's percent signs, where they stand for nothing, a MiB takes a hundred times as long as JSON.
         if size > (self.threshold if media_type(kind) == _JSON else self.threshold // 16):
-            return self.in_thread(lambda: parse(inflate_all(_whole(stream), most, deflated), kind))
+            return lambda: self.in_thread(lambda: parse(inflate_all(_whole(stream), most, deflated), kind))
         body = stream.read()
         if deflated or body[:2] == GZIP:
             whole = inflate(body, self.threshold, deflated)
             if whole is None:
-                return self.in_thread(lambda: parse(inflate_all(body, most, deflated), kind))
+                return lambda: self.in_thread(lambda: parse(inflate_all(body, most, deflated), kind))
             body = whole
         return parse(body, kind)
 
-    def _of_get(self, request: Request, dialect: Dialect, most: int) -> Content | Awaitable[Content]:
+    def _of_get(self, request: Request, dialect: Dialect, most: int) -> Content:
         """The query; in the older dialect a JSON body where there is one, since its servers read it so."""
         kind = request.getHeader(b"content-type") or b""
         if dialect is Dialect.LEGACY and media_type(kind) == _JSON:

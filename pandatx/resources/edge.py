@@ -21,7 +21,7 @@ from pandatx.errors import Busy, MethodForbidden, PandaError, TooSlow
 from pandatx.metrics import ANSWERS_LOST, REQUESTS_OVERDUE
 from pandatx.resources import dialects
 from pandatx.resources.api import MEBIBYTE, Answer, Call, Dialect, Operation, Served, Style, Upload, anyone
-from pandatx.resources.bodies import BodyReader, Content
+from pandatx.resources.bodies import BodyReader, Content, Large
 from pandatx.resources.decoding import decoder
 from pandatx.resources.dialects import Response
 from pandatx.resources.encoding import accepts_gzip, joined
@@ -53,6 +53,7 @@ def _not_measured(operation: str, dialect: str, status: int, seconds: float) -> 
 class Edge:
     """Serves one request of an operation. ``origins`` are names of our own beside the Host header (rule R23).
 
+    ``large`` counts bodies that are read in a thread, each until its request is over.
     ``patience``: seconds that the caller of an operation without a time of its own is kept waiting. ``admission``
     refuses a caller whose name is another's (rule R27), wherever it would act by it.
     """
@@ -63,6 +64,7 @@ class Edge:
     _measured: Measured = _not_measured
     _origins: frozenset[str] = frozenset()
     _throttle: Throttle = field(factory=Throttle)
+    _large: Throttle = field(factory=Throttle)
     _patience: float = 300.0
     _admission: Callable[[Caller], Awaitable[None] | None] = _all_pass
     _uploads: UploadRoom | None = None
@@ -92,6 +94,8 @@ class Edge:
     def _ended(self, _: Any, call: Call, over: Deferred[None]) -> None:
         if call.slot is not None:
             self._throttle.leave(call.slot)
+        if call.large is not None:
+            self._large.leave(call.large)
         if not over.called:
             over.callback(None)
 
@@ -165,16 +169,25 @@ class Edge:
             return await self._in_time(self._take_file(request, served, upload, caller, call), operation, call)
         content = self._reader.read(request, dialect, operation.limits.inflated)
         if not isinstance(content, Content):
-            content = await content
+            content = await self._of_large(content, caller, operation, call)
         if pickled and content.values.get(operation.form.unless or "") not in ("True", True):
             raise dialects.NoPickle
         asked = decoder(operation.asks, dialect).decode(content.values, content.as_text)
         limits = operation.limits
-        if limits.report and (turn := self._throttle.turn(caller)) is not None:
-            call.slot = turn if isinstance(turn, str) else await turn
+        if limits.report and call.slot is None:
+            call.slot = await _turn(self._throttle, caller)
         if limits.hot or limits.report:
             return await served.handler(caller, asked, call)
         return await self._in_time(served.handler(caller, asked, call), operation, call)
+
+    async def _of_large(self, read: Large, caller: Caller, operation: Operation, call: Call) -> Content:
+        """A large body waits on the disk until its caller has fewer others in memory; for the turn of a report first,
+        lest one that has a place here wait for those that wait for one.
+        """
+        if operation.limits.report:
+            call.slot = await _turn(self._throttle, caller)
+        call.large = await _turn(self._large, caller)
+        return await read()
 
     def _in_time(self, work: Awaitable[Answer], operation: Operation, call: Call) -> Deferred[Answer]:
         """The answer, or TooSlow when it takes too long; the work is never stopped."""
@@ -276,6 +289,11 @@ def _go_on(over: Deferred[None]) -> None:
 
 def _hang_up(_: Any, call: Call) -> None:
     call.lost = True
+
+
+async def _turn(throttle: Throttle, caller: Caller) -> str | None:
+    turn = throttle.turn(caller)
+    return turn if turn is None or isinstance(turn, str) else await turn
 
 
 async def _known(asking: Awaitable[None], operation: Operation, caller: Caller) -> None:

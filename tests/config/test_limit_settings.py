@@ -15,7 +15,7 @@ def limits(tmp_path, text):
 
 def test_without_a_word_there_are_sane_limits(tmp_path):
     found = limits(tmp_path, "")
-    assert (found.requests_per_caller, found.requests_per_role) == (64, None)
+    assert (found.requests_per_caller, found.requests_per_role, found.large_bodies_per_caller) == (64, None, 4)
     assert (found.header_timeout, found.body_timeout, found.request_timeout) == (30.0, 600.0, 300.0)
     assert (found.body_rate, found.max_headers, found.max_header_bytes) == (16384, 500, 16384)
     assert (found.connections_per_address, found.max_connections) == (512, 4096)

@@ -49,15 +49,15 @@ class Slow:
 class World:
     """A site whose requests are sent and looked at one by one."""
 
-    def __init__(self, most: int | None = 2, most_of_roles: int | None = None) -> None:
+    def __init__(self, most: int | None = 2, most_of_roles: int | None = None, large: int = 1) -> None:
         self.under_way: list[Deferred[Answer]] = []
-        self.throttle = Throttle(most, most_of_roles)
-        self.site = site_of(Slow(self.under_way), throttle=self.throttle, patience=300.0)
+        self.throttle, self.large = Throttle(most, most_of_roles), Throttle(large, 2 * large)
+        self.site = site_of(Slow(self.under_way), throttle=self.throttle, large=self.large, patience=300.0)
 
-    def send(self, path: str, caller: Caller = USER, headers: str = "") -> Connection:
+    def send(self, path: str, caller: Caller = USER, headers: str = "", **values: Any) -> Connection:
         self.site.caller = caller
         connection = Connection(self.site)
-        connection.post(path, {}, headers)
+        connection.post(path, values, headers)
         return connection
 
     def end(self, index: int = 0, **answer: Any) -> None:
@@ -110,6 +110,37 @@ def test_a_report_is_never_refused_it_waits_for_its_turn(path: str) -> None:
     world.end()
     assert b"200 OK" in second.received
     assert (world.throttle._under_way, world.throttle._waiting) == ({}, {})
+
+
+LARGE = "x" * (2 << 20)
+REPORT, TEXT = "/api/v1/slow/report", "/server/panda/text"
+
+
+def test_large_bodies_of_a_caller_wait_for_each_other_and_hold_up_nobody_else() -> None:
+    world = World(most=5)
+    sent = [world.send(path, text=LARGE) for path in (REPORT, TEXT, REPORT)]
+    assert len(world.under_way) == 1
+    world.send(REPORT), world.send(TEXT, OTHER, text=LARGE)
+    for _ in range(3):
+        world.send(REPORT, PILOT, text=LARGE)
+    assert len(world.under_way) == 1 + 2 + 2
+    for each in sent:
+        assert each.received == b""
+        world.end()
+        assert each.received.startswith(b"HTTP/1.1 200 ")
+        world.under_way.insert(0, world.under_way.pop())
+    while world.under_way:
+        world.end()
+    assert (world.large._under_way, world.large._waiting, world.throttle._under_way) == ({}, {}, {})
+
+
+def test_large_reports_do_not_wait_for_requests_that_wait_for_them() -> None:
+    world = World(most=2)
+    first, second, third = (world.send(path, text=LARGE) for path in (TEXT, TEXT, REPORT))
+    assert len(world.under_way) == 1
+    for each in (first, second, third):
+        world.end()
+        assert each.received.startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_report_that_waits_is_taken_though_its_client_has_gone() -> None:
