@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import CLOCK_BOOTTIME, clock_gettime
 from typing import Any, Protocol
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall, deferLater
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _utc_now() -> datetime:
+def machine_time() -> datetime:
+    """What this machine's clock says, which somebody may set at any time."""
     return datetime.now(UTC)
+
+
+def free_running(
+    machine: Callable[[], datetime] = machine_time, seconds: Callable[[], float] = lambda: clock_gettime(CLOCK_BOOTTIME)
+) -> Callable[[], datetime]:
+    """This machine's time from now on, whatever its clock is set to; what it sleeps through counts."""
+    began, zero = machine(), seconds()
+    return lambda: began + timedelta(seconds=seconds() - zero)
 
 
 class ReactorTime(Protocol):
@@ -25,11 +37,16 @@ class ReactorTime(Protocol):
 
 @define
 class Clock:
-    """``now()`` is this machine's time put right by the measured offset to the database; ``reactor`` keeps delays."""
+    """``now()`` is this machine's time put right by the measured offset to the database; ``reactor`` keeps delays.
+
+    When somebody sets the machine's clock, ``now()`` goes on as before: a job is not silent for hours because of that.
+    ``difference`` is the database's clock less this machine's, as it was last seen.
+    """
 
     reactor: ReactorTime
-    _wall: Callable[[], datetime] = _utc_now
+    _wall: Callable[[], datetime] = field(factory=free_running)
     offset: timedelta = field(default=timedelta(0))
+    difference: timedelta = field(default=timedelta(0))
 
     def now(self) -> datetime:
         """The database's time, aware UTC."""
@@ -38,6 +55,16 @@ class Clock:
     def seconds(self) -> float:
         """The reactor's seconds, for durations only."""
         return self.reactor.seconds()
+
+    def wait(self, seconds: float) -> Deferred[None]:
+        """Fires after so many seconds; with 0, once others have had the reactor. Cancelling it ends the wait."""
+        return deferLater(self.reactor, seconds)  # type: ignore[arg-type]  # Twisted asks for the whole IReactorTime
+
+    def looping(self, work: Callable[..., object], *args: Any) -> LoopingCall:
+        """A LoopingCall by this clock, to be started. An exception of ``work`` would stop it for good."""
+        looping = LoopingCall(work, *args)
+        looping.clock = self.reactor  # type: ignore[assignment]  # as above
+        return looping
 
     @classmethod
     def manual(cls, reactor: ReactorTime, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> Clock:

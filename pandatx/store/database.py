@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from txpostgres import txpostgres
 
-from pandatx.clock import Clock
+from pandatx.clock import Clock, machine_time
 from pandatx.config import DatabaseSettings, Schemas
 from pandatx.errors import Busy, DatabaseAway, PandaError
 from pandatx.metrics import (
@@ -31,7 +31,7 @@ from pandatx.metrics import (
     TRANSACTION_SECONDS,
     TRANSACTIONS_TIMED_OUT,
 )
-from pandatx.store.pool import Pool, wait
+from pandatx.store.pool import Pool
 from pandatx.store.queries import Query
 from pandatx.store.results import NUMERIC, TIMESTAMP, Result
 
@@ -58,6 +58,8 @@ HOT_SETTINGS = (
     "enable_mergejoin=off",
 )
 """Planner guards of the request pool: a generic plan made on an empty table stays (reference/database.md 7)."""
+UNSTORABLE = (ValueError, TypeError, psycopg2.DataError, psycopg2.IntegrityError)
+"""What a value is met with that no column takes; the dialects have bounded all that they know of."""
 _RETRIED = frozenset((errorcodes.DEADLOCK_DETECTED, errorcodes.SERIALIZATION_FAILURE))
 _FORGOTTEN = frozenset(
     (errorcodes.INVALID_SQL_STATEMENT_NAME, errorcodes.DUPLICATE_PREPARED_STATEMENT, errorcodes.FEATURE_NOT_SUPPORTED)
@@ -383,7 +385,7 @@ class Database:
                     self.pool.release(session)
                 if status != "in progress":
                     return str(status)
-            await wait(self._clock, 0.25)
+            await self._clock.wait(0.25)
         return None
 
     async def _roll_back(self, session: Session) -> None:
@@ -449,16 +451,17 @@ def shield(running: defer.Deferred[T]) -> defer.Deferred[T]:
     return outer
 
 
-async def measure_offset(database: Database, clock: Clock) -> None:
-    """Set the clock right by the database's (rules R8, R44)."""
-    before = clock.now() - clock.offset
+async def measure_offset(database: Database, clock: Clock, machine_time: Callable[[], datetime] = machine_time) -> None:
+    """Set the clock right by the database's (rules R8, R44); a machine whose own differs is warned of."""
+    before = clock.now()
     there: datetime = (await database.statement("clock.offset", _CLOCK)).scalar()
-    after = clock.now() - clock.offset
-    offset = there - (before + (after - before) / 2)
-    if abs(offset) > WORRYING_OFFSET >= abs(clock.offset):
-        log.warn("the clock of the database differs from this machine's by {offset}", offset=str(offset))
-    clock.offset = offset
-    DATABASE_OFFSET_SECONDS.set(offset.total_seconds())
+    took = clock.now() - before
+    clock.offset += there - (before + took / 2)
+    known, clock.difference = clock.difference, there - (machine_time() - took / 2)
+    if abs(clock.difference) > WORRYING_OFFSET >= abs(known):
+        difference = str(clock.difference)
+        log.warn("the clock of the database differs from this machine's by {difference}", difference=difference)
+    DATABASE_OFFSET_SECONDS.set(clock.difference.total_seconds())
 
 
 _CLOCK = Query(name="database_clock", text="SELECT clock_timestamp() AT TIME ZONE 'UTC'")

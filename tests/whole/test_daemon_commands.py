@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
@@ -216,6 +217,29 @@ def test_sighup_takes_a_changed_section_over_and_a_section_that_cannot_be_read_c
         going_on = len(beats(second))
         until(lambda: len(beats(second)) > going_on + 1, "the new one still runs")
         assert len(beats(first)) == known
+
+
+SET_BACK = """
+import os
+import time
+
+told = time.time
+time.time = lambda: told() - (3600.0 if os.path.exists({flag!r}) else 0.0)
+"""
+"""A ``sitecustomize``: the clock of whoever imports it is an hour back once there is a file."""
+
+
+def test_daemons_and_requests_go_on_when_somebody_sets_the_machines_clock_back(home: Home) -> None:
+    flag, notes = home.path / "back", home.path / "beats"
+    scripts(home, beat={"period": 2, "arguments": [str(notes)]})
+    (home.path / "scripts" / "sitecustomize.py").write_text(SET_BACK.format(flag=str(flag)))
+    with home.server():
+        until(lambda: beats(notes) and time.time() - beats(notes)[-1] > 0.5, "it waits for its next run")
+        flag.touch()
+        before = len(beats(notes))
+        until(lambda: len(beats(notes)) > before + 2, "it goes on", 20)
+        assert max(beats(notes)) - min(beats(notes)) > 1800, "the clock was not set back"
+        until(lambda: listed(home)["beat"]["runs"] > before + 2, "the board learns of it")
 
 
 @pytest.mark.long
