@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -84,6 +84,7 @@ class App:
     messaging: Messaging = field(init=False)
     listeners: Listeners | None = None
     _loops: list[LoopingCall] = field(factory=list)
+    _reloading: DeferredLock = field(factory=DeferredLock)
 
     @classmethod
     def make(
@@ -170,7 +171,7 @@ class App:
         self.operations.notifier.reloading()
         self.logs.reopen()
         Deferred.fromCoroutine(self.core.tokens.refresh()).addErrback(lambda f: log.failure("tokens", f))
-        Deferred.fromCoroutine(self._reload()).addErrback(lambda f: log.failure("reload", f)).addBoth(
+        self._reloading.run(self._reload).addErrback(lambda f: log.failure("reload", f)).addBoth(
             lambda _: self.operations.notifier.ready()
         )
 
@@ -320,13 +321,17 @@ class App:
 
     async def _reload_daemons(self) -> None:
         try:
-            settings = load(self.config_file, self.environ).daemon
+            config = await deferToThread(load, self.config_file, self.environ)  # it may ask the DNS who we are
         except StartFault as fault:
             log.error("the [daemon] section stays as it was: {fault}", fault=fault)
             return
-        given = self.config.daemon
+        for warning in config.warnings:
+            if warning not in self.config.warnings:
+                log.warn("{warning}", warning=warning)
+        settings, given = config.daemon, self.config.daemon
         if (settings.uname, settings.gname) != (given.uname, given.gname):
             log.warn("[daemon] uname and gname of children change with a restart only")
+        self.plugins.reload(settings.n_proc, settings.proc_lifetime, settings.n_dbconn)
         await self.daemons.reload(settings)
 
     async def _announce(self) -> None:

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import signal
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +117,58 @@ def test_sighup_takes_over_the_daemon_section_and_a_fault_in_it_stops_nothing(ho
         home.config.write_text(text)
         server.signal(signal.SIGHUP)
         until(lambda: "failed" not in page(home.metrics_port, "/readyz"), "all is well again")
+
+
+def test_sighup_gives_plugins_their_children_anew_too_and_tells_of_what_is_not_known(home: Home) -> None:
+    idle = 'pandatx_children{pool="plugins",state="idle"} '
+    with home.server() as server:
+        until(lambda: f"{idle}2.0" in page(home.metrics_port, "/metrics"), "two children for plugins")
+        home.set("daemon", n_proc=3)
+        home.config.write_text(home.config.read_text().replace('"period": 240, ', '"period": 240, "lop": true, ', 1))
+        server.signal(signal.SIGHUP)
+        until(lambda: f"{idle}3.0" in page(home.metrics_port, "/metrics"), "three")
+        assert "daemon add_main: lop is not known; nothing reads it" in server.logged("panda_server_error_log")
+
+
+SLOW_NAME = """
+import os
+import socket
+import time
+
+told = socket.getfqdn
+
+
+def getfqdn(name=""):
+    if os.path.exists({flag!r}):
+        time.sleep(2)
+        os.remove({flag!r})
+    return told(name)
+
+
+socket.getfqdn = getfqdn
+"""
+
+
+def test_a_name_server_that_is_slow_at_a_sighup_holds_up_no_request(home: Home) -> None:
+    flag, packages = home.path / "slow", home.path / "packages"
+    packages.mkdir()
+    (packages / "sitecustomize.py").write_text(SLOW_NAME.format(flag=str(flag)))
+    paths = [str(packages), os.environ.get("PYTHONPATH")]
+    home.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    home.config.write_text("".join(line for line in lines(home) if not line.startswith("pserverhost")))
+    with home.server() as server:
+        flag.touch()
+        server.signal(signal.SIGHUP)
+        slowest = 0.0
+        while flag.exists():
+            begun = time.monotonic()
+            page(home.metrics_port, "/livez")
+            slowest = max(slowest, time.monotonic() - begun)
+        assert slowest < 1
+
+
+def lines(home: Home) -> list[str]:
+    return home.config.read_text().splitlines(keepends=True)
 
 
 def test_children_of_a_server_without_an_enabled_section_have_its_user_too(home: Home) -> None:
