@@ -17,7 +17,7 @@ from pandatx.store.embedded import EmbeddedPostgres
 from pandatx.store.statedir import StateDirectory
 from pandatx.workers.grants import Grants, Operation
 from pandatx.workers.pool import PoolSettings, ProcessPool
-from pandatx.workers.user import ChildUser
+from pandatx.workers.user import ChildUser, own_home
 
 CHILD_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH", "X509_USER_PROXY", "X509_CERT_DIR")
 """What children get of our environment, beside RUCIO_*."""
@@ -60,10 +60,14 @@ def pool_settings(
     state: StateDirectory,
     environ: Mapping[str, str],
 ) -> PoolSettings:
-    """Children are ``user``, or whom the server is or becomes; ``dbtimeout`` bounds their statements (rule R31)."""
+    """Children are ``user``, or whom the server is or becomes; ``dbtimeout`` bounds their statements (rule R31).
+
+    Their HOME is the service's where an operator has set it, for Rucio; root's own is none for another user.
+    """
     given = {name: value for name, value in environ.items() if name in CHILD_ENVIRONMENT or name.startswith("RUCIO_")}
-    if server is not None:
-        given["HOME"] = server.home
+    becomes = user or server
+    if becomes is not None and given.get("HOME", "") in ("", own_home()):
+        given["HOME"] = becomes.home
     limit = round(config.database.dbtimeout * 1000)
     options = f"-c client_connection_check_interval=500 -c statement_timeout={limit}"
     return PoolSettings(

@@ -83,7 +83,7 @@ class Child(ProcessProtocol):
         self._requests = Requests(self._grants, lambda message: self.transport.writeToChild(CALLS_FD, frame(message)))
         environment = {**environment, PARENT_VARIABLE: str(os.getpid()), LEVEL_VARIABLE: log_level}
         if user:
-            environment |= {"HOME": user.home, "USER": user.name, "LOGNAME": user.name}
+            environment = {"HOME": user.home, **environment, "USER": user.name, "LOGNAME": user.name}
         self._reactor.spawnProcess(
             self,
             sys.executable,

@@ -7,6 +7,7 @@ import os
 import pwd
 import subprocess
 import sys
+from collections.abc import Callable
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -47,9 +48,18 @@ def resolve_user(uname: str | None, gname: str | None, executable: str = sys.exe
     return found
 
 
+def own_home() -> str:
+    """The home of the user that this process is, whatever HOME says."""
+    return _own(lambda user: user.pw_dir)
+
+
 def _own_name() -> str:
+    return _own(lambda user: user.pw_name)
+
+
+def _own(part: Callable[[pwd.struct_passwd], str]) -> str:
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return part(pwd.getpwuid(os.geteuid()))
     except KeyError:
         return ""
 

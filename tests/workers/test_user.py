@@ -13,7 +13,11 @@ import pytest
 from twisted.logger import globalLogPublisher
 
 import pandatx
-from pandatx.workers.user import resolve_user
+from pandatx.config import Config
+from pandatx.foundations import pool_settings
+from pandatx.net.user import ServerUser
+from pandatx.store.statedir import StateDirectory
+from pandatx.workers.user import ChildUser, resolve_user
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ async def test_children_of_root_become_the_user_with_all_its_groups_and_its_home
         return
     monkeypatch.setattr(sys, "executable", python)
     user = resolve_user("nobody", "daemon", python)
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ["PYTHONPATH"], "HOME": "/root"}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ["PYTHONPATH"]}
     pool = await scripts.start(user=user, environment=environment)
     nobody = pwd.getpwnam("nobody")
     gid = grp.getgrnam("daemon").gr_gid
@@ -82,3 +86,23 @@ async def test_children_of_root_become_the_user_with_all_its_groups_and_its_home
     assert sorted(await pool.call("os:getgroups", timeout=10)) == sorted(os.getgrouplist("nobody", gid))
     assert await pool.call("os:getenv", "HOME", timeout=10) == nobody.pw_dir
     assert await pool.call("os:getenv", "USER", timeout=10) == "nobody"
+
+
+CHILD = ChildUser("panda", 4711, 4711, "/home/panda")
+SERVER = ServerUser(name="panda", uid=4711, gid=4711, home="/home/panda")
+
+
+@pytest.mark.parametrize(("child", "server"), [(CHILD, None), (None, SERVER), (None, None)])
+def test_children_have_the_home_that_the_operator_has_given_the_service_for_rucio(tmp_path, child, server):
+    assert home_of_children(tmp_path, child, server, HOME="/data/panda") == "/data/panda"
+
+
+@pytest.mark.parametrize(("child", "server"), [(CHILD, None), (None, SERVER)])
+def test_children_that_become_another_user_have_its_home_and_not_that_of_who_starts_the_server(tmp_path, child, server):
+    assert home_of_children(tmp_path, child, server, HOME=pwd.getpwuid(os.geteuid()).pw_dir) == "/home/panda"
+    assert home_of_children(tmp_path, child, server) == "/home/panda"
+
+
+def home_of_children(tmp_path, child, server, **environ):
+    settings = pool_settings(Config.for_tests(tmp_path), child, server, StateDirectory(tmp_path), environ)
+    return settings.environment["HOME"]
