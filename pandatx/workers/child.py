@@ -21,6 +21,8 @@ from pandatx.workers.records import collect
 
 PARENT_VARIABLE: Final = "PANDATX_POOL_PARENT"
 LEVEL_VARIABLE: Final = "PANDATX_POOL_LOG_LEVEL"
+LONGEST_ERROR: Final = 4096
+LONGEST_TRACEBACK: Final = 65536
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _OOM_SCORE: Final = b"500"
@@ -90,7 +92,7 @@ def _answer(message: dict[str, Any], parent: Parent) -> bytes:
             _leave(fault)
         text = "".join(traceback.format_exception_only(fault)).strip()
         trace = "".join(traceback.format_exception(fault))
-        told = {"error": _printable(text), "traceback": _printable(trace)}
+        told = {"error": _printable(text, LONGEST_ERROR), "traceback": _printable(trace, LONGEST_TRACEBACK)}
         return frame({"call": call, **told, "memory": _memory_mb()})
     finally:
         if parent.forked:
@@ -118,9 +120,10 @@ def find(name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _printable(text: str) -> str:
-    """Lone surrogates have no UTF-8, and so no JSON."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _printable(text: str, longest: int) -> str:
+    """What logs and tables can bear. Lone surrogates have no UTF-8, and so no JSON."""
+    cut = f"... ({len(text)} characters)" if len(text) > longest else ""
+    return text[:longest].encode("utf-8", "backslashreplace").decode() + cut
 
 
 def _memory_mb() -> float:

@@ -24,6 +24,7 @@ def pid(): return os.getpid()
 def application(): return os.environ["PGAPPNAME"]
 def modules(): return sorted(sys.modules)
 def fail(text): raise ValueError(text)
+def lament(size): raise ValueError("z" * size)
 def leave(code): sys.exit(code)
 def interrupt(): raise KeyboardInterrupt
 def crash(): os.kill(os.getpid(), signal.SIGSEGV)
@@ -159,6 +160,15 @@ async def test_whatever_a_function_raises_comes_back_as_text_and_the_child_lives
     assert text in str(failed.value)
     assert "Traceback" in failed.value.traceback
     assert await pool.call("acts:pid", timeout=10) == before
+
+
+async def test_an_exception_of_ten_million_characters_is_cut_before_logs_and_tables_get_it(pools):
+    pool = await pools.start()
+    with pytest.raises(CallFailed) as failed:
+        await pool.call("acts:lament", 10_000_000, timeout=10)
+    assert str(failed.value).startswith("ValueError: zzz") and str(failed.value).endswith("... (10000012 characters)")
+    assert (len(str(failed.value)) < 5_000, len(failed.value.traceback) < 70_000) == (True, True)
+    assert "in lament" in failed.value.traceback
 
 
 async def test_arguments_that_json_cannot_say_are_the_callers_fault(pools):
