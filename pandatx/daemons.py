@@ -124,22 +124,21 @@ class Daemons:
         return True
 
     async def _plan(self) -> Plan:
+        """What is to run, by the newest section: another may come while the children for scripts are started."""
         planned = plan(self._settings, self._natives, self._scripts)
         if not self._settings.enable:
             log.info("[daemon] enable is False: none of its daemons run, only those of our own")
-        if planned.absent:
-            log.warn("daemons that this version does not have: {names}", names=", ".join(planned.absent))
         if not self._pool_open and any(daemon.kill is not None for daemon in planned.daemons):
             self._pool_open = True
             await self._scripts.start()
+            return await self._plan()
         return planned
 
     def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> LoopingCall:
         def once() -> Deferred[None]:
             return Deferred.fromCoroutine(work()).addErrback(lambda f: log.failure("the daemons", f))
 
-        loop = LoopingCall(once)
-        loop.clock = self._clock.reactor  # type: ignore[assignment]
+        loop = self._clock.looping(once)
         loop.start(seconds, now=False)
         return loop
 

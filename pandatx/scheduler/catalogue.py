@@ -11,7 +11,7 @@ from attrs import frozen
 class BuiltIn:
     """A native daemon. ``ours`` runs whether or not the operator's [daemon] section names it (R42); times in seconds.
 
-    The code itself is given by app.py under the same name: an object with ``async def run(context)``.
+    The code itself is given by natives.py under the same name: an object with ``async def run(context)``.
     """
 
     name: str

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from attrs import define, field
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
+from pandatx.workers.output import file_part
 
 
 class RunStopped(Exception):
@@ -39,7 +39,7 @@ class Context:
     why_stopping: str = field(init=False, default="")
 
     def __attrs_post_init__(self) -> None:
-        self.log = Logger(f"pandatx.scheduler.daemons.{self.daemon}")
+        self.log = Logger(f"pandatx.scheduler.daemons.{file_part(self.daemon)}")
 
     def now(self) -> datetime:
         """The database's time, aware UTC."""
@@ -65,7 +65,7 @@ class Context:
     async def breathe(self) -> None:
         """Between two batches: let others have the reactor, and raise RunStopped if the run should end."""
         self._end_if_asked()
-        await deferLater(self._clock.reactor, 0)  # type: ignore[arg-type]
+        await self._clock.wait(0)
         self._end_if_asked()
 
     def _end_if_asked(self) -> None:

@@ -16,11 +16,10 @@ from pandatx.workers.pool import ProcessPool
 
 @frozen(kw_only=True)
 class Plan:
-    """The daemons to run; entries at fault, each a line; and entries of the guide that this version does not have."""
+    """The daemons to run, and the entries that are left out."""
 
     daemons: tuple[Daemon, ...]
     faults: tuple[LeftOut, ...] = ()
-    absent: tuple[str, ...] = ()
 
 
 def plan(settings: DaemonSettings, natives: Mapping[str, Native], pool: ProcessPool) -> Plan:
@@ -29,7 +28,7 @@ def plan(settings: DaemonSettings, natives: Mapping[str, Native], pool: ProcessP
     A module of the guide's package is one of ``natives`` by its name; a module of any other package runs in the pool.
     An entry of one of our daemons changes it even where the section as a whole is not enabled.
     """
-    daemons, absent = [], []
+    daemons, faults = [], list(settings.faults)
     for entry in settings.entries:
         built_in = CATALOGUE.get(entry.module)
         ours = built_in is not None and built_in.ours
@@ -39,14 +38,14 @@ def plan(settings: DaemonSettings, natives: Mapping[str, Native], pool: ProcessP
             always_sync = built_in is not None and ours and built_in.sync
             daemons.append(_native(entry, natives[entry.module], always_sync))
         elif settings.package == GUIDE_PACKAGE:
-            absent.append(entry.name)
+            faults.append(LeftOut(name=entry.name, why=f"this server has no daemon {entry.module}"))
         else:
             daemons.append(_script(entry, settings.package, pool))
     named = {name for entry in settings.entries for name in (entry.name, entry.module)} | set(settings.disabled)
     for built_in in CATALOGUE.values():
         if built_in.ours and built_in.name in natives and built_in.name not in named:
             daemons.append(_built_in(built_in, natives[built_in.name]))
-    return Plan(daemons=tuple(daemons), faults=settings.faults, absent=tuple(absent))
+    return Plan(daemons=tuple(daemons), faults=tuple(faults))
 
 
 def _native(entry: DaemonEntry, code: Native, always_sync: bool) -> Daemon:

@@ -20,13 +20,8 @@ log = Logger()
 class LockStore(Protocol):
     """Where the lock rows are. Each method is one short transaction."""
 
-    async def take(
-        self, name: str, holder: str, start: datetime, period: timedelta, *, again: bool = False
-    ) -> datetime | None:
-        """Take the lock for a run that starts at ``start``: None when it is ours now, else when it may be tried again.
-
-        ``again`` takes it before its time too, if ``holder`` was the last to hold it.
-        """
+    async def take(self, name: str, holder: str, start: datetime, period: timedelta) -> datetime | None:
+        """Take the lock for a run from ``start``: None when it is ours now, else when it may be tried again."""
 
     async def extend(self, name: str, holder: str, now: datetime) -> bool:
         """Move the lock's time to ``now``; False when it is no longer ours."""
@@ -49,9 +44,9 @@ class SyncLock:
     _first: Any = field(init=False, default=None)
     _renewing: Deferred[Any] | None = field(init=False, default=None)
 
-    async def take(self, start: datetime, *, again: bool = False) -> datetime | None:
+    async def take(self, start: datetime) -> datetime | None:
         """None when the run may start; else when it may be tried again: a period after the last start anywhere."""
-        due = await self._store.take(self.name, self.holder, start, self.period, again=again)
+        due = await self._store.take(self.name, self.holder, start, self.period)
         self._start = start if due is None else None
         return due
 
@@ -67,8 +62,7 @@ class SyncLock:
         A run of less than two thirds of its period is over before anybody could take the lock, so it writes nothing.
         """
         third = self.period.total_seconds() / 3
-        self._renewal = renewal = LoopingCall(self._renew, lost)
-        renewal.clock = self._clock.reactor  # type: ignore[assignment]
+        self._renewal = renewal = self._clock.looping(self._renew, lost)
 
         def begin() -> None:
             self._first = None

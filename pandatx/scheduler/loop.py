@@ -12,12 +12,9 @@ from twisted.logger import Logger
 from pandatx.clock import Clock
 from pandatx.config import LeftOut
 from pandatx.domain.daemons import DaemonCondition, DaemonState
-from pandatx.errors import NotFound
 from pandatx.scheduler.daemon import Daemon
 from pandatx.scheduler.locks import LockStore, SyncLock
-from pandatx.scheduler.timed import Held, NotRun, TimedDaemon
-
-__all__ = ["NotRun", "Scheduler"]
+from pandatx.scheduler.timed import Held, TimedDaemon
 
 STOP_LIMIT = 20.0
 APART = 1.0
@@ -116,17 +113,6 @@ class Scheduler:
         self._paused = names
         for timed in self._timed.values():
             timed.paused = timed.daemon.name in names
-
-    async def run_now(self, name: str) -> DaemonState:
-        """Run a daemon now and give its state after. Raises NotFound, or NotRun when it runs already."""
-        timed = self._find(name)
-        await timed.run_now()
-        return timed.state
-
-    def _find(self, name: str) -> TimedDaemon:
-        if name not in self._timed:
-            raise NotFound(f"no daemon {name}")
-        return self._timed[name]
 
     def _add(self, daemons: Iterable[Daemon]) -> None:
         for place, daemon in enumerate(daemons):

@@ -8,7 +8,6 @@ from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
 
 from pandatx import metrics
 from pandatx.clock import Clock
@@ -71,7 +70,7 @@ class Run:
             outcome = Outcome(error=str(fault))
         except CallError as fault:
             outcome = Outcome(error=str(fault), traceback=getattr(fault, "traceback", ""))
-        except Exception as fault:
+        except (Exception, SystemExit) as fault:
             outcome = Outcome(error=self._why_cut_short(fault), traceback=traceback.format_exc())
         finally:
             for timer in self._timers:
@@ -102,7 +101,7 @@ class Run:
                 return again
             if self._clock.seconds() - begun < SHORTEST_TURN:
                 # Code that has nothing to do and says "again" must not spin the reactor.
-                await deferLater(self._clock.reactor, SHORTEST_TURN)  # type: ignore[arg-type]
+                await self._clock.wait(SHORTEST_TURN)
             await self.context.breathe()
 
     def _time_out(self) -> None:
@@ -120,6 +119,6 @@ class Run:
         metrics.DAEMON_SECONDS.labels(name).observe(self.lasted)
         metrics.DAEMON_RUNS.labels(name, "failed" if outcome.error else "done").inc()
 
-    def _why_cut_short(self, fault: Exception) -> str:
+    def _why_cut_short(self, fault: BaseException) -> str:
         why = self.context.why_stopping
         return f"stopped: {why}" if why else f"{type(fault).__name__}: {fault}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -20,10 +20,6 @@ from pandatx.scheduler.run import Outcome, Run
 SERVER_STOPS = "the server is stopping"
 
 log = Logger()
-
-
-class NotRun(Exception):
-    """Why a daemon was not run when somebody asked for it."""
 
 
 class Held(Protocol):
@@ -52,7 +48,7 @@ class TimedDaemon:
     _closed: bool = field(init=False, default=True)
     _first: Any = field(init=False, default=None)
     _looping: LoopingCall | None = field(init=False, default=None)
-    _busy: Deferred[Any] | None = field(init=False, default=None)
+    _busy: Deferred[None] | None = field(init=False, default=None)
     _run: Run | None = field(init=False, default=None)
     _nap: Any = field(init=False, default=None)
 
@@ -73,14 +69,6 @@ class TimedDaemon:
         await self._busy
         if timer.active():
             timer.cancel()
-
-    async def run_now(self) -> None:
-        """Run it outside its times, paused or not. Raises NotRun when it runs already, here or on another server."""
-        if self._busy is not None:
-            raise NotRun(f"{self.daemon.name} is running")
-        due = await self._alone(self._attempt(again=True))
-        if due is not None:
-            raise NotRun(f"{self.daemon.name} is locked by another server until {due:%Y-%m-%d %H:%M:%S}")
 
     @property
     def state(self) -> DaemonState:
@@ -103,8 +91,7 @@ class TimedDaemon:
     # The clock's side.
 
     def _begin(self) -> None:
-        self._looping = looping = LoopingCall(self._tick)
-        looping.clock = self._clock.reactor  # type: ignore[assignment]
+        self._looping = looping = self._clock.looping(self._tick)
         looping.start(self.daemon.period, now=True)
 
     def _tick(self) -> Deferred[None] | None:
@@ -112,19 +99,16 @@ class TimedDaemon:
             return None
         return self._alone(self._in_time())
 
-    def _alone(self, work: Any) -> Deferred[Any]:
+    def _alone(self, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         """The one thing this daemon does now. A fault is logged here: it would stop the LoopingCall for good."""
-        done: Deferred[Any] = Deferred()
+        done: Deferred[None] = Deferred()
         self._busy = done
 
-        async def whole() -> Any:
+        async def whole() -> None:
             try:
-                return await work
-            except NotRun:
-                raise
+                await work
             except Exception as fault:
                 self._failed(Outcome(error=f"{type(fault).__name__}: {fault}"))
-                return None
             finally:
                 self._busy = None
                 done.callback(None)
@@ -141,25 +125,23 @@ class TimedDaemon:
             self._end_nap()
             self._nap = self._clock.reactor.callLater(wait, self._tick)
 
-    async def _attempt(self, again: bool = False) -> datetime | None:
+    async def _attempt(self) -> datetime | None:
         """Run, unless somebody else does: then when to try again, if that is known."""
         held = self._hold(self.daemon)
         if held is None:
-            if again:
-                raise NotRun(f"{self.daemon.name} is being run by another process of this machine")
             log.info("daemon {name}: another process of this machine is running it", name=self.daemon.name)
             return None
         try:
-            return await self._run_on(again)
+            return await self._run_on()
         finally:
             held.release()
 
-    async def _run_on(self, again: bool) -> datetime | None:
+    async def _run_on(self) -> datetime | None:
         """Run; in loop mode, run after run."""
         while True:
             start = self._clock.now()
             lock = self._make_lock(self.daemon) if self.daemon.sync else None
-            if lock is not None and (due := await lock.take(start, again=again)) is not None:
+            if lock is not None and (due := await lock.take(start)) is not None:
                 return due
             if self._closed:  # stopped while the database was asked
                 if lock is not None:

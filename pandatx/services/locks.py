@@ -20,15 +20,13 @@ class DaemonLocks:
 
     _database: Database
 
-    async def take(
-        self, name: str, holder: str, start: datetime, period: timedelta, *, again: bool = False
-    ) -> datetime | None:
+    async def take(self, name: str, holder: str, start: datetime, period: timedelta) -> datetime | None:
         """Take a daemon's lock for a run from ``start``: None when it is ours, else when it may be tried again.
 
-        A lock is free a period after its time, whoever set that; with ``again`` before, if ``holder`` was the last.
+        A lock is free a period after its time, whoever set that.
         """
         ours, locked_time = await self._database.transaction(
-            "locks.take", locks.take, name, holder, start, start - period, again
+            "locks.take", locks.take, name, holder, start, start - period
         )
         if ours:
             return None
@@ -58,10 +56,8 @@ class LocksByHand:
     _server: str | None = None
     _before: str | None = None
 
-    async def take(
-        self, name: str, holder: str, start: datetime, period: timedelta, *, again: bool = False
-    ) -> datetime | None:
-        """As DaemonLocks.take; ``again`` makes no difference."""
+    async def take(self, name: str, holder: str, start: datetime, period: timedelta) -> datetime | None:
+        """As DaemonLocks.take."""
         ours, locked_time, self._before = await self._database.transaction(
             "locks.take_by_hand", locks.take_by_hand, name, holder, start, start - period, start - SETTLED
         )

@@ -16,7 +16,7 @@ def component(daemon: str) -> str:
 
 
 async def take(
-    tx: Transaction, daemon: str, holder: str, start: datetime, free_before: datetime, may_repeat: bool
+    tx: Transaction, daemon: str, holder: str, start: datetime, free_before: datetime
 ) -> tuple[bool, datetime | None]:
     """Whether the lock is the holder's now, and its time; no time when somebody took it at this very moment."""
     result = await tx.run(
@@ -25,7 +25,6 @@ async def take(
         holder=holder,
         start=start,
         free_before=free_before,
-        may_repeat=may_repeat,
     )
     if not result.rows:
         return False, None

@@ -1,6 +1,6 @@
 -- name: take
--- Take a sync daemon's lock if its period is over, if it is this very run's already (the statement came twice), or,
--- with may_repeat, if we were the last to hold it. One row: whether it is ours now, and the lock's time.
+-- Take a sync daemon's lock if its period is over, or if it is this very run's already (the statement came twice). One
+-- row: whether it is ours now, and the lock's time.
 WITH taken AS (
     INSERT INTO {panda}.jedi_process_lock AS held
            (vo, prodsourcelabel, cloud, workqueue_id, resource_type, component, lockedby, lockedtime)
@@ -9,7 +9,7 @@ WITH taken AS (
     DO UPDATE SET lockedby = excluded.lockedby, lockedtime = excluded.lockedtime
      WHERE held.lockedtime IS NULL
         OR held.lockedtime <= %(free_before)s
-        OR (held.lockedby = excluded.lockedby AND (%(may_repeat)s OR held.lockedtime = excluded.lockedtime))
+        OR (held.lockedby = excluded.lockedby AND held.lockedtime = excluded.lockedtime)
     RETURNING lockedtime)
 SELECT TRUE AS ours, lockedtime FROM taken
 UNION ALL

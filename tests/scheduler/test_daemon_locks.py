@@ -45,12 +45,6 @@ async def test_taking_a_lock_twice_for_one_run_is_taking_it_once(locks):
     assert await locks.take("d", "a", at(1), MINUTE) == at(60)
 
 
-async def test_only_the_last_holder_may_run_before_the_period_is_over(locks):
-    await locks.take("d", "a", at(0), MINUTE)
-    assert await locks.take("d", "b", at(5), MINUTE, again=True) == at(60)
-    assert await locks.take("d", "a", at(5), MINUTE, again=True) is None
-
-
 async def test_a_lock_that_is_lost_can_neither_be_extended_nor_set_back(locks, database):
     await locks.take("d", "a", at(0), MINUTE)
     assert await locks.extend("d", "a", at(40))

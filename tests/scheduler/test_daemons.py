@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock as ManualClock
-from twisted.logger import globalLogPublisher
 
 from pandatx.clock import Clock
 from pandatx.config import DaemonEntry, DaemonSettings, LeftOut
@@ -76,14 +75,15 @@ SCRIPT = DaemonSettings(enable=True, package="mine.scripts", entries=(entry("swe
 class Server:
     """The daemons of one process."""
 
-    def __init__(self, reactor, path, settings=NATIVE, paused=()):
+    def __init__(self, reactor, path, settings=NATIVE, paused=(), start=True):
         self.pool, self.beat, self.board = Pool(), Beat(), Board()
         self.board.pauses = frozenset(paused)
         state = StateDirectory(path)
         self.daemons = Daemons(
             Clock.manual(reactor, ZERO), settings, {"add_main": self.beat}, self.pool, None, state, self.board
         )
-        now(self.daemons.start())
+        if start:
+            now(self.daemons.start())
 
     @property
     def names(self):
@@ -130,16 +130,41 @@ def test_a_process_that_waits_takes_over_with_the_newest_section(reactor, tmp_pa
     assert second.names == ["sweep"]
 
 
-def test_daemons_of_the_guide_that_are_absent_are_one_warning_also_after_a_reload(reactor, tmp_path):
-    events = []
-    globalLogPublisher.addObserver(events.append)
+def test_an_entry_of_a_daemon_that_there_is_none_stands_on_the_board_also_after_a_reload(reactor, tmp_path):
     server = Server(reactor, tmp_path)
-    absent = DaemonSettings(enable=True, entries=(entry("task_evaluator"), entry("datasetManager"), entry("add_main")))
-    now(server.daemons.reload(absent))
-    globalLogPublisher.removeObserver(events.append)
-    said = [event["names"] for event in events if "names" in event]
-    assert said == ["task_evaluator, datasetManager"]
-    assert server.names == ["add_main"]
+    now(server.daemons.reload(DaemonSettings(enable=True, entries=(entry("add_mian"), entry("add_main")))))
+    found = {state.name: state for state in server.daemons.scheduler.states}
+    assert set(found) == {"add_main", "add_mian"}
+    assert found["add_mian"].condition is DaemonCondition.LEFT_OUT
+    assert found["add_mian"].last_error == "this server has no daemon add_mian"
+
+
+def test_of_two_reloads_one_in_the_other_the_newer_section_holds(reactor, tmp_path):
+    server = Server(reactor, tmp_path)
+    waits = Deferred()
+
+    async def start():
+        await waits
+
+    server.pool.start = start  # the first script's children take a while
+    first = Deferred.fromCoroutine(server.daemons.reload(SCRIPT))
+    now(server.daemons.reload(NATIVE))
+    waits.callback(None)
+    assert first.called and server.names == ["add_main"]
+
+
+def test_a_section_that_comes_while_the_first_children_start_is_the_one_that_holds(reactor, tmp_path):
+    server, waits = Server(reactor, tmp_path, start=False), Deferred()
+
+    async def start():
+        await waits
+
+    server.pool.start = start
+    server.daemons._settings = SCRIPT
+    starting = Deferred.fromCoroutine(server.daemons.start())
+    now(server.daemons.reload(NATIVE))
+    waits.callback(None)
+    assert starting.called and server.names == ["add_main"]
 
 
 def test_a_daemon_that_is_paused_does_not_run_even_once_after_a_restart(reactor, tmp_path):

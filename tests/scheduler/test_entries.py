@@ -57,9 +57,9 @@ def test_a_native_daemon_is_found_by_its_module_too(pool):
     assert daemon.code is NATIVES["copyArchive"]
 
 
-def test_a_script_of_the_guide_that_this_version_lacks_is_named_and_does_no_harm(pool):
-    made = section(pool, {"evpPD2P": {"period": 600}, "add_main": {"period": 60}})
-    assert made.absent == ("evpPD2P",)
+def test_a_script_of_the_guides_package_that_this_server_lacks_is_left_out_by_name_and_does_no_harm(pool):
+    made = section(pool, {"a": {"module": "add_mian", "period": 60}, "add_main": {"period": 60}})
+    assert [str(fault) for fault in made.faults] == ["daemon a is left out: this server has no daemon add_mian"]
     assert "add_main" in named(made)
 
 

@@ -14,9 +14,10 @@ from twisted.python.failure import Failure
 from pandatx.clock import Clock
 from pandatx.config import LeftOut
 from pandatx.domain.daemons import DaemonCondition
-from pandatx.errors import DatabaseAway, NotFound
+from pandatx.errors import DatabaseAway
+from pandatx.scheduler.context import Context
 from pandatx.scheduler.daemon import Daemon
-from pandatx.scheduler.loop import NotRun, Scheduler
+from pandatx.scheduler.loop import Scheduler
 
 ZERO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -48,13 +49,13 @@ class OneTable:
     def __init__(self):
         self.rows, self.moves, self.away, self.slow = {}, [], False, None
 
-    async def take(self, name, holder, start, period, *, again=False):
+    async def take(self, name, holder, start, period):
         if self.slow is not None:
             await self.slow
         if self.away:
             raise DatabaseAway()
         row = self.rows.get(name)
-        if row and row[1] > start - period and not (again and row[0] == holder):
+        if row and row[1] > start - period:
             return row[1] + period
         self.rows[name] = (holder, start)
         return None
@@ -185,7 +186,7 @@ def test_a_native_daemon_that_never_breathes_is_cancelled_a_batch_limit_later(wo
     assert scheduler.states[0].condition is DaemonCondition.WAITING
 
 
-@pytest.mark.parametrize("fault", [ValueError("nonsense"), DatabaseAway(), SystemError("odd")])
+@pytest.mark.parametrize("fault", [ValueError("nonsense"), DatabaseAway(), SystemError("odd"), SystemExit("end")])
 def test_a_fault_is_logged_once_and_stops_nothing_for_good(world, fault):
     code, other = world.code(), world.code()
     code.raises = fault
@@ -224,6 +225,10 @@ def test_arguments_and_time_reach_the_daemon(world):
     assert context.seconds_left() == 49
 
 
+def test_a_daemons_log_is_a_file_whatever_its_name(world):
+    assert Context(world.clock, "a.b/../c").log.namespace == "pandatx.scheduler.daemons.a_b____c"
+
+
 def test_a_paused_daemon_does_not_run_until_it_is_resumed(world):
     code = world.code()
     scheduler = world.server(daemon(code))
@@ -236,20 +241,6 @@ def test_a_paused_daemon_does_not_run_until_it_is_resumed(world):
     scheduler.pause(frozenset())
     world.pass_seconds(60)
     assert len(code.starts) == 2
-
-
-def test_run_now_runs_between_two_times_and_not_beside_a_run(world):
-    code = world.code(lasting=5)
-    scheduler = world.server(daemon(code))
-    world.pass_seconds(10)
-    asked = ensureDeferred(scheduler.run_now("d"))
-    with pytest.raises(NotRun):
-        ended(ensureDeferred(scheduler.run_now("d")))
-    world.pass_seconds(5)
-    assert ended(asked).runs == 2
-    assert code.starts == [0, 10]
-    with pytest.raises(NotFound):
-        ended(ensureDeferred(scheduler.run_now("nobody")))
 
 
 def test_the_state_tells_last_and_next_start(world):
@@ -351,17 +342,6 @@ def test_without_a_database_a_sync_daemon_is_not_run_and_runs_when_it_is_back(wo
     world.pass_seconds(60)
     assert code.starts == [120]
     assert scheduler.summary == "1 ok"
-
-
-def test_run_now_of_a_sync_daemon_is_refused_while_another_server_has_it_and_taken_where_we_ran_last(world):
-    here, there = world.code(), world.code()
-    first = world.server(daemon(here, sync=True), holder="here-1")
-    second = world.server(daemon(there, sync=True), holder="there-2")
-    world.pass_seconds(10)
-    ended(ensureDeferred(first.run_now("d")))
-    assert here.starts == [0, 10]
-    with pytest.raises(NotRun, match="locked by another server"):
-        ended(ensureDeferred(second.run_now("d")))
 
 
 def test_stop_ends_a_native_run_between_its_batches_gives_its_lock_back_and_starts_nothing_more(world):

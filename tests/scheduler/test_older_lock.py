@@ -62,7 +62,7 @@ class Ours:
             return cursor.fetchall() if cursor.description else cursor.rowcount
 
     def starts(self, now):
-        ((ours, _),) = self.run(self.queries.take, start=now, free_before=now - PERIOD, may_repeat=False)
+        ((ours, _),) = self.run(self.queries.take, start=now, free_before=now - PERIOD)
         return ours
 
     def renews(self, now):

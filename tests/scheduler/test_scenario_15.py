@@ -58,7 +58,7 @@ class Rows:
     def __init__(self):
         self.rows, self.away = {}, False
 
-    async def take(self, name, holder, start, period, *, again=False):
+    async def take(self, name, holder, start, period):
         if self.away:
             raise DatabaseAway()
         if name in self.rows and self.rows[name] > start - period:
