@@ -16,6 +16,8 @@ from pandatx.domain.job import Job
 
 _CLONE, _RUN_ONCE, _SEARCH = "sc:", "sc:1", "ho"
 _KILLED: Final = ("cancelled", "closed")
+ALL_DONE: Final = "fg_done"
+"""The sub status of a fine-grained job whose input has no events left."""
 
 
 class Leaving(Enum):
@@ -58,6 +60,16 @@ def runs_once(special_handling: str | None) -> bool:
 def is_search(special_handling: str | None) -> bool:
     """Whether a job tries points of a search for hyperparameters, of which its input holds as many as are wanted."""
     return special_handling is not None and _SEARCH in special_handling.split(",")
+
+
+def end_in_parts(done: int, left: int) -> dict[str, str]:
+    """What becomes of a fine-grained job that has ended, whatever its report says: attributes of Job.
+
+    ``done`` events were processed by it, ``left`` are those of its jobset that nobody has processed.
+    """
+    if done or not left:
+        return {"job_status": "finished", "job_sub_status": "fg_partial" if left else ALL_DONE}
+    return {"job_sub_status": "fg_stumble"}
 
 
 def lease_of(job: Job, status: str) -> Lease | None:

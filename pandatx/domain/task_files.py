@@ -8,7 +8,8 @@ from typing import Final
 
 from attrs import Factory, define, evolve, field, frozen
 
-from pandatx.domain.event_leases import is_clone, is_search
+from pandatx.domain.event_leases import ALL_DONE, is_clone, is_search
+from pandatx.domain.events import FINE_GRAINED
 from pandatx.domain.heartbeat import queued_since
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.lifecycle import TERMINAL
@@ -234,11 +235,13 @@ def _ended(found: Settlement, job: TaskJob, each: JobFile, row: TaskFile) -> Tas
 def _ended_input(found: Settlement, job: TaskJob, each: JobFile, row: TaskFile) -> TaskFile:
     """Another attempt is over, well or not; what was not used is ready for the next one while it has attempts left.
 
-    No job uses up the input of a search for hyperparameters, nor its attempts: iDDS says when that is over.
+    No job uses up the input of a search for hyperparameters, nor its attempts: iDDS says when that is over. That of a
+    fine-grained job is used up with its last event.
     """
     endless = is_search(job.after.special_handling)
     failed = job.after.job_status == "failed" and not endless
-    used = job.after.job_status == "finished" and each.status != "skipped" and not endless
+    whole = job.after.event_service != FINE_GRAINED or job.after.job_sub_status == ALL_DONE
+    used = job.after.job_status == "finished" and each.status != "skipped" and whole and not endless
     attempt = row.attempt_nr or 0
     after = evolve(
         row,

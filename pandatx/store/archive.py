@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from pandatx.domain.event_leases import is_clone, lease_of
+from pandatx.domain.event_leases import end_in_parts, is_clone, lease_of
+from pandatx.domain.events import FINE_GRAINED
 from pandatx.domain.heartbeat import queued_since
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.lifecycle import JobStatus
@@ -144,11 +145,11 @@ async def archive(tx: Transaction, ended: Sequence[Change], now: datetime) -> Se
     """Move jobs to the archive: their rows, files, parameters, metadata and the status log; their reports go.
 
     Those of tasks are counted by their tasks before the commit (promise 8). A clone that others outlive is closed
-    instead of failed. Gives the changes as they were made.
+    instead of failed, a fine-grained job has finished with what it has processed. Gives the changes as they were made.
     """
     if not ended:
         return ended
-    ended = await _numbered(tx, await _outlived(tx, ended))
+    ended = await _numbered(tx, await _in_parts(tx, await _outlived(tx, ended)))
     files = [_file_row(each, change.file_changes.get(each.row_id, {})) for change in ended for each in change.job.files]
     result = await tx.run(SQL.archive, **_rows(ended), files=json_rows(sorted(files, key=_row_id)), now=now)
     tx.xid = result.rows[0][1] if result.rows else tx.xid
@@ -182,6 +183,26 @@ async def _outlived(tx: Transaction, ended: Sequence[Change]) -> Sequence[Change
 def _unheard(change: Change) -> Change:
     closed = _CLOSED_CLONE if _status(change) == JobStatus.FAILED else {}
     return evolve(change, changes={**change.changes, **closed}, told=False)
+
+
+async def _in_parts(tx: Transaction, ended: Sequence[Change]) -> Sequence[Change]:
+    """The changes; how fine-grained jobs end that were not killed is for their events to say."""
+    jobs = [
+        (change.job.panda_id, change.job.jedi_task_id, change.job.jobset_id)
+        for change in ended
+        if change.job.event_service == FINE_GRAINED
+        and change.job.jedi_task_id is not None
+        and _status(change) in (JobStatus.FINISHED, JobStatus.FAILED)
+    ]
+    if not jobs:
+        return ended
+    parts = await events.parts(tx, jobs)
+    return [
+        evolve(change, changes={**change.changes, **end_in_parts(*parts[change.job.panda_id])})
+        if change.job.panda_id in parts
+        else change
+        for change in ended
+    ]
 
 
 async def keep(tx: Transaction, changed: Sequence[Change], now: datetime) -> None:

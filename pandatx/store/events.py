@@ -196,6 +196,13 @@ async def outlived(tx: Transaction, clones: Iterable[tuple[int, int, int | None]
     return frozenset(found)
 
 
+async def parts(tx: Transaction, jobs: Sequence[tuple[int, int, int | None]]) -> dict[int, tuple[int, int]]:
+    """Of fine-grained jobs, as job, task and jobset, how many ranges they have processed, and how many are left."""
+    ids, tasks, jobsets = (list(column) for column in zip(*jobs, strict=True))
+    rows = (await tx.run(SQL.parts, jobs=ids, tasks=tasks, jobsets=jobsets)).rows
+    return {panda_id: (done, left) for panda_id, done, left in rows}
+
+
 async def ready(tx: Transaction, panda_id: int, jobset_id: int | None, task_id: int) -> int:
     """How many ranges a job could get: of its jobset, or of its whole task if it is a jumbo one."""
     kind, own = next(iter((await tx.run(SQL.event_service, job=panda_id)).rows), (None, None))

@@ -18,6 +18,14 @@ WITH p AS MATERIALIZED ({free} {claimed}), {taken}
 -- Whether a job has had a range.
 SELECT EXISTS (SELECT FROM {panda}.jedi_events WHERE jeditaskid = %(task)s AND pandaid = %(job)s)
 
+-- name: parts
+-- What fine-grained jobs have processed, and what is left of their jobsets with what they give back.
+SELECT v.job, (SELECT count(*) FROM {panda}.jedi_events e
+                WHERE e.jeditaskid = v.task AND e.pandaid = v.job AND e.status + 0 = 3) AS done,
+       (SELECT count(*) FROM {panda}.jedi_events e
+         WHERE e.jeditaskid = v.task AND e.pandaid IN (v.job, v.jobset) AND NOT (e.pandaid = v.job AND e.status + 0 = 3)) AS left
+  FROM unnest(%(jobs)s::bigint[], %(tasks)s::bigint[], %(jobsets)s::bigint[]) v(job, task, jobset)
+
 -- name: ready
 -- How many ranges are left of a jobset, or of a whole task.
 SELECT count(*) FROM {panda}.jedi_events

@@ -181,6 +181,14 @@ def test_the_input_of_a_search_for_hyperparameters_outlasts_its_jobs_and_their_a
     assert counted(found).get((1, 2), {}) == ({"nfilesused": -1} if max_attempt else {})
 
 
+@pytest.mark.parametrize(
+    ("sub_status", "row_status"), [("fg_done", "finished"), ("fg_partial", "ready"), (None, "ready")]
+)
+def test_the_input_of_a_fine_grained_job_is_finished_with_its_last_event(sub_status, row_status):
+    found = settled("finished", job=evolve(JOB, event_service=6, job_sub_status=sub_status))
+    assert found.files[ROW.key].status == row_status
+
+
 def test_libraries_and_files_without_a_task_are_not_asked_for():
     library = JobFile(lfn="a.lib.tgz", type="input", dataset_id=2, file_id=9)
     made = JobFile(lfn="a.lib.tgz", type="output", dataset_id=4, file_id=6)
