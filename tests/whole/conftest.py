@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from panda_client import RELEASES, Release
 from server import Home, Process
 
 from pandatx.store.cluster import Cluster
@@ -52,3 +53,9 @@ def frail(home_with: Callable[..., Home]) -> Iterator[tuple[Home, Cluster]]:
     for process in home.processes:
         process.kill()
     cluster.stop()
+
+
+@pytest.fixture(params=RELEASES)
+def release(request: pytest.FixtureRequest) -> Release:
+    """Each way in which a panda-client speaks HTTP."""
+    return RELEASES[request.param]

@@ -1,6 +1,6 @@
 """The unmodified panda-client of PyPI in an environment of its own: its commands, and the functions of its Client.
 
-Nothing of the client is kept in this repository. ``installed`` makes the environment once, below .run/; the tests that
+Nothing of the client is kept in this repository. A ``Release`` makes its environment once, below .run/; the tests that
 need it are long ones. What the client reads of its surroundings: reference/clients.md 1.
 """
 
@@ -19,7 +19,6 @@ from attrs import field, frozen
 from pilot import hashed_authorities
 from server import Home
 
-VERSION = "2.2.0"
 CACHE = Path(__file__).parents[2] / ".run" / "panda-client"
 LIMIT = 120.0
 """Seconds for a command."""
@@ -57,24 +56,38 @@ class ClientFault(Exception):
     """The client could not be installed, or broke; the text ends with what it said."""
 
 
-def installed(cache: Path = CACHE) -> Path:
-    """The environment with panda-client ``VERSION``; the first caller makes it, others wait for that."""
-    cache.mkdir(parents=True, exist_ok=True)
-    place = cache / f"venv-{VERSION}"
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (place / ".installed").exists():
-            _command(sys.executable, "-m", "venv", "--clear", place)
-            _command(place / "bin" / "python", "-m", "pip", "install", "--quiet", f"panda-client=={VERSION}")
-            (place / ".installed").touch()
-    return place
+@frozen(kw_only=True)
+class Release:
+    """A release of panda-client, and the way in which it speaks HTTP."""
+
+    version: str
+    environ: Mapping[str, str] = field(factory=dict)
+
+    def installed(self, cache: Path = CACHE) -> Path:
+        """The environment with this release; the first caller makes it, others wait for that."""
+        cache.mkdir(parents=True, exist_ok=True)
+        place = cache / f"venv-{self.version}"
+        with (cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (place / ".installed").exists():
+                self._command(sys.executable, "-m", "venv", "--clear", place)
+                self._command(place / "bin" / "python", "-m", "pip", "install", "-q", f"panda-client=={self.version}")
+                (place / ".installed").touch()
+        return place
+
+    def _command(self, *line: object) -> None:
+        environ = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False, env=environ)
+        if done.returncode:
+            raise ClientFault(f"panda-client {self.version} could not be installed\n{done.stdout}{done.stderr}")
 
 
-def _command(*line: object) -> None:
-    environ = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False, env=environ)
-    if done.returncode:
-        raise ClientFault(f"panda-client {VERSION} could not be installed\n{done.stdout}{done.stderr}")
+RELEASES = {
+    "httpx": Release(version="2.2.0"),
+    "curl": Release(version="2.0.1"),
+    "native": Release(version="2.0.1", environ={"PANDA_USE_NATIVE_HTTPLIB": "1"}),
+}
+"""Up to 2.0.2 the client ran curl, or Python's own HTTP client where it was told to."""
 
 
 @frozen(kw_only=True)
@@ -88,16 +101,16 @@ class PandaClient:
 
     @classmethod
     def without_grid(
-        cls, venv: Path, home: Home, directory: Path, *, certificate: str = "user.pem", nickname: str = "user"
+        cls, release: Release, home: Home, directory: Path, *, certificate: str = "user.pem", nickname: str = "user"
     ) -> PandaClient:
         """A user with a certificate: ``certificate`` is a file of the server's folder. pbook cannot work like this."""
         environ = {"PANDA_AUTH": "x509_no_grid", "PANDA_NICKNAME": nickname}
-        return cls._made(venv, home, directory, {**environ, "X509_USER_PROXY": str(home.path / certificate)})
+        return cls._made(release, home, directory, {**environ, "X509_USER_PROXY": str(home.path / certificate)})
 
     @classmethod
     def on_grid(
         cls,
-        venv: Path,
+        release: Release,
         home: Home,
         directory: Path,
         *,
@@ -114,18 +127,22 @@ class PandaClient:
         # The client puts this text between "source" and a redirection, after it has reset PATH.
         setup = f"/dev/null > /dev/null 2>&1; export PATH={tools}:$PATH; :"
         environ = {"PATHENA_GRID_SETUP_SH": setup, "X509_USER_PROXY": str(home.path / certificate)}
-        return cls._made(venv, home, directory, environ)
+        return cls._made(release, home, directory, environ)
 
     @classmethod
-    def with_token(cls, venv: Path, home: Home, directory: Path, token: str | None, vo: str = "wlcg") -> PandaClient:
+    def with_token(
+        cls, release: Release, home: Home, directory: Path, token: str | None, vo: str = "wlcg"
+    ) -> PandaClient:
         """A user with a token, or one who is to get it by the device flow where it is None."""
         environ = {"PANDA_AUTH": "oidc", "PANDA_AUTH_VO": vo}
-        return cls._made(venv, home, directory, environ if token is None else {**environ, "PANDA_AUTH_ID_TOKEN": token})
+        return cls._made(
+            release, home, directory, environ if token is None else {**environ, "PANDA_AUTH_ID_TOKEN": token}
+        )
 
     @classmethod
-    def _made(cls, venv: Path, home: Home, directory: Path, environ: Mapping[str, str]) -> PandaClient:
+    def _made(cls, release: Release, home: Home, directory: Path, environ: Mapping[str, str]) -> PandaClient:
         directory.mkdir(parents=True, exist_ok=True)
-        return cls(venv=venv, home=home, directory=directory, environ=environ)
+        return cls(venv=release.installed(), home=home, directory=directory, environ={**release.environ, **environ})
 
     def run(self, *line: object, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
         """A command with its arguments, such as ``run("pbook", "show")``. pbook's exit code says nothing."""

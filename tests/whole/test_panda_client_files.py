@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from panda_client import PandaClient, installed
+from panda_client import PandaClient, Release
 from server import Home, until
 
 from pandatx.store.cluster import Cluster
@@ -25,8 +25,8 @@ def served(home: Home) -> Iterator[Home]:
 
 
 @pytest.fixture
-def client(served: Home, tmp_path: Path) -> PandaClient:
-    return PandaClient.without_grid(installed(), served, tmp_path / "work")
+def client(served: Home, release: Release, tmp_path: Path) -> PandaClient:
+    return PandaClient.without_grid(release, served, tmp_path / "work")
 
 
 def pack(client: PandaClient, name: str, content: bytes = b"int main() {}") -> str:
@@ -54,9 +54,9 @@ def test_a_sandbox_that_was_sent_before_is_used_again(client: PandaClient) -> No
     assert not (client.home.path / "cache" / "jobO.2.tar.gz").exists()
 
 
-def test_another_users_sandbox_is_not_used(served: Home, tmp_path: Path) -> None:
-    one = PandaClient.without_grid(installed(), served, tmp_path / "one")
-    two = PandaClient.without_grid(installed(), served, tmp_path / "two", certificate="production.pem")
+def test_another_users_sandbox_is_not_used(served: Home, release: Release, tmp_path: Path) -> None:
+    one = PandaClient.without_grid(release, served, tmp_path / "one")
+    two = PandaClient.without_grid(release, served, tmp_path / "two", certificate="production.pem")
     assert one.call("putFile", pack(one, "jobO.1.tar.gz"), reuseSandbox=True) == [0, "True"]
     assert two.call("putFile", pack(two, "jobO.2.tar.gz"), reuseSandbox=True) == [0, "True"]
 
@@ -71,9 +71,12 @@ def test_what_a_user_is_told_to_use_is_found_where_it_is_said_to_be(client: Pand
     tables.close()
 
 
-def test_a_sandbox_is_sent_while_the_database_is_away(frail: tuple[Home, Cluster], tmp_path: Path) -> None:
+@pytest.mark.parametrize("release", ["httpx"], indirect=True)
+def test_a_sandbox_is_sent_while_the_database_is_away(
+    frail: tuple[Home, Cluster], release: Release, tmp_path: Path
+) -> None:
     home, cluster = frail
-    client = PandaClient.without_grid(installed(), home, tmp_path / "work")
+    client = PandaClient.without_grid(release, home, tmp_path / "work")
     with home.server():
         assert client.call("putFile", pack(client, "jobO.1.tar.gz"), reuseSandbox=True) == [0, "True"]
         cluster.kill()

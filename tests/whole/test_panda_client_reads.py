@@ -11,7 +11,7 @@ from typing import Any
 import psycopg2
 import pytest
 import pytest_twisted
-from panda_client import PandaClient, installed
+from panda_client import PandaClient, Release
 from server import Home
 from tasks_by_hand import make_job, make_task
 from twisted.internet.defer import Deferred
@@ -65,14 +65,14 @@ def served(home: Home, jobs: list[int]) -> Iterator[Home]:
 
 
 @pytest.fixture
-def client(served: Home, tmp_path: Path) -> PandaClient:
-    return PandaClient.without_grid(installed(), served, tmp_path / "work")
+def client(served: Home, release: Release, tmp_path: Path) -> PandaClient:
+    return PandaClient.without_grid(release, served, tmp_path / "work")
 
 
 @pytest.fixture
-def book(served: Home, tmp_path: Path) -> PandaClient:
+def book(served: Home, release: Release, tmp_path: Path) -> PandaClient:
     """For pbook, which asks the grid's tools who its user is."""
-    return PandaClient.on_grid(installed(), served, tmp_path / "work")
+    return PandaClient.on_grid(release, served, tmp_path / "work")
 
 
 def data(told: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from panda_client import PandaClient, installed
+from panda_client import PandaClient, Release
 from server import Home
 
 pytestmark = pytest.mark.long
@@ -49,9 +49,9 @@ def command(home: Home) -> tuple[Any, ...]:
     return (*given, None if parameters is None else json.loads(parameters))
 
 
-def on_grid(home: Home, tmp_path: Path, who: str) -> PandaClient:
+def on_grid(home: Home, release: Release, tmp_path: Path, who: str) -> PandaClient:
     client = PandaClient.on_grid(
-        installed(),
+        release,
         home,
         tmp_path / who,
         certificate=f"{who}.pem",
@@ -63,9 +63,9 @@ def on_grid(home: Home, tmp_path: Path, who: str) -> PandaClient:
 
 
 @pytest.fixture
-def client(home: Home, tmp_path: Path) -> Iterator[PandaClient]:
+def client(home: Home, release: Release, tmp_path: Path) -> Iterator[PandaClient]:
     with home.server():
-        yield on_grid(home, tmp_path, "user")
+        yield on_grid(home, release, tmp_path, "user")
 
 
 def test_prun_submits_a_task_with_its_sandbox_once(home: Home, client: PandaClient) -> None:
@@ -89,7 +89,9 @@ def test_prun_submits_a_task_with_its_sandbox_once(home: Home, client: PandaClie
     assert f"jediTaskID={FIRST} is already queued for outDS={OUT}/." in again.stdout + again.stderr
 
 
-def test_pbook_steers_a_task_of_its_user_only(home: Home, client: PandaClient, tmp_path: Path) -> None:
+def test_pbook_steers_a_task_of_its_user_only(
+    home: Home, client: PandaClient, release: Release, tmp_path: Path
+) -> None:
     assert client.run(*PRUN).returncode == 0
     early = client.run("pbook", "kill", FIRST)
     assert "the kill command is not accepted if the task is in waiting status" in early.stdout
@@ -110,7 +112,7 @@ def test_pbook_steers_a_task_of_its_user_only(home: Home, client: PandaClient, t
     task_id, name, comment, parameters = command(home)
     assert (task_id, name, comment) == (FIRST, "incexec", None)
     assert (parameters["nFilesPerJob"], parameters["site"]) == (3, "B")
-    other = PandaClient.without_grid(installed(), home, tmp_path / "pilot", certificate="pilot.pem", nickname="pilot")
+    other = PandaClient.without_grid(release, home, tmp_path / "pilot", certificate="pilot.pem", nickname="pilot")
     assert other.call("killTask", FIRST) == [0, [False, "not the task owner or no production role"]]
     assert other.call("retryTask", FIRST)[1][0] != 0
     assert command(home)[1] == "incexec"
@@ -119,11 +121,11 @@ def test_pbook_steers_a_task_of_its_user_only(home: Home, client: PandaClient, t
     assert f"reactivation accepted. jediTaskID={FIRST} (currently in finished state)" in again.stdout
 
 
-def test_managers_steer_what_users_may_not(home: Home, client: PandaClient, tmp_path: Path) -> None:
+def test_managers_steer_what_users_may_not(home: Home, client: PandaClient, release: Release, tmp_path: Path) -> None:
     assert client.run(*PRUN).returncode == 0
     rows(home, REFINED)
     manager = PandaClient.without_grid(
-        installed(), home, tmp_path / "manager", certificate="production.pem", nickname="manager"
+        release, home, tmp_path / "manager", certificate="production.pem", nickname="manager"
     )
     role = [0, [False, "production or pilot role required"]]
     assert [client.call(name, FIRST) for name in ("pauseTask", "resumeTask", "reactivateTask")] == [role] * 3
@@ -145,9 +147,14 @@ def test_managers_steer_what_users_may_not(home: Home, client: PandaClient, tmp_
     assert rows(home, "SELECT status FROM jedi_tasks") == [("ready",)]
 
 
-def test_a_native_workflow_is_stored_and_shown(home: Home, client: PandaClient) -> None:
+def test_a_native_workflow_is_stored(client: PandaClient) -> None:
     assert client.call("submit_workflow", {"a": 1}) == [0, [True, {"workflow_id": 1}]]
     assert client.call("submit_workflow_tmp", {"a": 2})[1]["data"] == {"workflow_id": 2}
+
+
+@pytest.mark.parametrize("release", ["httpx"], indirect=True)
+def test_a_native_workflow_is_shown(client: PandaClient) -> None:
+    client.call("submit_workflow", {"a": 1})
     status, (success, shown) = client.call("get_workflow_details", 1)
     assert (status, success, shown["status"], shown["submitted_as"]) == (0, True, "registered", "raw_request")
     assert "registered" in client.run("pbook", "show_native_workflow", 1).stdout

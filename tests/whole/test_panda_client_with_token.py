@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from issuer import Issuer, IssuerProcess, asked_of, client_file
-from panda_client import PandaClient, installed
+from panda_client import PandaClient, Release
 from server import Home
 
 from pandatx.store.cluster import Cluster
@@ -56,8 +56,10 @@ def flows(issuer: Issuer) -> list[str]:
 
 
 @pytest.mark.parametrize("vo", ["atlas", "atlas:pilot"])
-def test_a_user_signs_in_once_by_the_device_flow(served: Home, issuer: Issuer, tmp_path: Path, vo: str) -> None:
-    client = PandaClient.with_token(installed(), served, tmp_path / "work", None, vo)
+def test_a_user_signs_in_once_by_the_device_flow(
+    served: Home, issuer: Issuer, release: Release, tmp_path: Path, vo: str
+) -> None:
+    client = PandaClient.with_token(release, served, tmp_path / "work", None, vo)
     assert call(client, "set_user_secret", "colour", "green", stdin="y\n") == KEPT
     granted = ["/device", *["/token urn:ietf:params:oauth:grant-type:device_code"] * 2]
     assert flows(issuer) == granted, "once pending, then given"
@@ -70,9 +72,9 @@ def test_a_user_signs_in_once_by_the_device_flow(served: Home, issuer: Issuer, t
 
 @pytest.mark.parametrize("lifetime", [200])
 def test_a_token_that_ends_soon_is_refreshed_without_a_question(
-    served: Home, issuer: Issuer, tmp_path: Path, lifetime: int
+    served: Home, issuer: Issuer, release: Release, tmp_path: Path, lifetime: int
 ) -> None:
-    client = PandaClient.with_token(installed(), served, tmp_path / "work", None, "atlas")
+    client = PandaClient.with_token(release, served, tmp_path / "work", None, "atlas")
     call(client, "set_user_secret", "colour", "green", stdin="y\n")
     before = flows(issuer)
     for _ in range(2):
@@ -81,11 +83,13 @@ def test_a_token_that_ends_soon_is_refreshed_without_a_question(
     assert asked_of(issuer).count("/jwks") == 1, "the server knew the issuer's keys"
 
 
-def test_a_token_that_somebody_gives_the_client_is_used_as_it_is(served: Home, issuer: Issuer, tmp_path: Path) -> None:
-    client = PandaClient.with_token(installed(), served, tmp_path / "work", issuer.token(), "atlas")
+def test_a_token_that_somebody_gives_the_client_is_used_as_it_is(
+    served: Home, issuer: Issuer, release: Release, tmp_path: Path
+) -> None:
+    client = PandaClient.with_token(release, served, tmp_path / "work", issuer.token(), "atlas")
     assert call(client, "set_user_secret", "colour", "red") == KEPT
     assert flows(issuer) == []
-    expired = PandaClient.with_token(installed(), served, tmp_path / "late", issuer.token(exp=1), "atlas")
+    expired = PandaClient.with_token(release, served, tmp_path / "late", issuer.token(exp=1), "atlas")
     refused = expired.run("python", "-W", "ignore", "-c", SCRIPT, "set_user_secret", "colour", "x")
     assert "Token authentication failed" in refused.stdout + refused.stderr
     assert "Signature has expired" in refused.stdout + refused.stderr

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from load import Connection
 from pilot import Pilot, Place, lives, obtain, takes_base_urls, transformation
 from server import SIGKILL, Home, Tables, until
 
@@ -88,6 +89,26 @@ def killed(home: Home, source: Path, directory: Path) -> None:
     tables.close()
 
 
+def debugged(home: Home, source: Path, directory: Path) -> None:
+    """In debug mode a pilot tells what the payload wrote last, or what a command such as ``ls -l`` printed."""
+    tables = home.tables()
+    production = Connection(home, "production.pem")
+    job = submit(home, source, "echo so far; sleep 600")
+
+    def told() -> str:
+        return tables.scalar("SELECT max(stdout) FROM jobsdebug WHERE pandaid = %(id)s", id=job) or ""
+
+    with Pilot(source, place_of(home), directory, heartbeat=5) as pilot:
+        until(lambda: tables.status(job) == "running", lambda: f"running\n{pilot.log[-3000:]}", 90)
+        assert production.v1("job/set_debug_mode", job_id=job, mode=True).json["data"] == "Succeeded"
+        until(lambda: "so far" in told(), lambda: f"the payload's words\n{pilot.log[-3000:]}", 60)
+        assert production.v1("job/set_command", job_id=job, command="ls -l").json["success"]
+        until(lambda: "\ndrwx" in told(), lambda: f"a listing, not {told()!r}\n{pilot.log[-3000:]}", 60)
+        assert home.command("job", "kill", job).stdout == f"{job}\n"
+        ends_as(tables, job, "cancelled", 60)
+    tables.close()
+
+
 def test_the_pilot_of_pypi_takes_a_submitted_job_to_finished(served: Home, tmp_path: Path) -> None:
     finished(served, obtain(None, CACHE), tmp_path / "pilot")
 
@@ -120,3 +141,13 @@ def test_a_killed_job_ends_in_the_pilot_of_a_checkout(served: Home, tmp_path: Pa
 @pytest.mark.long
 def test_a_failing_payload_fails_the_job_with_the_pilot_of_a_checkout(served: Home, tmp_path: Path) -> None:
     failed(served, obtain(os.environ["PILOT"], CACHE), tmp_path / "pilot")
+
+
+@pytest.mark.long
+def test_the_pilot_of_pypi_is_debugged(served: Home, tmp_path: Path) -> None:
+    debugged(served, obtain(None, CACHE), tmp_path / "pilot")
+
+
+@pytest.mark.long
+def test_the_pilot_of_a_checkout_is_debugged(served: Home, tmp_path: Path) -> None:
+    debugged(served, obtain(os.environ["PILOT"], CACHE), tmp_path / "pilot")
