@@ -24,19 +24,24 @@ class NotSecure(PandaError):
     credentials that there were."""
 
     def __init__(self, why: str = "") -> None:
-        super().__init__(_because("SSL secure connection is required", why))
+        super().__init__(because("SSL secure connection is required", why))
         self.why = why
+
+
+NO_ROLE = "no production/pilot role in VOMS FQANs or non pilot owner"
+"""What pilots and Harvesters are told, in the words of the older server."""
 
 
 class RoleRequired(PandaError):
     """The call needs the production or the pilot role. ``why``: what is wrong with the credentials that there were."""
 
     def __init__(self, text: str = "production or pilot role required", why: str = "") -> None:
-        super().__init__(_because(text, why))
+        super().__init__(because(text, why))
         self.why = why
 
 
-def _because(text: str, why: str) -> str:
+def because(text: str, why: str) -> str:
+    """A text, and why it is so where that is known."""
     return f"{text}: {why}" if why else text
 
 

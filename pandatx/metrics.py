@@ -42,9 +42,7 @@ JOBS_SUBMITTED = Counter("pandatx_jobs_submitted_total", "Jobs taken in")
 JOBS_SENT = Counter("pandatx_jobs_sent_total", "Jobs handed to pilots")
 JOBS_GIVEN_BACK = Counter("pandatx_jobs_given_back_total", "Jobs whose answer never left the server")
 JOBS_ENDED = Counter("pandatx_jobs_ended_total", "Jobs that came to an end", ["status"])
-STATES_FOREIGN = Counter(
-    "pandatx_states_foreign_total", "States outside our transition table, found and left (rule R8)"
-)
+STATES_FOREIGN = Counter("pandatx_states_foreign_total", "States outside our transition table, found and left")
 SPOOL_REPORTS = Gauge("pandatx_spool_reports", "Final reports that wait for the database")
 SPOOL_BYTES = Gauge("pandatx_spool_bytes", "Bytes of the spool")
 SPOOL_REFUSED = Counter("pandatx_spool_refused_total", "Reports that the spool or the database would not take", ["why"])

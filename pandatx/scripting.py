@@ -50,9 +50,6 @@ def _by_service(core: Core) -> dict[str, Operation]:
     async def queues() -> list[str]:
         return sorted(core.facts.known.queues)
 
-    async def parameter(component: str, key: str, app: str = "pandaserver", vo: str | None = None) -> Any:
-        return core.facts.known.parameters.value(component, key, vo=vo, app=app)
-
     return {
         "jobs.statuses": core.jobs.statuses,
         "jobs.commands": core.jobs.commands,
@@ -64,7 +61,7 @@ def _by_service(core: Core) -> dict[str, Operation]:
         "datasets.complete": complete,
         "facts.queue": queue,
         "facts.queues": queues,
-        "facts.parameter": parameter,
+        "facts.parameter": _parameter_of(core),
         "queues.load": core.queues.load,
     }
 
@@ -85,7 +82,11 @@ def _by_older_name(core: Core) -> dict[str, Operation]:
         who = evolve(SCRIPTS, name=user or SCRIPTS.name)
         return await core.killing.kill(who, ids, None if code is None else int(code), tuple(killOptions))
 
+    return {"getJobStatus": statuses, "killJobs": kill, "getConfigValue": _parameter_of(core)}
+
+
+def _parameter_of(core: Core) -> Operation:
     async def parameter(component: str, key: str, app: str = "pandaserver", vo: str | None = None) -> Any:
         return core.facts.known.parameters.value(component, key, vo=vo, app=app)
 
-    return {"getJobStatus": statuses, "killJobs": kill, "getConfigValue": parameter}
+    return parameter

@@ -102,6 +102,11 @@ def _base(url: str, where: str) -> str:
     raise StartFault(EXIT_USAGE, f"{where}: {url!r} is no https:// address")
 
 
+def client_of(home: Path | None) -> Client:
+    """A client of the server that ``home``, this folder or this process's environment names. Raises StartFault."""
+    return Client(find(home, os.environ, Path.cwd()))
+
+
 @frozen
 class Client:
     """Asks one server, one request at a time. Raises Unreachable and Refused, each a line for the user."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pandatx.cli.client import Client, find
+from pandatx.cli.client import client_of
 from pandatx.cli.tables import table
 
 _COLUMNS = ("NAME", "PERIOD", "LAST START", "LASTED", "NEXT", "STATE", "SERVER", "LOCK")
@@ -27,7 +27,7 @@ def daemon() -> None:
 @click.pass_obj
 def list_(home: Path | None, as_json: bool) -> None:
     """List the daemons of all servers on the database. Times are UTC, durations seconds."""
-    found = _client(home).get("pandatx/list_daemons")
+    found = client_of(home).get("pandatx/list_daemons")
     if as_json:
         for each in found:
             click.echo(json.dumps(each))
@@ -40,7 +40,7 @@ def list_(home: Path | None, as_json: bool) -> None:
 @click.pass_obj
 def pause(home: Path | None, name: str) -> None:
     """Begin no more runs of the daemon NAME on any server, until it is resumed; one under way goes on."""
-    _client(home).post("pandatx/pause_daemon", name=name)
+    client_of(home).post("pandatx/pause_daemon", name=name)
 
 
 @daemon.command()
@@ -48,7 +48,7 @@ def pause(home: Path | None, name: str) -> None:
 @click.pass_obj
 def resume(home: Path | None, name: str) -> None:
     """Let the paused daemon NAME run again, at its next time."""
-    _client(home).post("pandatx/resume_daemon", name=name)
+    client_of(home).post("pandatx/resume_daemon", name=name)
 
 
 @daemon.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -77,10 +77,6 @@ def run(home: Path | None, path: Path | None, name: str, arguments: tuple[str, .
         click.echo(f"pandatx: daemon {name}: {result.error}", err=True)
         sys.exit(1)
     click.echo(f"pandatx: daemon {name}: done in {result.seconds:.1f} s", err=True)
-
-
-def _client(home: Path | None) -> Client:
-    return Client(find(home, os.environ, Path.cwd()))
 
 
 def _row(each: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from pandatx.cli.client import Client, find
+from pandatx.cli.client import client_of
 
 
 @click.group()
@@ -20,5 +19,4 @@ def dataset() -> None:
 @click.pass_obj
 def complete(home: Path | None, name: str) -> None:
     """Say that all files of the dataset NAME are there, and print how many jobs went on because of it."""
-    client = Client(find(home, os.environ, Path.cwd()))
-    click.echo(client.post("pandatx/complete_dataset", name=name))
+    click.echo(client_of(home).post("pandatx/complete_dataset", name=name))

@@ -26,7 +26,7 @@ LONGEST_STATEMENT = 24 * 3600.0
 """Seconds: an index of a large table takes its time."""
 PATIENCE = 10.0
 """Seconds for the first connection."""
-PRICE = "a heartbeat costs 169 us of the database with it, 23 us without; see reference/database.md 8"
+PRICE = "a heartbeat costs 169 us of the database with it, 23 us without"
 _config = click.option(
     "--config", "path", type=click.Path(path_type=Path), help="panda_server.cfg; else the usual places."
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from uuid import uuid4
 import click
 from cryptography import x509
 
-from pandatx.cli.client import Client, Place, find
+from pandatx.cli.client import Place, client_of
 from pandatx.cli.jobspecs import ShellJob, shell_jobs
 from pandatx.cli.tables import detail, overview
 from pandatx.errors import EXIT_USAGE, StartFault
@@ -27,10 +26,6 @@ _ids = click.argument("ids", metavar="ID...", nargs=-1, required=True, type=clic
 @click.group()
 def job() -> None:
     """Submit, show, list and kill jobs."""
-
-
-def _client(home: Path | None) -> Client:
-    return Client(find(home, os.environ, Path.cwd()))
 
 
 @job.command()
@@ -52,7 +47,7 @@ def submit(ctx: click.Context, /, file: Path | None, command: str | None, **opti
     """
     if (file is None) == (command is None):
         raise click.UsageError("give either FILE or --exec")
-    client = _client(ctx.obj)
+    client = client_of(ctx.obj)
     if file is not None:
         _refuse_options(ctx)
         jobs = definitions(file)
@@ -121,7 +116,7 @@ def definitions(file: Path) -> list[Any]:
 @click.pass_obj
 def show(home: Path | None, ids: tuple[int, ...], as_json: bool) -> None:
     """Show jobs with their files, archived ones too."""
-    found = _client(home).post("job/get_description_incl_archive", job_ids=list(ids))
+    found = client_of(home).post("job/get_description_incl_archive", job_ids=list(ids))
     for each in filter(None, found):
         click.echo(json.dumps(each) if as_json else detail(each))
     _complain(f"no job {job_id}" for job_id, each in zip(ids, found, strict=True) if each is None)
@@ -132,7 +127,7 @@ def show(home: Path | None, ids: tuple[int, ...], as_json: bool) -> None:
 @click.pass_obj
 def kill(home: Path | None, ids: tuple[int, ...]) -> None:
     """End jobs, and print the PandaIDs of those that are being ended."""
-    done = _client(home).post("job/kill", job_ids=list(ids))
+    done = client_of(home).post("job/kill", job_ids=list(ids))
     for job_id, ended in zip(ids, done, strict=True):
         if ended:
             click.echo(job_id)
@@ -151,7 +146,7 @@ def kill(home: Path | None, ids: tuple[int, ...]) -> None:
 @click.pass_obj
 def list_jobs(home: Path | None, status: str | None, queue: str | None, limit: int, as_json: bool) -> None:
     """List jobs, the newest first: all of them with the production role, else one's own."""
-    found = _client(home).get("pandatx/list_jobs", status=status, queue=queue, limit=limit)
+    found = client_of(home).get("pandatx/list_jobs", status=status, queue=queue, limit=limit)
     if as_json:
         for each in found:
             click.echo(json.dumps(each))

@@ -59,7 +59,7 @@ class Commands(click.Group):
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder with the client.json that init wrote; else $PANDATX_HOME, else this folder (rule R39).",
+    help="Folder with the client.json that init wrote; else $PANDATX_HOME, else this folder.",
 )
 @click.version_option(package_name="pandatx", prog_name="pandatx")
 @click.pass_context

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pandatx.cli.client import Client, find
+from pandatx.cli.client import client_of
 from pandatx.cli.tables import table
 
 
@@ -24,7 +23,7 @@ def why(home: Path | None, panda_id: int, as_json: bool) -> None:
     Of an activated job: each filter of dispatch, and the pilots that asked within the last hour. Of a waiting one: what
     it waits for. Of a failed one: its errors in words, and who set them. Times are UTC.
     """
-    found = Client(find(home, os.environ, Path.cwd())).get("pandatx/why", job_id=panda_id)
+    found = client_of(home).get("pandatx/why", job_id=panda_id)
     click.echo(json.dumps(found) if as_json else "".join(_lines(found)), nl=as_json)
 
 

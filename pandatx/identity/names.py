@@ -86,7 +86,7 @@ def _value(attribute: x509.NameAttribute[str | bytes]) -> str:
     return _RDN_START.sub(r"\\x2F", _escaped(_READS_AS_ESCAPE.sub(rb"\\x5C", raw)))
 
 
-def printable(text: str) -> str:
+def escaped(text: str) -> str:
     """A text with its bytes outside printable ASCII as \\xHH, as they are in DNs."""
     return _escaped(text.encode("utf-8"))
 

@@ -141,6 +141,6 @@ def _chains(text: str) -> Iterator[Chain]:
                 yield tuple(chain)
             chain = []
         elif word.startswith("/"):
-            chain.append(dn_key(names.printable(word)))
+            chain.append(dn_key(names.escaped(word)))
         elif word and not word.startswith("#"):
             raise ValueError(f"{word[:60]!r} is no DN")

@@ -51,7 +51,7 @@ _SERVICES = {
     "panda-carbon.log": "carbon",
     "panda-hs_scrapers.log": "benchmarks",
     "panda-async_request_processor.log": "async_work request_files",
-    "panda-api_file_server.log": "uploads sandboxes sandboxes_elsewhere checkpoints logs_of_tasks",
+    "panda-api_file_server.log": "uploads sandboxes sandboxes_elsewhere growing_files checkpoints logs_of_tasks",
     "panda-recover_lost_files.log": "recovery",
 }
 PARTS = (

@@ -32,8 +32,7 @@ class DatabaseWatch:
 
     def start(self) -> None:
         """Begin to look."""
-        self._loop = LoopingCall(self._tick)
-        self._loop.clock = self._clock.reactor  # type: ignore[assignment]
+        self._loop = self._clock.looping(self._tick)
         self._loop.start(LOOK_EVERY)
 
     def stop(self) -> None:

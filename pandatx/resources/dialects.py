@@ -166,13 +166,12 @@ def _begins(form: LegacyForm, fault: PandaError) -> int:
 
 def _dialog(fault: PandaError) -> str:
     if isinstance(fault, errors.NotSecure | errors.RoleRequired):
-        return _because("no production/pilot role in VOMS FQANs or non pilot owner", fault)
+        return _because(errors.NO_ROLE, fault)
     return str(fault)
 
 
 def _because(text: str, fault: PandaError) -> str:
-    why = getattr(fault, "why", "")
-    return f"{text}: {why}" if why else text
+    return errors.because(text, getattr(fault, "why", ""))
 
 
 def breakdown(dialect: Dialect, call_id: str) -> Response:

@@ -13,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET
 from pandatx.clients.sandboxes import HostAway
 from pandatx.domain.file_requests import OVERWRITES
 from pandatx.errors import Busy
-from pandatx.services.sandboxes_elsewhere import Growing
+from pandatx.services.growing_files import Growing
 
 
 @define(eq=False)

@@ -6,7 +6,7 @@ from typing import Any, NotRequired, TypedDict
 
 
 class JobsGiven(TypedDict):
-    """Jobs for a pilot, by the names of reference/wire.md 2.2."""
+    """Jobs for a pilot, by the names that pilots know."""
 
     StatusCode: int
     jobs: list[dict[str, Any]]

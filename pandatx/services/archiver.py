@@ -9,7 +9,6 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import psycopg2
 from attrs import define, field
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pandatx.clock import EPOCH, Clock
@@ -171,4 +170,4 @@ class Archiver:
         try:
             return await self._database.transaction(name, work, *args, **kwargs)
         finally:
-            await deferLater(self._clock.reactor, REST * (self._clock.seconds() - began))  # type: ignore[arg-type]
+            await self._clock.wait(REST * (self._clock.seconds() - began))

@@ -8,7 +8,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 from attrs import define
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
@@ -149,7 +148,7 @@ class AsyncRequests:
                     return row
             if self._clock.seconds() >= until:
                 break
-            await deferLater(self._clock.reactor, pause)  # type: ignore[arg-type]
+            await self._clock.wait(pause)
             pause = min(1.5 * pause, LONGEST_LOOK)
         return None
 

@@ -17,7 +17,7 @@ from pandatx.domain.labels import accepted, counts_sent
 from pandatx.domain.queues import Queue
 from pandatx.domain.requests import JobRequest
 from pandatx.domain.workers import may_speak_for
-from pandatx.errors import RoleRequired
+from pandatx.errors import NO_ROLE, RoleRequired
 from pandatx.identity.names import compact_name
 from pandatx.metrics import JOBS_GIVEN_BACK
 from pandatx.services.claims import Acquired, Asking, Claims
@@ -32,7 +32,6 @@ log = Logger()
 
 MOST_JOBS: Final = 100
 """Jobs for one request."""
-NO_ROLE: Final = "no production/pilot role in VOMS FQANs or non pilot owner"
 
 
 class Noticed(Protocol):

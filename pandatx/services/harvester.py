@@ -7,7 +7,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec
 
-import psycopg2
 from attrs import field, frozen
 from twisted.logger import Logger
 
@@ -29,7 +28,7 @@ from pandatx.services.facts import Facts
 from pandatx.services.owners import Owners
 from pandatx.store import harvester as store
 from pandatx.store import harvester_commands as commands
-from pandatx.store.database import Database, OutcomeUnknown, Transaction
+from pandatx.store.database import UNSTORABLE, Database, OutcomeUnknown, Transaction
 from pandatx.store.harvester_commands import Fetched
 
 log = Logger()
@@ -43,8 +42,6 @@ KILL_WORKERS: Final = "KILL_WORKERS"
 NO_SLOTS: Final = -1
 LARGEST_METRICS: Final = 4000
 MOST_COMMANDS: Final = 1000
-UNSTORABLE: Final = (ValueError, TypeError, psycopg2.DataError, psycopg2.IntegrityError)
-"""A value that no column takes."""
 
 
 async def check_speaker(tx: Transaction, caller: Caller, harvester_id: str) -> None:

@@ -16,13 +16,13 @@ from pandatx.domain.event_leases import runs_once
 from pandatx.domain.heartbeat import DEBUG, KILL, ActiveRow, Verdict, decide, queued_since
 from pandatx.domain.lifecycle import REPORTABLE
 from pandatx.domain.requests import Heartbeat, Reply
-from pandatx.errors import BadRequest, Busy, PandaError, RoleRequired
+from pandatx.errors import NO_ROLE, BadRequest, Busy, PandaError, RoleRequired
 from pandatx.metrics import STATES_FOREIGN
 from pandatx.services.batching import Batcher
 from pandatx.services.facts import Facts
 from pandatx.store import events, jedi, killing
 from pandatx.store import heartbeats as store
-from pandatx.store.database import Database, Transaction
+from pandatx.store.database import UNSTORABLE, Database, Transaction
 from pandatx.store.job_metrics import Queued, add_queuing_times
 
 log = Logger()
@@ -43,7 +43,6 @@ TOGETHER: Final = 100
 """Reports of one call that are in the line at once; Harvester sends as many. The line is for others too."""
 SECOND: Final = "killed by job cloning"
 """Of a clone that was to run although another one runs."""
-NO_ROLE: Final = "no production/pilot role in VOMS FQANs or non pilot owner"
 
 
 class Spool(Protocol):
@@ -77,8 +76,6 @@ class _Effects:
     clones: list[int] = Factory(list)
 
 
-_UNSTORABLE: Final = (ValueError, TypeError, psycopg2.DataError, psycopg2.IntegrityError)
-"""A value that no column takes; the dialects have bounded all that they know of."""
 _HELD: Final = Busy("others are working on the job")
 """The answer for a row that somebody else holds: it leaves the batch and is done alone."""
 
@@ -122,12 +119,12 @@ class Heartbeats:
         if not beat.final:
             try:
                 return await self._line.submit(report)
-            except _UNSTORABLE as error:
+            except UNSTORABLE as error:
                 log.error("job {id}: a report is refused: {e}", id=beat.job_id, e=str(error).strip())
                 raise BadRequest("report", "it has a value that cannot be stored") from error
         try:
             return await self._soon(report)
-        except (Busy, psycopg2.Error, *_UNSTORABLE) as error:
+        except (Busy, psycopg2.Error, *UNSTORABLE) as error:
             # One that the database refuses is set aside when it is played.
             await self._spool.add(caller, beat)
             log.info("job {id}: {state} report spooled: {why}", id=beat.job_id, state=beat.job_status, why=str(error))
@@ -182,7 +179,7 @@ class Heartbeats:
             answers = await self._write(reports, waiting=False)
         except psycopg2.errors.LockNotAvailable:  # rows of a task
             return [self._lane.run(self._behind, report) for report in reports]
-        except (psycopg2.Error, *_UNSTORABLE) as error:
+        except (psycopg2.Error, *UNSTORABLE) as error:
             if len(reports) == 1:
                 return [error]
             return [await self._alone(report) for report in reports]  # a row that is refused fails alone
@@ -205,7 +202,7 @@ class Heartbeats:
             return (await self._write([report], waiting=True))[0]
         except psycopg2.errors.LockNotAvailable:
             return Busy("the job, or its task, is locked by others")
-        except (psycopg2.Error, PandaError, *_UNSTORABLE) as error:
+        except (psycopg2.Error, PandaError, *UNSTORABLE) as error:
             return error
 
     async def _write(self, reports: Sequence[_Report], waiting: bool) -> list[Reply | Exception]:

@@ -7,7 +7,6 @@ from typing import Final
 
 import psycopg2
 from attrs import frozen
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
@@ -60,7 +59,7 @@ class Messages:
             if outcome is not None:
                 MESSAGES.labels(outcome).inc()
                 return True
-            await deferLater(self._clock.reactor, wait)  # type: ignore[arg-type]
+            await self._clock.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT)
         return False
 

@@ -34,7 +34,7 @@ class UserSecrets:
         if key is not None and (fault := user_secrets.fault_of(key, value)) is not None:
             raise BadRequest(*fault)
         await self._owners.making("secrets.change", caller, self._change, owner, key, value)
-        log.info("{owner} has changed what is kept for his jobs", owner=owner)
+        log.info("{owner} has changed what is kept for their jobs", owner=owner)
 
     async def _change(self, tx: Transaction, owner: str, key: str | None, value: str | None) -> None:
         now = self._clock.now()

@@ -11,7 +11,6 @@ import orjson
 import psycopg2
 from attrs import Factory, define, field, frozen
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pandatx import metrics
@@ -139,7 +138,7 @@ class Setup:
         """Wait while very many jobs are in setup, but not for long: a plugin may hang."""
         limit = self._clock.seconds() + LONGEST_WAIT
         while len(self._busy) > CROWDED and self._clock.seconds() < limit:
-            await deferLater(self._clock.reactor, WAIT_STEP)  # type: ignore[arg-type]
+            await self._clock.wait(WAIT_STEP)
 
     def _begin(self, jobs: Sequence[Job]) -> Deferred[None]:
         ids = [job.panda_id for job in jobs]
@@ -193,7 +192,7 @@ class Setup:
         return _Task(target=target, jobs=jobs, text=orjson.Fragment(orjson.dumps(pieces)), settings=settings)
 
     async def _breathe(self) -> None:
-        await deferLater(self._clock.reactor, 0)  # type: ignore[arg-type]
+        await self._clock.wait(0)
 
     # The plugins.
 

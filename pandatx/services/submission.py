@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import psycopg2
 from attrs import define, field, frozen
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pandatx import metrics
@@ -185,7 +184,7 @@ class Submission:
         return placed, pieces
 
     async def _breathe(self) -> None:
-        await deferLater(self._clock.reactor, 0)  # type: ignore[arg-type]
+        await self._clock.wait(0)
 
     # The user's row.
 

@@ -15,10 +15,10 @@ from pandatx.domain.caller import Caller
 from pandatx.domain.harvester_requests import WorkerReport, WorkerStatistics, counts
 from pandatx.domain.workers import Effect, Worker, WorkersJob, effect, may_concern_jobs, merged, together
 from pandatx.errors import BadRequest, Busy
-from pandatx.services.harvester import UNSTORABLE, check_speaker
+from pandatx.services.harvester import check_speaker
 from pandatx.store import heartbeats
 from pandatx.store import workers as store
-from pandatx.store.database import Database, Transaction
+from pandatx.store.database import UNSTORABLE, Database, Transaction
 
 log = Logger()
 

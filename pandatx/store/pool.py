@@ -153,7 +153,7 @@ class Pool(Generic[S]):
                 if not self._all and self.down_since is None:
                     self.down_since = self._clock.seconds()
                     log.warn("{pool}: {error}", pool=self.name, error=str(error))
-                await wait(self._clock, pause)
+                await self._clock.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 self._add(session)
@@ -165,10 +165,3 @@ class Pool(Generic[S]):
             log.info("{pool}: the database is back", pool=self.name)
             self.down_since, self.last_outage_end = None, self._clock.seconds()
         self.release(session)
-
-
-def wait(clock: Clock, seconds: float) -> defer.Deferred[None]:
-    """Fires after so many seconds."""
-    waited: defer.Deferred[None] = defer.Deferred()
-    clock.reactor.callLater(seconds, waited.callback, None)
-    return waited

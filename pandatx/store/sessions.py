@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from twisted.internet.task import deferLater
-
 from pandatx.clock import Clock
 from pandatx.store.database import Database
 from pandatx.store.queries import load
@@ -16,4 +14,4 @@ PAUSE = 0.1
 async def end(database: Database, clock: Clock, application: str) -> None:
     """End the sessions of an application, its calls' too, and come back when none is left (rule R38)."""
     while (await database.statement("sessions.terminate", SQL.terminate, application=application)).scalar():
-        await deferLater(clock.reactor, PAUSE)  # type: ignore[arg-type]
+        await clock.wait(PAUSE)

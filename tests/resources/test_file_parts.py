@@ -41,7 +41,7 @@ def site(log: Path) -> Site:
         ("bytes=+1-2", 200, CONTENT), ("bytes=1_0-", 200, CONTENT), ("bytes=" + "9" * 5000 + "-", 200, CONTENT),
     ],
 )  # fmt: skip
-async def test_one_part(site: Site, asked: str, status: int, body: bytes) -> None:
+async def test_one_part_is_given_where_there_is_such_a_part(site: Site, asked: str, status: int, body: bytes) -> None:
     answer = await site.get("/cache/a.log", range=asked)
     assert (answer.status, answer.body) == (status, body)
     assert (answer.header("content-range") == "bytes */10") == (status == 416)

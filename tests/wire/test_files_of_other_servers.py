@@ -32,7 +32,8 @@ from pandatx.clients.cache_nodes import CacheNodes
 from pandatx.clients.sandboxes import Sandboxes
 from pandatx.clients.web import Web
 from pandatx.identity import authority
-from pandatx.services.sandboxes_elsewhere import LOOKUPS_AT_ONCE, MOST_FETCHES, Growing
+from pandatx.services.growing_files import Growing
+from pandatx.services.sandboxes_elsewhere import LOOKUPS_AT_ONCE, MOST_FETCHES
 
 MIB = 1 << 20
 NAME = "sources.1.tar.gz"

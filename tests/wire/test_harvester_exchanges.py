@@ -93,7 +93,9 @@ def rows(real: Real, text: str) -> list[tuple[Any, ...]]:
 # The group harvester
 
 
-async def test_is_alive(real: Real, harvester: Harvester) -> None:
+async def test_a_heartbeat_notes_the_harvester_its_version_and_the_commands_that_it_takes(
+    real: Real, harvester: Harvester
+) -> None:
     wish = {"command": "SET_N_WORKERS_JOBTYPE", "computingSite": "LOCAL", "resourceType": "ANY"}
     facts = {"startTime": NOW, "sw_version": "0.7.5", "commit_stamp": "c", "commands": [wish, {}, 1], "owner": "x"}
     assert await harvester.rest("harvester/heartbeat", harvester_id="hv1", data=facts) == ok()
@@ -113,7 +115,7 @@ async def test_is_alive(real: Real, harvester: Harvester) -> None:
     ]
 
 
-async def test_update_workers(real: Real, harvester: Harvester) -> None:
+async def test_workers_are_stored_each_by_itself_and_told_in_their_order(real: Real, harvester: Harvester) -> None:
     workers = [WORKER, {**WORKER, "workerID": 8}, {"status": "running"}, 1, {**WORKER, "workerID": "9", "nCore": "x"}]
     told = [True, True, False, False, True]
     assert await harvester.rest("harvester/update_workers", harvester_id="hv1", workers=workers) == ok(told)
@@ -133,7 +135,7 @@ async def test_update_workers(real: Real, harvester: Harvester) -> None:
     ]
 
 
-async def test_update_worker_stats(real: Real, harvester: Harvester) -> None:
+async def test_numbers_of_workers_are_stored_and_told_by_queue(real: Real, harvester: Harvester) -> None:
     said = {"harvester_id": "hv1", "panda_queue": "LOCAL", "statistics": json.dumps(STATS)}
     assert await harvester.rest("harvester/report_worker_statistics", **said) == ok(message="OK")
     form = {"harvesterID": "hv2", "siteName": "LOCAL", "paramsList": json.dumps(STATS)}
@@ -145,7 +147,9 @@ async def test_update_worker_stats(real: Real, harvester: Harvester) -> None:
     assert wrong == {"success": False, "message": "statistics: must be an object by resource type", "data": None}
 
 
-async def test_get_max_worker_id(real: Real, harvester: Harvester) -> None:
+async def test_the_highest_worker_of_a_harvester_is_told_and_null_before_the_first(
+    real: Real, harvester: Harvester
+) -> None:
     ask = ("harvester/get_current_worker_id", ("harvester_id", "hv1"))
     assert await harvester.get(*ask) == ok(None)
     assert await harvester.form("get_max_worker_id", harvester_id="hv1") is None
@@ -154,7 +158,7 @@ async def test_get_max_worker_id(real: Real, harvester: Harvester) -> None:
     assert await harvester.form("get_max_worker_id", harvester_id="hv1") == 7
 
 
-async def test_update_service_metrics(real: Real, harvester: Harvester) -> None:
+async def test_figures_of_machines_are_kept_but_for_those_that_cannot_be_read(real: Real, harvester: Harvester) -> None:
     figures = ["2026-01-01 00:00:00.500000", "host", '{"cpu_pc": 15.2}']
     metrics = [figures, ["never", "host", "{}"], ["2026-01-01 00:00:01.0"], 1, "x"]
     assert await harvester.rest("harvester/update_service_metrics", harvester_id="hv1", metrics=metrics) == ok([True])
@@ -164,7 +168,7 @@ async def test_update_service_metrics(real: Real, harvester: Harvester) -> None:
     assert rows(real, text) == [(name, "2026-01-01 00:00:00.5", "host", figures[2]) for name in ("hv1", "hv2")]
 
 
-async def test_send_dialog_messages(real: Real, harvester: Harvester) -> None:
+async def test_messages_are_kept_and_cut_to_their_column(real: Real, harvester: Harvester) -> None:
     dialog = {
         "diagID": 3, "moduleName": "submitter", "identifier": None, "creationTime": "2026-01-01 00:00:00.500000",
         "messageLevel": "ERROR", "diagMessage": "x" * 600,
@@ -176,7 +180,7 @@ async def test_send_dialog_messages(real: Real, harvester: Harvester) -> None:
     assert rows(real, text) == [("hv1", 3, "submitter", None, 500), ("hv2", 3, "submitter", None, 500)]
 
 
-async def test_commands(real: Real, harvester: Harvester) -> None:
+async def test_commands_are_fetched_once_in_their_order_and_acknowledged(real: Real, harvester: Harvester) -> None:
     for number, params in ((1, '{"managed": {"SCORE": 3}}'), (2, "[7, 8]"), (3, None)):
         real.run(
             "INSERT INTO harvester_commands (command_id, command, harvester_id, ack_requested, creation_date, status,"
@@ -344,7 +348,7 @@ def asks(n: int, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def test_get_jobs(real: Real, harvester: Harvester, tables: Tables) -> None:
+async def test_jobs_are_pulled_as_a_list_or_one_by_one(real: Real, harvester: Harvester, tables: Tables) -> None:
     first = tables.activate(4)[0]
     got = await harvester.rest("pilot/acquire_jobs", **asks(3, resourceType="SCORE", mem="4000", diskSpace="50000"))
     assert (got["success"], got["message"], got["data"]["StatusCode"]) == (True, "", 0)
@@ -381,7 +385,9 @@ def beat(panda_id: int, status: str = "running", **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def test_update_jobs(real: Real, harvester: Harvester, tables: Tables) -> None:
+async def test_of_a_hundred_reports_each_is_answered_as_if_it_had_come_alone(
+    real: Real, harvester: Harvester, tables: Tables
+) -> None:
     first = tables.activate(97)[0]
     await harvester.rest("pilot/acquire_jobs", **asks(97))
     killed = first + 1
@@ -407,7 +413,9 @@ async def test_update_jobs(real: Real, harvester: Harvester, tables: Tables) -> 
     assert (older[0], older[1][0]["type"], json.loads(older[1][0]["content"])["StatusCode"]) == (True, "json", 0)
 
 
-async def test_check_jobs(real: Real, harvester: Harvester, tables: Tables) -> None:
+async def test_statuses_and_commands_of_jobs_stand_in_the_order_of_the_ids(
+    real: Real, harvester: Harvester, tables: Tables
+) -> None:
     first = tables.activate(2)[0]
     real.run("UPDATE jobsactive4 SET commandtopilot = 'tobekilled' WHERE pandaid = %s", first)
     ids = (first + 1, first + 9, first)

@@ -140,7 +140,7 @@ def test_a_robot_has_the_role_of_its_file(served: Served) -> None:
     is_refused(served.bearer(robot, "atlas:pilot"), "Not a member of the atlas/pilot group")
 
 
-def test_the_issuer(served: Served) -> None:
+def test_a_token_of_another_issuer_or_key_is_refused(served: Served) -> None:
     is_refused(served.asks(iss="https://somebody.example/"), "Invalid token. Invalid issuer")
     forged_elsewhere = served.issuer.token(key=rsa_key(1))
     is_refused(served.bearer(forged_elsewhere), "Invalid token. Signature verification failed")
@@ -155,13 +155,13 @@ def test_an_issuer_of_another_vo_that_cannot_be_reached_is_told_and_stops_no_oth
     assert served.asks().legacy("isAlive").body == b"alive=yes"
 
 
-def test_the_audience(served: Served) -> None:
+def test_a_token_for_somebody_else_is_refused(served: Served) -> None:
     is_refused(served.asks(aud="https://storage.example"), "Invalid token. cannot extract client_id from token")
     stolen = served.asks(aud="https://storage.example", client_id=CLIENT)
     is_refused(stolen, "Invalid token. Audience doesn't match")
 
 
-def test_the_algorithm(served: Served) -> None:
+def test_a_token_signed_by_nobody_or_with_the_public_key_is_refused(served: Served) -> None:
     why = "Invalid token. The specified alg value is not allowed"
     token = served.issuer.token()
     is_refused(served.bearer(served.issuer.token(alg="none")), why)
@@ -169,7 +169,7 @@ def test_the_algorithm(served: Served) -> None:
     is_refused(served.bearer(served.issuer.token(alg="RS512")), why)
 
 
-def test_the_times(served: Served) -> None:
+def test_a_token_that_has_ended_or_not_begun_is_refused(served: Served) -> None:
     now = time.time()
     is_refused(served.asks(exp=now - 60), "Invalid token. Signature has expired")
     is_refused(served.asks(nbf=now + 600), "Invalid token. The token is not yet valid (nbf)")
@@ -177,7 +177,7 @@ def test_the_times(served: Served) -> None:
     is_refused(served.asks(exp=None), 'Invalid token. Token is missing the "exp" claim')
 
 
-def test_the_vo_and_its_groups(served: Served) -> None:
+def test_a_vo_or_a_group_that_the_holder_is_not_in_is_refused(served: Served) -> None:
     is_refused(served.asks("lhcb"), "Unknown vo : lhcb")
     is_refused(served.asks("broken"), "Unknown vo : broken")
     is_refused(served.asks(groups=["lhcb"]), "Not a member of the atlas group")
@@ -185,7 +185,7 @@ def test_the_vo_and_its_groups(served: Served) -> None:
     is_refused(served.asks("atlas.pilot", groups=["atlas"]), "Not a member of the atlas/pilot group")
 
 
-def test_the_origin(served: Served) -> None:
+def test_a_token_without_a_vo_in_its_origin_is_refused(served: Served) -> None:
     token = served.issuer.token()
     missing = "Origin is missing in the request headers: it names the VO"
     is_refused(served.bearer(token, None), missing)
@@ -194,7 +194,7 @@ def test_the_origin(served: Served) -> None:
     is_refused(served.bearer(token, served.home.url), page)
 
 
-def test_the_header(served: Served) -> None:
+def test_a_header_that_brings_no_bearer_token_is_refused(served: Served) -> None:
     why = 'Authorization is not one header of the form "Bearer TOKEN"'
     for header in ("Basic dXNlcjpwYXNz", "Bearer a b"):
         asked = served.bearer("")

@@ -76,7 +76,7 @@ async def test_active_jobs_by_queue_resource_type_and_label(real: Real, database
     }
 
 
-async def test_jobs_by_cloud(real: Real, database: Database) -> None:
+async def test_jobs_are_counted_by_cloud_for_production_or_analysis(real: Real, database: Database) -> None:
     await fill(real, database)
     assert await statistics(real, "job_stats_by_cloud") == {"DE": {"assigned": 1, "failed": 1}}
     analysis = {"activated": 1, "defined": 1, "running": 2, "merging": 1, "finished": 3}
@@ -121,7 +121,7 @@ async def test_a_time_beyond_a_week_is_refused(real: Real, minutes: int) -> None
     assert (await old(real, "get_job_statistics_per_site_label_resource", time_window=minutes)).json == [False, text]
 
 
-async def test_banned_users(real: Real) -> None:
+async def test_banned_users_are_told_by_name(real: Real) -> None:
     real.run("INSERT INTO users (id, name, status) VALUES (1, 'Bad', 'disabled'), (2, 'Good', NULL)")
     await real.core.facts.refresh()
     got = await get(real, "metaconfig/get_banned_users")
@@ -137,7 +137,7 @@ ROWS = [
 ]
 
 
-async def test_resource_types(real: Real) -> None:
+async def test_resource_types_are_told_as_they_stand_in_their_table(real: Real) -> None:
     assert (await get(real, "metaconfig/get_resource_types")).json == {"success": True, "message": "", "data": ROWS}
 
 
