@@ -23,7 +23,6 @@ from pandatx.store.database import Database
 GREP_HANDLER: Final = "pandatx.workers.requests:grep"
 ECHO_HANDLER: Final = "pandatx.workers.requests:sleep_echo"
 _NAME_ONE: Final = "name one in [pandatx] request_handlers"
-_NO_INDEX: Final = f"event picking needs an event index, and there is no handler for event_picking: {_NAME_ONE}"
 
 
 @frozen(kw_only=True)
@@ -55,10 +54,9 @@ def make_requests(
     children = OnDemand(pool)
     works = _works(config, background, children, handlers)
     work = AsyncWork(background, clock, children, works, host, instance)
-    handled = frozenset(name for name, each in works.items() if not isinstance(each, Missing))
-    refused = {} if EVENT_PICKING.name in handled else {EVENT_PICKING.name: _NO_INDEX}
+    refused = {name: each.why for name, each in works.items() if isinstance(each, Missing)}
     asking = AsyncRequests(database, clock, work.wake, permissions, owners, refused)
-    files = RequestFiles(config.files.cache_dir, asking, clock, deferToThread, handled)
+    files = RequestFiles(config.files.cache_dir, asking, clock, deferToThread, works.keys() - refused)
     return Requests(asking=asking, work=work, files=files, relays=Relays(children, handlers))
 
 
@@ -72,7 +70,9 @@ def _works(config: Config, background: Database, pool: OnDemand, handlers: Mappi
         GREP.name: InChild(pool, GREP_HANDLER, settings),
         SLEEP_ECHO.name: InChild(pool, ECHO_HANDLER, settings),
         WORKFLOW.name: Missing(f"workflows need a workflow engine, and there is no handler for workflow: {_NAME_ONE}"),
-        EVENT_PICKING.name: Missing(_NO_INDEX),
+        EVENT_PICKING.name: Missing(
+            f"event picking needs an event index, and there is no handler for event_picking: {_NAME_ONE}"
+        ),
         FILE_RECOVERY.name: FileRecoveries(background, pool, config.jobs.storage, config.files.cache_dir),
     }
     return {

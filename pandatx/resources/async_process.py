@@ -125,7 +125,10 @@ class RequestsResource:
         limits=LARGEST,
     )
     async def upload_workflow_request(self, caller: Caller, request: WorkflowRequest, call: Call) -> Answer:
-        """Store a workflow for the engine. With ``sync`` or ``dry_run`` the answer is what came of it."""
+        """Store a workflow for the engine; refused where the server has no handler for it.
+
+        With ``sync`` or ``dry_run`` the answer is what came of it.
+        """
         try:
             parameters = await deferToThread(lambda: request.parameters)  # megabytes of JSON, perhaps
         except ValueError as wrong:

@@ -94,19 +94,19 @@ class InChild:
 class Missing:
     """Stands for a handler that is not configured; ``why`` names what is missing, and is logged once."""
 
-    _why: str
+    why: str
     _told: bool = False
 
     async def __call__(self, claim: Claim) -> Any:
         """Refuse."""
         self.tell()
-        return {"status": "failed", "error": self._why}
+        return {"status": "failed", "error": self.why}
 
     def tell(self) -> None:
         """Say it, once."""
         if not self._told:
             self._told = True
-            log.warn("{why}", why=self._why)
+            log.warn("{why}", why=self.why)
 
 
 @define(eq=False)

@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import capturedLogs
 
 from pandatx.clock import Clock
-from pandatx.domain.async_requests import GrepRequest, SleepEchoRequest
+from pandatx.domain.async_requests import FileRequest, GrepRequest, SleepEchoRequest
+from pandatx.domain.async_work import WORKFLOW
 from pandatx.domain.outside_requests import IddsCommand
 from pandatx.errors import NotConfigured, NotFound, NotPermitted
 from pandatx.foundations import request_pool
@@ -242,18 +243,19 @@ async def test_a_handler_that_wants_to_be_asked_later_is_asked_after_its_pause(c
         assert len(await _claim(database, now + timedelta(seconds=61), "x", ("later",))) == 1
 
 
-async def test_what_nobody_can_do_fails_with_what_is_missing_and_is_logged_once(config, database):
+async def test_what_nobody_can_do_is_refused_and_fails_where_a_file_asked_for_it(config, database):
     async with server(config, database) as here:
+        for kind in ("workflow", "event_picking"):
+            with pytest.raises(NotConfigured, match=r"\[pandatx\] request_handlers"):
+                await here.submit(kind)
+        ids, request = ["a", "b"], FileRequest(dn=ME.dn, parameters={"data": {}})
         with capturedLogs() as events:
-            ids = [await here.submit("workflow", data={}) for _ in range(2)]
-            with pytest.raises(NotConfigured, match="needs an event index"):
-                await here.submit("event_picking")
+            for each in ids:
+                await here.requests.asking.submit_file(WORKFLOW, each, request, here.clock.now())
             while await here.turn():
                 pass
         rows = [await here.row(each) for each in ids]
-        assert {row["status"] for row in rows} == {"failed"}
-        assert "need a workflow engine" in rows[0]["error_msg"]
-        assert "[pandatx] request_handlers" in rows[0]["error_msg"]
+        assert [(row["status"], "need a workflow engine" in row["error_msg"]) for row in rows] == [("failed", True)] * 2
         warned = [event["why"] for event in events if event["log_format"] == "{why}"]
         assert len(warned) == 1
         assert notes(config) == []

@@ -69,6 +69,22 @@ async def work(real: Real) -> None:
     await real.core.requests.work.idle()
 
 
+def answers(real: Real, answer: Any) -> None:
+    """What the operator's handler for workflows says."""
+
+    async def engine(claim: Any) -> Any:
+        return answer
+
+    real.core.requests.work._works["workflow"] = engine
+
+
+@pytest.fixture
+def handled(real: Real) -> None:
+    """As where the operator has named handlers for all kinds."""
+    real.core.requests.asking._refused = {}
+    answers(real, {"status": "done"})
+
+
 # async_process
 
 
@@ -187,6 +203,7 @@ async def test_an_echo_is_for_the_production_role(real: Real) -> None:
     assert got.json["message"] == "production or pilot role required"
 
 
+@pytest.mark.usefixtures("handled")
 async def test_a_result_has_the_columns_of_the_table_and_times_as_text(real: Real) -> None:
     got = await rest(real, "file_server/upload_workflow_request", data=WORKFLOW)
     request_id = got.json["data"]["request_id"]
@@ -207,6 +224,7 @@ async def test_an_unknown_id_is_not_found(real: Real) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("handled")
 async def test_results_are_refused_to_others(real: Real) -> None:
     real.run(BEAT)
     await allow(real)
@@ -228,6 +246,7 @@ async def test_results_are_refused_to_others(real: Real) -> None:
 # Workflows
 
 
+@pytest.mark.usefixtures("handled")
 async def test_a_workflow_is_stored_and_answered_at_once_with_its_id(real: Real) -> None:
     v1 = await rest(real, "file_server/upload_workflow_request", data=WORKFLOW)
     legacy = await pchain(real, "put_workflow_request", data=WORKFLOW)
@@ -243,13 +262,26 @@ async def test_a_workflow_is_stored_and_answered_at_once_with_its_id(real: Real)
         assert (parameters["requester"], parameters["dn"]) == ("Some User", "/DC=x/CN=Some User")
 
 
+@pytest.mark.parametrize("flags", [{}, {"sync": True}, {"check": True}])
+async def test_a_workflow_that_nobody_can_do_is_refused_at_once(real: Real, flags: dict[str, bool]) -> None:
+    """pchain says so and ends with 1; of an outcome without success it would say that the workflow is corrupted."""
+    before = real.contents()
+    done, text = (await pchain(real, "put_workflow_request", data=WORKFLOW, **flags)).json
+    assert (done, text.startswith("workflows need a workflow engine")) == (False, True)
+    assert "no handler for workflow: name one in [pandatx] request_handlers" in text
+    v1 = await rest(real, "file_server/upload_workflow_request", data=WORKFLOW)
+    assert (v1.json["success"], v1.json["data"], v1.json["message"]) == (False, None, text)
+    assert real.contents() == before
+
+
+@pytest.mark.usefixtures("handled")
 @pytest.mark.parametrize("flag", ["sync", "check"])
 async def test_a_workflow_whose_caller_waits_is_answered_by_what_came_of_it(real: Real, flag: str) -> None:
+    answers(real, {"status": "failed", "error": "no such language"})
     await real.core.requests.work.beat()
     legacy = await pchain(real, "put_workflow_request", data=WORKFLOW, **{flag: True})
     done, told = legacy.json
-    assert (done, told["status"], told["request_id"]) == (True, False, None)
-    assert "need a workflow engine" in told["log"]
+    assert (done, told) == (True, {"status": False, "request_id": None, "log": "no such language"})
     v1 = await rest(
         real, "file_server/upload_workflow_request", data=WORKFLOW, **{"dry_run" if flag == "check" else "sync": True}
     )
@@ -257,16 +289,15 @@ async def test_a_workflow_whose_caller_waits_is_answered_by_what_came_of_it(real
     assert {row[4]["dry_run"] for row in stored(real)} == {flag == "check"}
 
 
+@pytest.mark.usefixtures("handled")
 async def test_what_the_engine_says_is_passed_on(real: Real) -> None:
-    async def engine(claim: Any) -> Any:
-        return {"status": "done", "result": {"request_id": 42, "log": "fine"}}
-
-    real.core.requests.work._works["workflow"] = engine
+    answers(real, {"status": "done", "result": {"request_id": 42, "log": "fine"}})
     await real.core.requests.work.beat()
     got = await pchain(real, "put_workflow_request", data=WORKFLOW, sync=True)
     assert got.json == [True, {"status": True, "request_id": 42, "log": "fine"}]
 
 
+@pytest.mark.usefixtures("handled")
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
@@ -278,10 +309,7 @@ async def test_what_the_engine_says_is_passed_on(real: Real) -> None:
 async def test_pchain_finds_a_log_that_is_a_text_and_no_success_of_what_failed(
     real: Real, answer: Any, told: Any
 ) -> None:
-    async def engine(claim: Any) -> Any:
-        return answer
-
-    real.core.requests.work._works["workflow"] = engine
+    answers(real, answer)
     await real.core.requests.work.beat()
     done, found = (await pchain(real, "put_workflow_request", data=WORKFLOW, sync=True)).json
     assert done is True
@@ -289,6 +317,7 @@ async def test_pchain_finds_a_log_that_is_a_text_and_no_success_of_what_failed(
     assert isinstance(found["log"], str)
 
 
+@pytest.mark.usefixtures("handled")
 async def test_a_workflow_that_takes_too_long_is_answered_by_its_id(real: Real, monkeypatch: Any) -> None:
     monkeypatch.setattr("pandatx.resources.async_process.PATIENCE", 0.0)
     got = await pchain(real, "put_workflow_request", data=WORKFLOW, sync=True)
@@ -389,12 +418,6 @@ CAPTURED = (
 )
 
 
-@pytest.fixture
-def index(real: Real) -> None:
-    """As where the operator has named a handler for event picking."""
-    real.core.requests.asking._refused = {}
-
-
 async def test_event_picking_that_nobody_can_do_is_refused_at_once(real: Real) -> None:
     """prun would go on to submit a task for a dataset that never comes."""
     before = real.contents()
@@ -406,7 +429,7 @@ async def test_event_picking_that_nobody_can_do_is_refused_at_once(real: Real) -
     assert real.contents() == before
 
 
-@pytest.mark.usefixtures("index")
+@pytest.mark.usefixtures("handled")
 async def test_event_picking_is_answered_with_the_bare_true_that_clients_evaluate(real: Real) -> None:
     got = await form(real, "putEventPickingRequest", CAPTURED)
     assert (got.status, got.text) == (200, "True")
@@ -417,7 +440,7 @@ async def test_event_picking_is_answered_with_the_bare_true_that_clients_evaluat
     assert (parameters["locked_by"], parameters["user_dataset_name"]) == ("prun", "user.x")
 
 
-@pytest.mark.usefixtures("index")
+@pytest.mark.usefixtures("handled")
 async def test_event_picking_in_the_newer_dialect_has_an_id(real: Real) -> None:
     got = await rest(
         real, "file_server/upload_event_picking_request", run_event_list="1 2 g\n", include_guids=True, n_sites="2"
