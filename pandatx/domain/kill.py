@@ -17,7 +17,8 @@ _DIAG_LIMIT: Final = 300
 
 _USER_LABELS: Final = frozenset(("user", "panda"))
 _GROUP_LABELS: Final = frozenset(("managed", "test"))
-_PRODUCTION_LABELS: Final = frozenset(("managed", "test", "prod_test", "rc_test", "rc_test2", "rc_alrb", "install"))
+_PRODUCTION_LABELS: Final = frozenset(("managed", "rc_alrb", "install"))
+_TEST: Final = "test"
 _CLOSED_LABELS: Final = frozenset(("user", "managed", "test"))
 # With one of these the production role ends users' jobs too.
 _CODES_FOR_USERS_JOBS: Final = frozenset((2, 4, 7, 8, 9, 10, 50, 51, 52, 91, 99))
@@ -169,7 +170,8 @@ def _is_unconditional(row: KillRow, order: KillOrder) -> bool:
 
 def _ends_running(row: KillRow, order: KillOrder) -> bool:
     """Whether a running job is ended without waiting for its pilot."""
-    if order.code in _FORCE_RUNNING and row.prod_source_label in _PRODUCTION_LABELS:
+    label = row.prod_source_label or _TEST
+    if order.code in _FORCE_RUNNING and (label in _PRODUCTION_LABELS or _TEST in label):
         return True
     return (order.code == 99 and order.production) or _is_event_service(row)
 

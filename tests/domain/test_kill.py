@@ -109,6 +109,9 @@ def test_an_active_job_that_is_not_running_is_archived_at_once(status):
     ("code", "label", "order", "archived"),
     [
         (9, "managed", production, True),
+        (9, "ptest", production, True),
+        (52, "rucio_test", production, True),
+        (9, None, production, True),
         (52, "test", production, True),
         (9, "user", production, False),
         (9, "user", owner, False),

@@ -24,8 +24,9 @@ async def make_part(database: Database, task: Task, *, done: int, out: int = 0) 
     for n, status in ((done, FINISHED), (out, SENT)):
         await run(
             database,
-            "UPDATE {panda}.jedi_events SET pandaid = %(job)s, status = %(status)s WHERE job_processid = ANY (ARRAY(SELECT"
-            " job_processid FROM {panda}.jedi_events WHERE pandaid = %(jobset)s ORDER BY 1 LIMIT %(n)s)) RETURNING 1",
+            "UPDATE {panda}.jedi_events SET pandaid = %(job)s, status = %(status)s"
+            " WHERE job_processid = ANY (ARRAY(SELECT job_processid FROM {panda}.jedi_events"
+            " WHERE pandaid = %(jobset)s ORDER BY 1 LIMIT %(n)s)) RETURNING 1",
             job=panda_id,
             status=status,
             jobset=JOBSET,
