@@ -22,12 +22,15 @@ class Batcher(Generic[Item, Answer]):
 
     ``flush`` gets a batch and gives an answer, an exception, or a Deferred of either, for each item in order. At most
     one item per ``key`` is in a batch, so that two messages about one job are worked on in the order of their coming.
+    What the items of a batch ``weigh`` together is no more than ``heaviest``, unless one alone weighs more.
     """
 
     _flush: Callable[[list[Item]], Awaitable[Sequence[Answer | Exception | Deferred[Answer]]]]
     _key: Callable[[Item], Hashable] | None = None
     largest: int = 500
     most_waiting: int = 20_000
+    weigh: Callable[[Item], int] = lambda item: 0
+    heaviest: int = 0
     _waiting: deque[tuple[Item, Deferred[Answer]]] = field(factory=deque)
     _running: bool = False
 
@@ -71,14 +74,17 @@ class Batcher(Generic[Item, Answer]):
         batch: list[tuple[Item, Deferred[Answer]]] = []
         later: list[tuple[Item, Deferred[Answer]]] = []
         keys: set[Hashable] = set()
+        weight = 0
         while self._waiting and len(batch) < self.largest:
-            pair = self._waiting.popleft()
-            key = self._key(pair[0])
-            if key in keys:
-                later.append(pair)
-            else:
-                keys.add(key)
-                batch.append(pair)
+            item = self._waiting[0][0]
+            if (key := self._key(item)) in keys:
+                later.append(self._waiting.popleft())
+                continue
+            weight += self.weigh(item)
+            if batch and weight > self.heaviest:
+                break
+            keys.add(key)
+            batch.append(self._waiting.popleft())
         self._waiting.extendleft(reversed(later))
         return batch
 

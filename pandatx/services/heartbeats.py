@@ -41,6 +41,8 @@ ALONE: Final = 2
 """Reports at once that wait for others, each in a session."""
 TOGETHER: Final = 100
 """Reports of one call that are in the line at once; Harvester sends as many. The line is for others too."""
+HEAVIEST: Final = 4 * 2**20
+"""Characters of the texts that are stored together: to make a statement of so many takes 30 ms."""
 SECOND: Final = "killed by job cloning"
 """Of a clone that was to run although another one runs."""
 
@@ -102,7 +104,9 @@ class Heartbeats:
     _lane: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(ALONE))
 
     def __attrs_post_init__(self) -> None:
-        self._line = Batcher(self._flush, key=lambda report: report.beat.job_id, largest=200)
+        self._line = Batcher(
+            self._flush, key=lambda report: report.beat.job_id, largest=200, weigh=_weight, heaviest=HEAVIEST
+        )
 
     async def report(self, caller: Caller, beat: Heartbeat) -> Reply:
         """Store one report and say what the pilot is to do.
@@ -283,6 +287,10 @@ class Heartbeats:
         """Who reports on a job of his own without a role is not entrusted with what pilots are."""
         secrets = self._facts.known.pilot_secrets if caller.reports and DEBUG in verdict.command else None
         return Reply(command=verdict.command, pilot_secrets=secrets)
+
+
+def _weight(report: _Report) -> int:
+    return len(report.beat.job_output_report) + len(report.beat.meta_data)
 
 
 def _portions(beats: Sequence[Heartbeat]) -> Iterator[list[Heartbeat]]:

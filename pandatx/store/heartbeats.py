@@ -14,6 +14,7 @@ from pandatx.store.database import Transaction
 from pandatx.store.queries import load
 from pandatx.store.results import Result
 
+MOST_CORRUPTED: Final = 1000
 _LFN_LIMIT: Final = 4000
 _ROW: Final = tuple(attribute.name for attribute in fields(ActiveRow))
 WRITTEN: Final = (
@@ -77,12 +78,13 @@ async def add_pilot_logs(tx: Transaction, texts: Mapping[int, str], now: datetim
 
 
 async def add_corrupted(tx: Transaction, texts: Mapping[int, str]) -> None:
-    """Note the zip files that merge jobs of the event service could not read; of other jobs nothing is noted."""
+    """Note the zip files that merge jobs of the event service could not read, not more than ``MOST_CORRUPTED`` of each
+    job; of other jobs nothing is noted."""
     rows = [
         {"pandaid": panda_id, "lfn": lfn}
         for panda_id, text in texts.items()
-        for lfn in dict.fromkeys(filter(None, (each.strip() for each in text.split(","))))
-        if len(lfn) <= _LFN_LIMIT
+        for lfn in dict.fromkeys(each.strip() for each in text.split(",", MOST_CORRUPTED)[:MOST_CORRUPTED])
+        if 0 < len(lfn) <= _LFN_LIMIT
     ]
     await tx.run(SQL.corrupted, rows=json_rows(rows))
 

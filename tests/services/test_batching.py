@@ -42,6 +42,17 @@ def test_two_items_of_one_key_are_in_different_batches_and_in_order():
     assert flights.batches == [["x"], ["a1", "b1"], ["a2", "b2"]]
 
 
+def test_a_batch_is_no_heavier_than_it_may_be_but_for_an_item_that_is_so_alone():
+    flights = Flights()
+    batcher = Batcher(flights.flush, key=lambda item: item, weigh=len, heaviest=5)
+    items = ["x", "aa", "bbb", "cc", "dddddddd", "e", "e", "f"]
+    for item in items:
+        batcher.submit(item)
+    for n in range(6):
+        flights.ends[n].callback(None)
+    assert flights.batches == [["x"], ["aa", "bbb"], ["cc"], ["dddddddd"], ["e", "f"], ["e"]]
+
+
 def test_one_bad_item_fails_alone():
     flights = Flights()
     batcher = Batcher(flights.flush)

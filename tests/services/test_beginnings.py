@@ -152,3 +152,11 @@ async def test_zip_files_that_a_merge_of_events_could_not_read_are_noted_once(da
         await heartbeats.report(PILOT, beat)
     rows = await run(database, "SELECT pandaid, lfn, type, status FROM {panda}.filestable4 ORDER BY lfn")
     assert rows == [(1, "a.zip", "zipinput", "corrupted"), (1, "b.zip", "zipinput", "corrupted")]
+
+
+async def test_of_zip_files_without_end_the_first_thousand_are_noted(database, heartbeats):
+    await seed_job(database, 1, jobstatus="running", eventservice=2)
+    names = ",".join(f"{n:05}.zip" for n in range(1500))
+    await heartbeats.report(PILOT, Heartbeat(job_id=1, job_status="running", corrupted_files=names))
+    rows = await run(database, "SELECT count(*), max(lfn) FROM {panda}.filestable4")
+    assert rows == [(1000, "00999.zip")]
