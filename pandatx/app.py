@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field
@@ -15,12 +16,11 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from pandatx.clock import Clock
 from pandatx.config import Config, load
 from pandatx.core import Core, Plugins, make_core
 from pandatx.daemons import Daemons
 from pandatx.errors import EXIT_DATABASE, Busy, PandaError, StartFault
-from pandatx.foundations import databases, embedded_postgres, grants, pool_settings, process_pools, request_pool
+from pandatx.foundations import Foundations, embedded_postgres, grants, lay_foundations
 from pandatx.identity.roles import loose_entries
 from pandatx.identity.voms_reader import VomsReader
 from pandatx.messaging import Messaging, make_messaging
@@ -41,10 +41,8 @@ from pandatx.services.locks import DaemonLocks
 from pandatx.serving import Serving
 from pandatx.site import make_site
 from pandatx.store import schema
-from pandatx.store.database import Database, measure_offset
+from pandatx.store.database import measure_offset
 from pandatx.store.embedded import EmbeddedPostgres
-from pandatx.store.statedir import StateDirectory
-from pandatx.workers.pool import ProcessPool
 from pandatx.workers.user import resolve_user
 
 log = Logger()
@@ -67,17 +65,12 @@ class App:
     """One server process; ``make`` checks and takes what must come before the reactor runs."""
 
     reactor: Any
-    config: Config
-    config_file: Any
+    config_file: Path | None
     roles: frozenset[str]
     environ: Mapping[str, str]
     logs: Logs
-    state: StateDirectory
-    clock: Clock
-    database: Database
-    background: Database
+    ground: Foundations
     embedded: EmbeddedPostgres | None
-    plugins: ProcessPool
     core: Core
     daemons: Daemons
     operations: Operations = field(init=False)
@@ -91,7 +84,7 @@ class App:
         cls,
         reactor: Any,
         config: Config,
-        config_file: Any,
+        config_file: Path | None,
         roles: frozenset[str],
         environ: Mapping[str, str],
         logs: Logs,
@@ -99,38 +92,27 @@ class App:
         """Take the ports while we may be root, give root up, and put the parts together. Raises StartFault."""
         process = config.process
         user = server_user(process.user, process.group)
-        state = StateDirectory(process.state_dir)
-        state.make()
-        clock = Clock(reactor)
-        database, background = databases(config, clock)
         child_user = resolve_user(config.daemon.uname, config.daemon.gname) if user is None else None
+        ground = lay_foundations(reactor, config, environ, user, child_user)
         embedded = embedded_postgres(reactor, config, child_user)
-        settings = pool_settings(config, child_user, user, state, environ)
-        plugins, scripts = process_pools(reactor, settings, background, clock)
-        requests = request_pool(reactor, settings, background, clock)
-        core = make_core(config, clock, state, database, background, plugins, requests, Plugins.of(config))
-        scripts.grants = grants(config, background, script_operations(core))
+        core = make_core(ground, Plugins.of(config))
+        ground.scripts.grants = grants(ground, script_operations(core))
         app = cls(
             reactor=reactor,
-            config=config,
             config_file=config_file,
             roles=roles,
             environ=environ,
             logs=logs,
-            state=state,
-            clock=clock,
-            database=database,
-            background=background,
+            ground=ground,
             embedded=embedded,
-            plugins=plugins,
             core=core,
             daemons=Daemons(
-                clock,
+                ground.clock,
                 config.daemon,
-                make_natives(core, config, clock, background, state.instance),
-                scripts,
-                DaemonLocks(background),
-                state,
+                make_natives(core, ground),
+                ground.scripts,
+                DaemonLocks(ground.background),
+                ground.state,
                 core.board,
             ),
         )
@@ -151,7 +133,8 @@ class App:
             server.add(Part("embedded PostgreSQL", self._start_embedded, self.embedded.stop))
         server.add(Part("database", self._start_database, self._stop_database, by=28))
         server.add(Part("schema check", self._check_schema))
-        server.add(Part("process pool", self.plugins.start, lambda: self.plugins.stop(LAST_CALLS), by=26))
+        plugins = self.ground.plugins
+        server.add(Part("process pool", plugins.start, lambda: plugins.stop(LAST_CALLS), by=26))
         server.add(Part("facts", self._start_facts, self._stop_loops, by=27))
         server.add(Part("instance", self.core.instances.start, self.core.instances.stop, by=26))
         server.add(Part("spool", self._start_spool, self._stop_spool))
@@ -178,24 +161,23 @@ class App:
     # What is made.
 
     def _make_operations(self) -> None:
+        ground = self.ground
         self.operations = Operations(
             reactor=self.reactor,
-            clock=self.clock,
-            settings=self.config.ops,
-            state=self.state,
+            clock=ground.clock,
+            settings=ground.config.ops,
+            state=ground.state,
             environ=self.environ,
-            database=self.database,
-            background=self.background,
+            database=ground.database,
+            background=ground.background,
             scheduler=lambda: self.daemons.scheduler,
             counters=lambda: self.listeners.counters if self.listeners is not None else Counters(),
-            capacity=self.config.http.max_connections,
-            namespace={"server": self, "db": self.database, "daemons": self.daemons, "pool": self.plugins},
+            capacity=ground.config.http.max_connections,
+            namespace={"server": self, "db": ground.database, "daemons": self.daemons, "pool": ground.plugins},
         )
 
         here = "daemon" in self.roles
-        self.messaging = make_messaging(
-            self.core, self.config, self.clock, self.background, lambda: here and self.daemons.scheduler is not None
-        )
+        self.messaging = make_messaging(self.core, ground, lambda: here and self.daemons.scheduler is not None)
         self.operations.health.add("messages", self._messages)
         self.operations.health.add("tokens", self._tokens)
 
@@ -209,15 +191,15 @@ class App:
 
     def _bind(self) -> None:
         pages = self.operations.public_pages()
-        http = self.config.http
-        voms = VomsReader(http.vomsdir, self.config.identity.voms_sha1, deferToThread)
-        serving = Serving(config=self.config, clock=self.clock, core=self.core, database=self.database, voms=voms)
+        ground, http = self.ground, self.ground.config.http
+        voms = VomsReader(http.vomsdir, ground.config.identity.voms_sha1, deferToThread)
+        serving = Serving(config=ground.config, clock=ground.clock, core=self.core, database=ground.database, voms=voms)
         root, cache = make_site(serving, pages)
         self.listeners = Listeners(
             root,
             http,
             ServerTLS(http, voms),
-            Ports(self.state.path, share=self.embedded is None),
+            Ports(ground.state.path, share=self.embedded is None),
             self.reactor,
             cache,
             Watchers(access_log=self.logs.access),
@@ -227,11 +209,11 @@ class App:
 
     async def _warn(self) -> None:
         """What the operator should know, said once the logs are open."""
-        for warning in self.config.warnings:
+        for warning in self.ground.config.warnings:
             log.warn("{warning}", warning=warning)
         if os.geteuid() == 0:
             log.warn("the server runs as root; set [pandatx] user")
-        lists = self.config.identity
+        lists = self.ground.config.identity
         for entry in loose_entries((*lists.production_dns, *lists.pilot_owners)):
             log.warn("production_dns or pilot_owners: {entry!r} matches only by the older, looser reading", entry=entry)
 
@@ -239,26 +221,27 @@ class App:
 
     async def _start_embedded(self) -> None:
         assert self.embedded is not None
-        self.database.conninfo = self.background.conninfo = await self.embedded.start()
+        self.ground.database.conninfo = self.ground.background.conninfo = await self.embedded.start()
 
     async def _start_database(self) -> None:
-        self.database.start()
-        self.background.start()
+        background, clock = self.ground.background, self.ground.clock
+        self.ground.database.start()
+        background.start()
         try:
-            await self.background.statement("database.first", schema.SQL.alive, patience=FIRST_CONNECTION)
+            await background.statement("database.first", schema.SQL.alive, patience=FIRST_CONNECTION)
         except Busy:
-            raise StartFault(EXIT_DATABASE, self.background.why_down) from None
-        await measure_offset(self.background, self.clock)
-        self._every(CLOCK_EVERY, lambda: measure_offset(self.background, self.clock))
+            raise StartFault(EXIT_DATABASE, background.why_down) from None
+        await measure_offset(background, clock)
+        self._every(CLOCK_EVERY, lambda: measure_offset(background, clock))
 
     async def _stop_database(self) -> None:
-        await self.background.stop()
-        await self.database.stop()
+        await self.ground.background.stop()
+        await self.ground.database.stop()
 
     async def _check_schema(self) -> None:
         if self.embedded is not None:
-            await schema.upgrade(self.background)
-        state = await schema.inspect(self.background)
+            await schema.upgrade(self.ground.background)
+        state = await schema.inspect(self.ground.background)
         state.judge()
         self.operations.schema_text = f"{'.'.join(map(str, state.version or ()))} passed"
 
@@ -290,7 +273,7 @@ class App:
         self._every(SPOOL_EVERY, self.core.dispatch.settle)
 
     async def _play_spool(self) -> None:
-        if self.database.up:
+        if self.ground.database.up:
             await self.core.spooler.play()
 
     async def _stop_spool(self) -> None:
@@ -326,12 +309,12 @@ class App:
             log.error("the [daemon] section stays as it was: {fault}", fault=fault)
             return
         for warning in config.warnings:
-            if warning not in self.config.warnings:
+            if warning not in self.ground.config.warnings:
                 log.warn("{warning}", warning=warning)
-        settings, given = config.daemon, self.config.daemon
+        settings, given = config.daemon, self.ground.config.daemon
         if (settings.uname, settings.gname) != (given.uname, given.gname):
             log.warn("[daemon] uname and gname of children change with a restart only")
-        self.plugins.reload(settings.n_proc, settings.proc_lifetime, settings.n_dbconn)
+        self.ground.plugins.reload(settings.n_proc, settings.proc_lifetime, settings.n_dbconn)
         await self.daemons.reload(settings)
 
     async def _announce(self) -> None:
@@ -360,7 +343,6 @@ class App:
             except Exception:  # the edge of a periodic loop
                 log.failure("periodic work failed")
 
-        loop = LoopingCall(lambda: Deferred.fromCoroutine(once()))
-        loop.clock = self.reactor
+        loop = self.ground.clock.looping(lambda: Deferred.fromCoroutine(once()))
         loop.start(seconds, now=False)
         self._loops.append(loop)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from attrs import frozen
 
 from pandatx.clients.web import Web
-from pandatx.clock import Clock
 from pandatx.config import Config, PluginEntry
 from pandatx.filing import Files, make_files
+from pandatx.foundations import Foundations
 from pandatx.plugins.handlers import check_handlers
 from pandatx.plugins.registry import Registry, resolve
 from pandatx.requesting import Requests, make_requests
@@ -40,9 +39,7 @@ from pandatx.services.storages import Storages
 from pandatx.services.submission import Submission
 from pandatx.services.tokens import Tokens
 from pandatx.services.watcher import Watcher
-from pandatx.store.database import Database, measure_offset
-from pandatx.store.statedir import StateDirectory
-from pandatx.workers.pool import ProcessPool
+from pandatx.store.database import measure_offset
 
 
 @frozen(kw_only=True)
@@ -99,51 +96,38 @@ class Core:
     tokens: Tokens
     files: Files
     web: Web
-    pool: ProcessPool
 
 
 def _adder_of(plugins: Plugins, vo: str | None, cloud: str | None) -> str:
     return plugins.adders.for_vo(vo, cloud or None)
 
 
-def make_core(
-    config: Config,
-    clock: Clock,
-    state: StateDirectory,
-    database: Database,
-    background: Database,
-    pool: ProcessPool,
-    request_pool: ProcessPool,
-    plugins: Plugins,
-) -> Core:
-    """``database`` serves requests, ``background`` all that nobody waits for; plugins run in ``pool``, requests in
-    ``request_pool``.
-    """
-    host = socket.getfqdn()
+def make_core(ground: Foundations, plugins: Plugins) -> Core:
+    """Every service, on ``ground``; nothing runs yet."""
+    config, clock, instance = ground.config, ground.clock, ground.state.instance
+    database, background, pool = ground.database, ground.background, ground.plugins
     settings = {"storage": dict(config.jobs.storage)}
     web = Web(clock.reactor, config.http.ca_dir, config.outside.client_certificate)
     facts = Facts(background, clock, config.outside.pilot_secrets)
-    asks = Asks(background, clock, state.instance)
+    asks = Asks(background, clock, instance)
     dispatch = Dispatch(database, clock, facts, config.database.hot_statement_timeout, noticed=asks)
     activator = Activator(background, clock, dispatch.activated)
     closer = Closer(background, clock, activator.release)
     news = PilotNews(database, clock)
-    counters = Counters(background, clock, state.instance)
+    counters = Counters(background, clock, instance)
     adders = partial(_adder_of, plugins)
-    adder = Adder(background, clock, facts, pool, adders, settings, closer, state.instance, news.of_report)
+    adder = Adder(background, clock, facts, pool, adders, settings, closer, instance, news.of_report)
     finisher = Finisher(background, clock, adder.wake)
     owners = Owners(database, clock)
     setup = Setup(database, clock, plugins.setuppers, pool, dispatch.activated, settings)
     permissions = UserPermissions(facts, config.database.schemas.meta)
-    requests = make_requests(
-        config, clock, database, background, request_pool, plugins.handlers, host, state.instance, permissions, owners
-    )
+    requests = make_requests(ground, plugins.handlers, permissions, owners)
     spooler, heartbeats = _reports(
-        config, clock, state, database, facts, adder, requests, lambda: instances.note_outage_end(), counters.started
+        ground, facts, adder, requests, lambda: instances.note_outage_end(), counters.started
     )
     set_clock = partial(measure_offset, background, clock)
     pools = (database, background)
-    instances = Instances(background, clock, state.instance, host, lambda: spooler.unplayed, pools, set_clock)
+    instances = Instances(background, clock, instance, ground.host, lambda: spooler.unplayed, pools, set_clock)
     return Core(
         facts=facts,
         queues=Queues(background, clock, facts, config.jobs.cric_url_schedconfig, web),
@@ -154,7 +138,7 @@ def make_core(
         spooler=spooler,
         instances=instances,
         owners=owners,
-        submission=Submission(database, clock, facts, setup.accept, owners, host, setup.room),
+        submission=Submission(database, clock, facts, setup.accept, owners, ground.host, setup.room),
         setup=setup,
         adder=adder,
         watcher=Watcher(background, clock, facts, instances, closer),
@@ -167,21 +151,17 @@ def make_core(
         finisher=finisher,
         closer=closer,
         storages=Storages(pool, clock, plugins.setuppers.for_vo, adders, settings),
-        board=DaemonBoard(background, clock, state.instance),
+        board=DaemonBoard(background, clock, instance),
         requests=requests,
         permissions=permissions,
-        tokens=Tokens(config.identity, clock, config.http.ca_dir, state.path / "token_issuers.json"),
-        files=make_files(config, clock, database, owners, web),
+        tokens=Tokens(config.identity, clock, config.http.ca_dir, ground.state.path / "token_issuers.json"),
+        files=make_files(ground, owners, web),
         web=web,
-        pool=pool,
     )
 
 
 def _reports(
-    config: Config,
-    clock: Clock,
-    state: StateDirectory,
-    database: Database,
+    ground: Foundations,
     facts: Facts,
     adder: Adder,
     requests: Requests,
@@ -194,14 +174,15 @@ def _reports(
         await adder.adopt(owners)
         await requests.work.adopt(owners)
 
+    jobs = ground.config.jobs
     spooler = Spooler(
-        state.path / "spool",
-        state.instance,
+        ground.state.path / "spool",
+        ground.state.instance,
         lambda caller, beat: heartbeats.play(caller, beat),
-        config.jobs.spool_report_limit,
-        config.jobs.spool_total_limit,
+        jobs.spool_report_limit,
+        jobs.spool_total_limit,
         gone,
     )
-    hot = config.database.hot_statement_timeout
-    heartbeats = Heartbeats(database, clock, facts, spooler, adder.wake, hot, outage_over, started)
+    hot = ground.config.database.hot_statement_timeout
+    heartbeats = Heartbeats(ground.database, ground.clock, facts, spooler, adder.wake, hot, outage_over, started)
     return spooler, heartbeats

@@ -11,15 +11,14 @@ from attrs import frozen
 from pandatx.clients.cache_nodes import CacheNodes
 from pandatx.clients.sandboxes import LARGEST, LIMIT, Sandboxes
 from pandatx.clients.web import Web
-from pandatx.clock import Clock
 from pandatx.config import Config
+from pandatx.foundations import Foundations
 from pandatx.services.checkpoints import Checkpoints
 from pandatx.services.logs_of_tasks import TaskLogs
 from pandatx.services.owners import Owners
 from pandatx.services.sandboxes import SandboxBook
 from pandatx.services.sandboxes_elsewhere import SandboxesElsewhere
 from pandatx.services.uploads import Uploads
-from pandatx.store.database import Database
 
 NOTES: Final = "sandboxes"
 """The folder in the state directory for what the database does not know of yet."""
@@ -27,17 +26,21 @@ NOTES: Final = "sandboxes"
 
 @frozen(kw_only=True)
 class Files:
-    """``book`` knows where sandboxes lie, ``elsewhere`` fetches them; the others keep what comes in."""
+    """``book`` knows where sandboxes lie, ``peers`` asks other servers about theirs, ``elsewhere`` fetches them; the
+    others keep what comes in.
+    """
 
     book: SandboxBook
+    peers: Sandboxes
     elsewhere: SandboxesElsewhere
     uploads: Uploads
     logs: TaskLogs
     checkpoints: Checkpoints
 
 
-def make_files(config: Config, clock: Clock, database: Database, owners: Owners, web: Web) -> Files:
-    """``database`` serves requests, ``web`` asks other servers."""
+def make_files(ground: Foundations, owners: Owners, web: Web) -> Files:
+    """``web`` is what files of other servers are fetched with."""
+    config, clock, database = ground.config, ground.clock, ground.database
     files = config.files
     cache_dir, host = files.cache_dir, sandbox_host(config)
     notes = config.process.state_dir / NOTES
@@ -51,6 +54,7 @@ def make_files(config: Config, clock: Clock, database: Database, owners: Owners,
     compressed = tuple(map(re.compile, files.compress_file_names))
     return Files(
         book=book,
+        peers=peers,
         elsewhere=elsewhere,
         uploads=Uploads(cache_dir, book, clock, compressed, files.record_sandbox_info, elsewhere.touch),
         logs=TaskLogs(cache_dir),

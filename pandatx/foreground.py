@@ -20,12 +20,11 @@ from twisted.logger import (
     textFileLogObserver,
 )
 
-from pandatx.clock import Clock
 from pandatx.config import Config, load
 from pandatx.core import Plugins, make_core
 from pandatx.daemons import LOCK, machine_lock
 from pandatx.errors import EXIT_DATABASE, EXIT_USAGE, Busy, StartFault
-from pandatx.foundations import databases, embedded_postgres, grants, pool_settings, process_pools, request_pool
+from pandatx.foundations import Foundations, embedded_postgres, grants, lay_foundations
 from pandatx.natives import make_natives
 from pandatx.net.user import server_user
 from pandatx.scheduler.catalogue import CATALOGUE
@@ -39,11 +38,9 @@ from pandatx.scripting import script_operations
 from pandatx.services.async_work import AsyncWork
 from pandatx.services.locks import LocksByHand
 from pandatx.store import schema
-from pandatx.store.database import Database, measure_offset
+from pandatx.store.database import measure_offset
 from pandatx.store.embedded import EmbeddedPostgres, home_directory
 from pandatx.store.home import open_home
-from pandatx.store.statedir import StateDirectory
-from pandatx.workers.pool import ProcessPool
 from pandatx.workers.user import resolve_user
 
 log = Logger()
@@ -99,14 +96,8 @@ def run_once(path: Path | None, environ: Mapping[str, str], name: str, arguments
 class _Foreground:
     """The parts of a server that a daemon needs: databases, pools, services. No port is opened."""
 
-    _config: Config
-    _state: StateDirectory
-    _clock: Clock
-    _database: Database
-    _background: Database
+    _ground: Foundations
     _embedded: EmbeddedPostgres | None
-    _plugins: ProcessPool
-    _scripts: ProcessPool
     _natives: Mapping[str, Native]
     _refresh: Any
     _work: AsyncWork
@@ -115,40 +106,33 @@ class _Foreground:
     def make(cls, reactor: Any, config: Config, environ: Mapping[str, str]) -> _Foreground:
         process = config.process
         user = server_user(process.user, process.group)
-        state = StateDirectory(process.state_dir)
-        state.make()
-        clock = Clock(reactor)
-        database, background = databases(config, clock)
         child_user = resolve_user(config.daemon.uname, config.daemon.gname) if user is None else None
+        ground = lay_foundations(reactor, config, environ, user, child_user)
         embedded = None
         if config.database.host is None:
             try:
                 embedded = embedded_postgres(reactor, config, child_user)
             except StartFault:  # a server has it, and lets us in
-                database.conninfo = background.conninfo = open_home(home_directory(process.state_dir)).dsn()
-        settings = pool_settings(config, child_user, user, state, environ)
-        plugins, scripts = process_pools(reactor, settings, background, clock)
+                conninfo = open_home(home_directory(process.state_dir)).dsn()
+                ground.database.conninfo = ground.background.conninfo = conninfo
         if user is not None:
             user.hand_over(process.state_dir)
             user.become(process.state_dir)
-        requests = request_pool(reactor, settings, background, clock)
-        core = make_core(config, clock, state, database, background, plugins, requests, Plugins.of(config))
-        scripts.grants = grants(config, background, script_operations(core))
-        natives = make_natives(core, config, clock, background, state.instance)
-        refresh, work = core.facts.refresh, core.requests.work
-        return cls(config, state, clock, database, background, embedded, plugins, scripts, natives, refresh, work)
+        core = make_core(ground, Plugins.of(config))
+        ground.scripts.grants = grants(ground, script_operations(core))
+        return cls(ground, embedded, make_natives(core, ground), core.facts.refresh, core.requests.work)
 
     async def run(self, name: str, arguments: tuple[str, ...]) -> Result:
         """The whole of it; raises StartFault for a database that cannot be used and a name that nobody knows."""
         daemon = self._find(name)
         if arguments:
             daemon = evolve(daemon, arguments=arguments)
-        held = machine_lock(self._state, daemon.name)
+        held = machine_lock(self._ground.state, daemon.name)
         if held is None:
             return Result({}, error="another process of this machine is running it")
         try:
             if self._embedded is not None:
-                self._database.conninfo = self._background.conninfo = await self._embedded.start()
+                self._ground.database.conninfo = self._ground.background.conninfo = await self._embedded.start()
             return await self._on_database(daemon)
         finally:
             if self._embedded is not None:
@@ -156,7 +140,7 @@ class _Foreground:
             held.release()
 
     def _find(self, name: str) -> Daemon:
-        planned = plan(evolve(self._config.daemon, enable=True), self._natives, self._scripts)
+        planned = plan(evolve(self._ground.config.daemon, enable=True), self._natives, self._ground.scripts)
         for daemon in planned.daemons:
             if daemon.name == name:
                 return evolve(daemon, loop=False)
@@ -172,22 +156,24 @@ class _Foreground:
         return Daemon(name=name, period=period, timeout=default_timeout(period), code=self._natives[name], sync=sync)
 
     async def _on_database(self, daemon: Daemon) -> Result:
-        self._database.start()
-        self._background.start()
+        database, background = self._ground.database, self._ground.background
+        database.start()
+        background.start()
         try:
-            await self._background.statement("database.first", schema.SQL.alive, patience=FIRST_CONNECTION)
-            await measure_offset(self._background, self._clock)
-            (await schema.inspect(self._background)).judge()
+            await background.statement("database.first", schema.SQL.alive, patience=FIRST_CONNECTION)
+            await measure_offset(background, self._ground.clock)
+            (await schema.inspect(background)).judge()
             await self._refresh()
             return await self._with_pools(daemon)
         except Busy:
-            raise StartFault(EXIT_DATABASE, self._background.why_down) from None
+            raise StartFault(EXIT_DATABASE, background.why_down) from None
         finally:
-            await self._background.stop()
-            await self._database.stop()
+            await background.stop()
+            await database.stop()
 
     async def _with_pools(self, daemon: Daemon) -> Result:
-        pools = [self._plugins, self._scripts] if daemon.kill is not None else [self._plugins]
+        ground = self._ground
+        pools = [ground.plugins, ground.scripts] if daemon.kill is not None else [ground.plugins]
         for pool in pools:
             await pool.start()
         try:
@@ -199,18 +185,19 @@ class _Foreground:
                 await pool.stop(LAST_CALLS)
 
     async def _locked(self, daemon: Daemon) -> Result:
-        run = Run(daemon, self._clock)
+        clock, state = self._ground.clock, self._ground.state
+        run = Run(daemon, clock)
         if not daemon.sync or DRY_RUN in daemon.arguments:  # what changes nothing leaves the period alone
             return _result(run, await run.go())
         period = timedelta(seconds=daemon.period)
         lock = SyncLock(
-            LocksByHand(self._background, self._state.holder(LOCK) or None),
-            self._clock,
+            LocksByHand(self._ground.background, state.holder(LOCK) or None),
+            clock,
             daemon.name,
-            self._state.instance,
+            state.instance,
             period,
         )
-        due = await lock.take(self._clock.now())
+        due = await lock.take(clock.now())
         if due is not None:
             return Result({}, error=f"another server has its lock until {due:%Y-%m-%d %H:%M:%S}")
         lock.keep(lambda: run.stop("its lock was lost to another server"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
+from attrs import Factory, frozen
 
 from pandatx.clock import Clock
 from pandatx.config import Config
@@ -23,7 +25,66 @@ CHILD_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH", "X509_USER_PROX
 """What children get of our environment, beside RUCIO_*."""
 
 
-def databases(config: Config, clock: Clock) -> tuple[Database, Database]:
+@frozen(kw_only=True)
+class Foundations:
+    """What the services of one process stand on; nothing of it runs yet.
+
+    ``database`` serves requests, ``background`` all that nobody waits for. Plugins run in the pool ``plugins``, daemon
+    scripts in ``scripts``, asynchronous requests in ``requests``. ``host`` is this machine's full name.
+    """
+
+    config: Config
+    clock: Clock
+    state: StateDirectory
+    database: Database
+    background: Database
+    plugins: ProcessPool
+    scripts: ProcessPool
+    requests: ProcessPool
+    host: str = Factory(socket.getfqdn)
+
+
+def lay_foundations(
+    reactor: Any, config: Config, environ: Mapping[str, str], user: ServerUser | None, child_user: ChildUser | None
+) -> Foundations:
+    """The server is, or will be, ``user``; children are ``child_user``, or whom the server is or becomes.
+
+    Raises StartFault for a state directory that cannot be used.
+    """
+    state = StateDirectory(config.process.state_dir)
+    state.make()
+    clock = Clock(reactor)
+    database, background = _databases(config, clock)
+    settings = pool_settings(config, child_user, user, state, environ)
+    return Foundations(
+        config=config,
+        clock=clock,
+        state=state,
+        database=database,
+        background=background,
+        plugins=_pool("plugins", reactor, settings, background, clock),
+        # Scripts may take hours (docs/decisions/two-process-pools.md).
+        scripts=_pool("scripts", reactor, settings, background, clock),
+        requests=request_pool(reactor, settings, background, clock),
+    )
+
+
+def request_pool(reactor: Any, settings: PoolSettings, background: Database, clock: Clock) -> ProcessPool:
+    """The pool of asynchronous requests; it is started by the first of them (docs/decisions/requests-are-rows.md).
+
+    One child more than these take at once, so that commands for other systems, whose callers wait, find one free.
+    """
+    return _pool("requests", reactor, attrs.evolve(settings, size=MOST + 1), background, clock)
+
+
+def _pool(name: str, reactor: Any, settings: PoolSettings, background: Database, clock: Clock) -> ProcessPool:
+    async def on_kill(application: str) -> None:
+        await sessions.end(background, clock, application)
+
+    return ProcessPool(reactor, settings, on_kill, name)
+
+
+def _databases(config: Config, clock: Clock) -> tuple[Database, Database]:
     """The pool for requests and that for the scheduler, so that neither starves the other."""
     settings = config.database
     conninfo = conninfo_of(settings) if settings.host else ""
@@ -82,32 +143,9 @@ def pool_settings(
     )
 
 
-def process_pools(
-    reactor: Any, settings: PoolSettings, background: Database, clock: Clock
-) -> tuple[ProcessPool, ProcessPool]:
-    """One for plugins, one for daemon scripts, which may take hours (docs/decisions/two-process-pools.md)."""
-
-    async def on_kill(application: str) -> None:
-        await sessions.end(background, clock, application)
-
-    plugins, scripts = (ProcessPool(reactor, settings, on_kill, name) for name in ("plugins", "scripts"))
-    return plugins, scripts
-
-
-def request_pool(reactor: Any, settings: PoolSettings, background: Database, clock: Clock) -> ProcessPool:
-    """The pool of asynchronous requests; it is started by the first of them (docs/decisions/requests-are-rows.md).
-
-    One child more than these take at once, so that commands for other systems, whose callers wait, find one free.
-    """
-
-    async def on_kill(application: str) -> None:
-        await sessions.end(background, clock, application)
-
-    return ProcessPool(reactor, attrs.evolve(settings, size=MOST + 1), on_kill, "requests")
-
-
-def grants(config: Config, background: Database, operations: Mapping[str, Operation]) -> Grants:
+def grants(ground: Foundations, operations: Mapping[str, Operation]) -> Grants:
     """What scripts get: connections to the server's database as its own role, and these operations."""
+    background, config = ground.background, ground.config
 
     def access() -> dict[str, Any]:
         return {

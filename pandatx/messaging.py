@@ -7,16 +7,14 @@ from typing import Final
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pandatx.clients.messages import Broker, BrokerAway, Listening
 from pandatx.clock import Clock
-from pandatx.config import Config
 from pandatx.core import Core
+from pandatx.foundations import Foundations
 from pandatx.metrics import MESSAGES, MESSAGES_UP
 from pandatx.services.messages import Messages
-from pandatx.store.database import Database
 
 log = Logger()
 
@@ -122,7 +120,7 @@ class Messaging:
     async def _pause(self, seconds: float) -> None:
         if self._stopping:
             return
-        self._sleep = deferLater(self._clock.reactor, seconds)  # type: ignore[arg-type]
+        self._sleep = self._clock.wait(seconds)
         try:
             await self._sleep
         except CancelledError:
@@ -131,11 +129,9 @@ class Messaging:
             self._sleep = None
 
 
-def make_messaging(
-    core: Core, config: Config, clock: Clock, background: Database, here: Callable[[], bool]
-) -> Messaging:
+def make_messaging(core: Core, ground: Foundations, here: Callable[[], bool]) -> Messaging:
     """As the configuration wants it."""
-    settings = config.messaging
+    settings, clock = ground.config.messaging, ground.clock
     wanted = settings.host is not None and settings.destination is not None
-    messages = Messages(background, clock, core.activator, core.finisher)
+    messages = Messages(ground.background, clock, core.activator, core.finisher)
     return Messaging(clock, Broker(clock.reactor, settings) if wanted else None, messages, here)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from pandatx.clock import Clock
-from pandatx.config import Config
 from pandatx.core import Core
 from pandatx.domain.async_work import EVENT_PICKING, FILE_RECOVERY, WORKFLOW
+from pandatx.foundations import Foundations
 from pandatx.outside import outside_natives
 from pandatx.scheduler.context import Native
 from pandatx.scheduler.daemons.add_main import AddMain
@@ -38,28 +37,25 @@ from pandatx.services.site_data import SiteData, Turn
 from pandatx.services.task_evaluator import TaskEvaluator
 from pandatx.services.transfers import Transfers
 from pandatx.services.worker_synchronization import WorkerSynchronization
-from pandatx.store.database import Database
 from pandatx.sweeps import make_copy_archive
 
 
-def make_natives(core: Core, config: Config, clock: Clock, background: Database, instance: str) -> Mapping[str, Native]:
-    """By their names in scheduler/catalogue.py, which for those of the guide are its module names.
-
-    ``instance`` is this server, as it holds locks.
-    """
+def make_natives(core: Core, ground: Foundations) -> Mapping[str, Native]:
+    """By their names in scheduler/catalogue.py, which for those of the guide are its module names."""
+    clock, background = ground.clock, ground.background
     add_main = AddMain(core.adder, LeftUpdates(background, clock))
     return {
         "add": add_main,
         "add_main": add_main,
-        "add_sub": AddSub(_site_data(core, config, clock, background)),
-        "copyArchive": make_copy_archive(core, config, clock, background),
+        "add_sub": AddSub(_site_data(core, ground)),
+        "copyArchive": make_copy_archive(core, ground),
         "dummy_test": DummyTest(),
-        "datasetManager": _dataset_manager(core, clock, background),
-        **_metrics(core, clock, background, instance),
+        "datasetManager": _dataset_manager(core, ground),
+        **_metrics(core, ground),
         "pilotStreaming": StreamPilots(PilotStreaming(background, clock, core.facts)),
         "tmpwatch": TmpWatch(),
         "worker_synchronization": SynchronizeWorkers(WorkerSynchronization(background, clock)),
-        **outside_natives(core, config, clock, background),
+        **outside_natives(core, ground),
         "async_request_daemon": AsyncRequestDaemon(core.requests.work),
         "process_workflow_files_daemon": TakeFiles(core.requests.files, WORKFLOW),
         "recover_lost_files_daemon": TakeFiles(core.requests.files, FILE_RECOVERY),
@@ -67,22 +63,23 @@ def make_natives(core: Core, config: Config, clock: Clock, background: Database,
         "share_statistics": ShareStatistics(core.statistics),
         "queue_loader": LoadQueues(core.queues),
         "setup_rescue": SetupRescue(core.setup),
-        "archiver": Archive(_archiver(config, clock, background)),
+        "archiver": Archive(_archiver(ground)),
     }
 
 
-def _archiver(config: Config, clock: Clock, background: Database) -> Archiver:
-    jobs = config.jobs
-    return Archiver(background, clock, jobs.archive, timedelta(days=jobs.archive_after), jobs.retention)
+def _archiver(ground: Foundations) -> Archiver:
+    jobs = ground.config.jobs
+    return Archiver(ground.background, ground.clock, jobs.archive, timedelta(days=jobs.archive_after), jobs.retention)
 
 
-def _site_data(core: Core, config: Config, clock: Clock, background: Database) -> SiteData:
-    jobs = config.jobs
+def _site_data(core: Core, ground: Foundations) -> SiteData:
+    jobs = ground.config.jobs
     turn = Turn(interval=jobs.nrun_interval, hosts=jobs.nrun_hosts, number=jobs.nrun_snum)
-    return SiteData(background, clock, core.facts, turn)
+    return SiteData(ground.background, ground.clock, core.facts, turn)
 
 
-def _dataset_manager(core: Core, clock: Clock, background: Database) -> ManageDatasets:
+def _dataset_manager(core: Core, ground: Foundations) -> ManageDatasets:
+    clock, background = ground.clock, ground.background
     builds = Builds(background, clock)
     return ManageDatasets(
         DatasetManager(background, clock, core.storages, core.closer),
@@ -92,7 +89,8 @@ def _dataset_manager(core: Core, clock: Clock, background: Database) -> ManageDa
     )
 
 
-def _metrics(core: Core, clock: Clock, background: Database, instance: str) -> Mapping[str, Native]:
+def _metrics(core: Core, ground: Foundations) -> Mapping[str, Native]:
+    clock, background, instance = ground.clock, ground.background, ground.state.instance
     return {
         "metric_collector": CollectMetrics(MetricCollector(background, clock, core.facts, instance)),
         "task_evaluator": EvaluateTasks(TaskEvaluator(background, clock, core.facts, instance)),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pandatx.clients.web import MIB, Web
-from pandatx.clock import Clock
-from pandatx.config import Config
 from pandatx.core import Core
 from pandatx.domain.user_proxies import ASKED_HOURS
+from pandatx.foundations import Foundations
 from pandatx.scheduler.context import Native
 from pandatx.scheduler.daemons.active_users import ActiveUsers
 from pandatx.scheduler.daemons.cache_pilots import CachePilots
@@ -24,11 +23,11 @@ from pandatx.services.schedconfig_cache import SchedconfigCache
 from pandatx.services.sw_tags import SoftwareTags
 from pandatx.services.token_cache import TokenCache
 from pandatx.services.user_proxies import UserProxies
-from pandatx.store.database import Database
 
 
-def outside_natives(core: Core, config: Config, clock: Clock, background: Database) -> Mapping[str, Native]:
+def outside_natives(core: Core, ground: Foundations) -> Mapping[str, Native]:
     """By the module names of the guide."""
+    config, clock, background = ground.config, ground.clock, ground.background
     settings, web = config.outside, core.web
     sources = Sources.of(settings, config.jobs.cric_url_schedconfig, web)
     network = Network(background, clock, settings.nws_url, settings.cric_url_closeness, web)
@@ -36,7 +35,7 @@ def outside_natives(core: Core, config: Config, clock: Clock, background: Databa
     proxies = UserProxies(
         background,
         clock,
-        core.pool,
+        ground.plugins,
         settings.credentials_dir,
         settings.proxy_plugin,
         settings.proxy_roles,
@@ -48,7 +47,7 @@ def outside_natives(core: Core, config: Config, clock: Clock, background: Databa
         "panda_activeusers_query": ActiveUsers(proxies, tokens),
         "configurator": Configure(Configurator(background, clock, sources), network, core.queues, tags),
         "carbon": CountCarbon(Carbon(background, clock, issuers, settings.co2_url, settings.co2_token)),
-        "cache_pilots": CachePilots(core.pool, settings.pilot_tarballs, settings.pilot_cache_dir),
+        "cache_pilots": CachePilots(ground.plugins, settings.pilot_tarballs, settings.pilot_cache_dir),
         "hs_scrapers": LoadBenchmarks(Benchmarks(background, settings.hs23_url, issuers)),
         "cache_schedconfig": CacheSchedconfig(SchedconfigCache(background, config.files.schedconfig_cache_dir)),
     }

@@ -8,17 +8,15 @@ from typing import Final
 from attrs import frozen
 from twisted.internet.threads import deferToThread
 
-from pandatx.clock import Clock
-from pandatx.config import Config
 from pandatx.domain.async_work import EVENT_PICKING, FILE_RECOVERY, GREP, SLEEP_ECHO, WORKFLOW
+from pandatx.foundations import Foundations
 from pandatx.services.async_requests import AsyncRequests
-from pandatx.services.async_work import AsyncWork, InChild, Missing, OnDemand, Pool, Work
+from pandatx.services.async_work import AsyncWork, InChild, Missing, OnDemand, Work
 from pandatx.services.owners import Owners
 from pandatx.services.permissions_of_users import UserPermissions
 from pandatx.services.recovery import FileRecoveries
 from pandatx.services.relays import RELAYED, Relays
 from pandatx.services.request_files import RequestFiles
-from pandatx.store.database import Database
 
 GREP_HANDLER: Final = "pandatx.workers.requests:grep"
 ECHO_HANDLER: Final = "pandatx.workers.requests:sleep_echo"
@@ -39,28 +37,20 @@ class Requests:
 
 
 def make_requests(
-    config: Config,
-    clock: Clock,
-    database: Database,
-    background: Database,
-    pool: Pool,
-    handlers: Mapping[str, str],
-    host: str,
-    instance: str,
-    permissions: UserPermissions,
-    owners: Owners,
+    ground: Foundations, handlers: Mapping[str, str], permissions: UserPermissions, owners: Owners
 ) -> Requests:
-    """Calls run in ``pool``; ``handlers`` are the operator's, by type of request."""
-    children = OnDemand(pool)
-    works = _works(config, background, children, handlers)
-    work = AsyncWork(background, clock, children, works, host, instance)
+    """``handlers`` are the operator's, by type of request."""
+    clock, children = ground.clock, OnDemand(ground.requests)
+    works = _works(ground, children, handlers)
+    work = AsyncWork(ground.background, clock, children, works, ground.host, ground.state.instance)
     refused = {name: each.why for name, each in works.items() if isinstance(each, Missing)}
-    asking = AsyncRequests(database, clock, work.wake, permissions, owners, refused)
-    files = RequestFiles(config.files.cache_dir, asking, clock, deferToThread, works.keys() - refused)
+    asking = AsyncRequests(ground.database, clock, work.wake, permissions, owners, refused)
+    files = RequestFiles(ground.config.files.cache_dir, asking, clock, deferToThread, works.keys() - refused)
     return Requests(asking=asking, work=work, files=files, relays=Relays(children, handlers))
 
 
-def _works(config: Config, background: Database, pool: OnDemand, handlers: Mapping[str, str]) -> Mapping[str, Work]:
+def _works(ground: Foundations, pool: OnDemand, handlers: Mapping[str, str]) -> Mapping[str, Work]:
+    config = ground.config
     settings = {
         "log_dir": str(config.ops.log_dir),
         "cache_dir": str(config.files.cache_dir),
@@ -73,7 +63,7 @@ def _works(config: Config, background: Database, pool: OnDemand, handlers: Mappi
         EVENT_PICKING.name: Missing(
             f"event picking needs an event index, and there is no handler for event_picking: {_NAME_ONE}"
         ),
-        FILE_RECOVERY.name: FileRecoveries(background, pool, config.jobs.storage, config.files.cache_dir),
+        FILE_RECOVERY.name: FileRecoveries(ground.background, pool, config.jobs.storage, config.files.cache_dir),
     }
     return {
         **ours,

@@ -47,7 +47,7 @@ def make_site(serving: Serving, pages: Mapping[bytes, IResource]) -> tuple[Any, 
         ),
         b"trf": Static(config.files.trf_dir),
         b"cric": Static(config.files.cric_dir),
-        b"auth": Auth(config.files.auth_dir),
+        b"auth": Auth(config.identity.auth_dir),
     }
     proxies = Networks(config.http.trusted_proxies)
     judge = core.tokens.judge

@@ -21,8 +21,9 @@ async def test_each_of_them_runs_where_nothing_is_configured(database, tmp_path)
         async def call(self, name, sources, directory, **how):
             return {"copied": [], "absent": sources, "failed": []}
 
+    ground = SimpleNamespace(config=config, clock=clock, background=database, plugins=Pool())
     queues = Queues(database, clock, Facts(database, clock), None, web)
-    natives = outside_natives(SimpleNamespace(web=web, pool=Pool(), queues=queues), config, clock, database)
+    natives = outside_natives(SimpleNamespace(web=web, queues=queues), ground)
     assert set(natives) == {
         "configurator",
         "cache_schedconfig",

@@ -45,7 +45,10 @@ class OutsideSettings:
         "server.NWS_URL", kinds.URL, None, f"Transfer rates between sites, for configurator --network: {_DUMP}"
     )
     use_certificate: bool = setting(
-        "server.configurator_use_cert", kinds.YES_NO, True, "Show X509_USER_PROXY, where it is set, to those services."
+        "server.configurator_use_cert",
+        kinds.YES_NO,
+        True,
+        "Show X509_USER_PROXY, where it is set, to those services, and to servers that are asked for their files.",
     )
     certificate: Path | None = setting(
         f"{ENVIRONMENT}.X509_USER_PROXY", kinds.PATH, None, "Certificate, key and chain to come with to other services."
@@ -98,7 +101,11 @@ class OutsideSettings:
         "Where the daemon carbon asks for the emissions of regions.",
     )
     co2_token: str | None = setting(
-        "server.CO2_BEARER_TOKEN", kinds.TEXT, None, "Token for that service; unset: it is not asked.", secret=True
+        "server.CO2_BEARER_TOKEN",
+        kinds.TEXT,
+        None,
+        "Token for the service at co2_url; unset: it is not asked.",
+        secret=True,
     )
     pilot_cache_dir: Path = setting(
         "server.pilot_cache_dir", kinds.PATH, Path("/var/cache/pandaserver/pilot"), "Where cache_pilots puts tarballs."

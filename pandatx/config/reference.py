@@ -37,7 +37,7 @@ config = {
 _INTRODUCTION = """\
 # Configuration
 
-Printed by `pandatx config explain configuration.md` from the declarations in `pandatx/config/sections.py`.
+Printed by `pandatx config explain configuration.md` from the declarations in `pandatx/config/`.
 
 `twistd panda --config FILE` reads FILE and the `panda_common.cfg` beside it. Without `--config`, `panda_server.cfg` and
 `panda_common.cfg` are each looked for in `/etc/panda`, `/usr/etc/panda`, `~/etc/panda`, `$PANDA_HOME/etc/panda` and
@@ -99,7 +99,8 @@ def _comment(text: str, mark: str = "# ") -> str:
     if mark == ";":
         return "\n".join(f";{line}" for line in text.splitlines())
     return "\n".join(
-        textwrap.fill(line, 110, initial_indent=mark, subsequent_indent=mark) for line in text.splitlines()
+        textwrap.fill(line, 110, initial_indent=mark, subsequent_indent=mark, break_on_hyphens=False)
+        for line in text.splitlines()
     )
 
 

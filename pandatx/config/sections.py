@@ -166,7 +166,7 @@ class IdentitySettings:
         "pandatx.loose_dn_match",
         kinds.YES_NO,
         False,
-        "Match the two lists as the older server does: anywhere in the DN. A short entry then matches too much.",
+        "Match production_dns and pilot_owners as older servers do, anywhere in the DN: short ones match too much.",
     )
     voms_sha1: bool = setting(
         "pandatx.voms_sha1",
@@ -246,9 +246,6 @@ class FileSettings:
     )
     trf_dir: Path = setting("pandatx.trf_dir", kinds.PATH, Path("/var/trf"), "Transforms, served as /trf/.")
     cric_dir: Path = setting("pandatx.cric_dir", kinds.PATH, Path("/var/cric"), "Site inputs, served as /cric/.")
-    auth_dir: Path = setting(
-        "server.auth_config", kinds.PATH, Path("/opt/panda/etc/panda/auth"), "As in the section on identity."
-    )
 
 
 @frozen(kw_only=True)

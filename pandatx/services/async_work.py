@@ -8,7 +8,6 @@ from typing import Any, Final, Protocol
 import psycopg2
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pandatx import metrics
@@ -215,7 +214,7 @@ class AsyncWork:
         while not await self._written(claim, ending):
             if self._stopped:
                 return
-            await deferLater(self._clock.reactor, AGAIN)  # type: ignore[arg-type]
+            await self._clock.wait(AGAIN)
 
     async def _ending(self, claim: Claim) -> Ending:
         if self._stopped:

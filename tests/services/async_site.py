@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from attrs import define
@@ -16,6 +17,7 @@ from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.domain.async_work import Kind, kind_of
 from pandatx.domain.caller import Caller
+from pandatx.foundations import Foundations
 from pandatx.requesting import Requests, make_requests
 from pandatx.services.facts import Facts
 from pandatx.services.owners import Owners
@@ -136,7 +138,18 @@ async def server(
     await facts.refresh()
     permissions = UserPermissions(facts)
     owners = Owners(database, clock)
-    requests = make_requests(config, clock, database, database, pool, known, host, instance, permissions, owners)
+    ground = Foundations(
+        config=config,
+        clock=clock,
+        state=SimpleNamespace(instance=instance),
+        database=database,
+        background=database,
+        plugins=pool,
+        scripts=pool,
+        requests=pool,
+        host=host,
+    )
+    requests = make_requests(ground, known, permissions, owners)
     yield Server(requests, pool, clock)
     await requests.work.stop(0)
 

@@ -60,9 +60,10 @@ def daemon(database, now, config) -> CopyArchive:
         closer=closer,
         instances=Loud(),
         setup=SimpleNamespace(accept=lambda jobs: None),
+        files=SimpleNamespace(peers=None),
         watcher=Watcher(database, now, facts, Loud(), closer),
     )
-    return make_copy_archive(core, config, now, database)
+    return make_copy_archive(core, SimpleNamespace(config=config, clock=now, background=database))
 
 
 def test_the_steps_stand_in_their_order_with_the_watcher_after_the_first_two(daemon):

@@ -18,6 +18,7 @@ from pandatx.clock import Clock
 from pandatx.config import Config
 from pandatx.core import Core, Plugins, make_core
 from pandatx.domain.caller import Caller
+from pandatx.foundations import Foundations
 from pandatx.ops.health import Livez
 from pandatx.serving import Serving
 from pandatx.site import make_site
@@ -87,8 +88,17 @@ async def _settled(wanted: Any, stub: StubTreq) -> Any:
 async def real_site(folder: Path, database: Database) -> AsyncIterator[Real]:
     """The tree, with nothing started but its reading of the facts."""
     config, clock = Config.for_tests(folder), Clock(reactor)
-    state = StateDirectory(folder / "state")
-    core = make_core(config, clock, state, database, database, NoPool(), NoPool(), Plugins.of(config))
+    ground = Foundations(
+        config=config,
+        clock=clock,
+        state=StateDirectory(folder / "state"),
+        database=database,
+        background=database,
+        plugins=NoPool(),
+        scripts=NoPool(),
+        requests=NoPool(),
+    )
+    core = make_core(ground, Plugins.of(config))
     await core.facts.refresh()
     root, cache = make_site(Serving(config=config, clock=clock, core=core, database=database), {b"/livez": Livez()})
     real = Real(root, core, database.conninfo, cache)

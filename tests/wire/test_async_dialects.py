@@ -264,7 +264,7 @@ async def test_a_workflow_is_stored_and_answered_at_once_with_its_id(real: Real)
 
 @pytest.mark.parametrize("flags", [{}, {"sync": True}, {"check": True}])
 async def test_a_workflow_that_nobody_can_do_is_refused_at_once(real: Real, flags: dict[str, bool]) -> None:
-    """pchain says so; of an outcome without success it would say that the workflow is corrupted."""
+    """pchain says so and ends with 1; of an outcome without success it would say that the workflow is corrupted."""
     before = real.contents()
     done, text = (await pchain(real, "put_workflow_request", data=WORKFLOW, **flags)).json
     assert (done, text.startswith("workflows need a workflow engine")) == (False, True)
