@@ -224,9 +224,9 @@ def expiry(period: str | None, now: datetime) -> datetime | None:
         return now + timedelta(days=days)
     try:
         found = datetime.fromisoformat(period.strip())
-    except ValueError:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError("is neither a number of days nor a date") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def counts(statistics: Mapping[str, Any]) -> list[tuple[str, str, str, int]]:

@@ -50,7 +50,7 @@ from pandatx.services.workers import STORED, Workers
 log = Logger()
 T = TypeVar("T")
 
-_CHUNK: Final = 25
+_CHUNK: Final = 10
 """Elements that are read at a stretch: a worker may name 5000 jobs."""
 _REPORT: Final = Limits(inflated=4 * MEBIBYTE, report=True)
 _FACTS: Final = Limits(inflated=2 * MEBIBYTE)

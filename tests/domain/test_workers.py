@@ -173,7 +173,7 @@ def test_a_period_is_days_or_a_date(period, until):
     assert expiry(period, NOW) == until
 
 
-@pytest.mark.parametrize("period", ["soon", "99999999999", "36501", "-1", ""])
+@pytest.mark.parametrize("period", ["soon", "99999999999", "36501", "-1", "", "0001-01-01T00:00:00+23:00"])
 def test_a_period_that_is_none_is_told(period):
     with pytest.raises(ValueError, match=r"days"):
         expiry(period, NOW)
