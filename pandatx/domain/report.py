@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from time import thread_time
 from typing import Any, Final
 
-import orjson
 import regex
 from attrs import define, evolve, field, frozen
 
 from pandatx.domain.job import Job, JobFile
+from pandatx.domain.json_texts import read_json
 from pandatx.domain.workers import WORKER_DONE
 
 ADDER_ERROR: Final = 200
@@ -138,7 +138,7 @@ def _read(job: Job, *, failed: bool, data: str, metadata: str | None) -> ReportO
 def parse(data: str, inputs: frozenset[str]) -> dict[str, FileReport]:
     """The files of an output report by LFN. Raises UnreadableReport, also for the XML of pilots before 2020 (R17)."""
     try:
-        found = orjson.loads(data)
+        found = read_json(data)
     except ValueError as error:
         raise UnreadableReport(str(error)) from error
     if not isinstance(found, dict):
@@ -176,7 +176,7 @@ def _size(value: Any) -> int | None:
 
 def _read_metadata(text: str | None) -> dict[str, Any]:
     try:
-        found = orjson.loads((text or "").replace(_NUL, ""))
+        found = read_json((text or "").replace(_NUL, ""))
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from time import thread_time
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pandatx.domain import json_texts
 from pandatx.domain.job import Job, JobFile
 from pandatx.domain.report import FileReport, ReportOutcome, UnreadableReport, interpret, parse, stale
 
@@ -293,6 +295,23 @@ def test_without_metadata_the_number_of_a_managed_job_counts(label, events):
 def test_bad_metadata_does_no_harm(text):
     found = interpret(job(), "finished", json.dumps({"out": GOOD, "log": GOOD}), text)
     assert (found.failed, found.n_events, found.worker_node) == (False, {}, None)
+
+
+def test_a_number_that_is_none_takes_nothing_else_from_the_metadata():
+    """Payloads write their reports with Python's json, which knows NaN."""
+    parts = [{"name": "out", "nentries": 40}, {"name": "log", "nentries": math.nan}]
+    text = json.dumps({"files": {"output": [{"subFiles": parts}]}, "cpu": math.nan, "worker_node": {"site": "S"}})
+    found = interpret(job(), "finished", json.dumps({"out": GOOD, "log": GOOD}), text)
+    assert (found.n_events, found.worker_node) == ({"out": 40}, {"site": "S"})
+
+
+def test_what_would_take_too_long_to_read_is_not_read(monkeypatch):
+    """An owner may report on a job of theirs, and the server has other things to do."""
+    monkeypatch.setattr(json_texts, "MOST_VALUES", 1000)
+    many = json.dumps({"out": GOOD, "log": GOOD, "x": [[]] * 2000})
+    found = interpret(job(), "finished", many, many)
+    assert found.failed and found.n_events == {}
+    assert not interpret(job(), "finished", json.dumps({"out": GOOD, "log": GOOD}), many).failed
 
 
 def test_metadata_is_freed_of_what_no_column_holds():
