@@ -51,8 +51,8 @@ class Conclusion:
     """How a report ends for its job, to be written in one transaction.
 
     ``retry_locked_time``, where not None: nothing is written but this as the report's lockedTime. ``changes`` and
-    ``file_changes`` as in ReportOutcome. ``blocks`` are the destination blocks for the Closer, ``library_guids`` by LFN
-    go to the jobs that read the outputs of this build, ``registered`` counts the files that blocks have got (rule R18),
+    ``file_changes`` as in ReportOutcome. ``blocks`` are the destination blocks for the Closer, ``library``: what
+    this build has made, for the jobs that read it, ``registered`` counts the files that blocks have got (rule R18),
     ``last_attempt``: its task is not to try its inputs again.
     """
 
@@ -63,7 +63,7 @@ class Conclusion:
     file_changes: dict[int, dict[str, Any]] = field(factory=dict)
     new_files: tuple[JobFile, ...] = ()
     blocks: tuple[str, ...] = ()
-    library_guids: dict[str, str] = field(factory=dict)
+    library: tuple[JobFile, ...] = ()
     registered: Counter[str] = field(factory=Counter)
     last_attempt: bool = False
 
@@ -103,7 +103,7 @@ def conclude(
         file_changes={row_id: values for row_id, values in file_changes.items() if values},
         new_files=files[len(job.files) :],
         blocks=destination_blocks(files),
-        library_guids={each.lfn: each.guid for each in files if builds and each.type == "output" and each.guid},
+        library=tuple(each for each in files if builds and each.type == "output" and each.guid),
         registered=_registered(answer, files) if status == "finished" else Counter(),
     )
 

@@ -262,7 +262,7 @@ class Adder:
         ending.concluded = [(item, end, made.get(item.job.panda_id, change)) for item, end, change in ending.concluded]
         await jobs_store.keep(tx, [change for _, end, change in ending.concluded if not end.archives], now)
         await jobs_store.wire_builds(
-            tx, [(change.job, end.library_guids) for _, end, change in ending.concluded if end.library_guids]
+            tx, [(change.job, end.library) for _, end, change in ending.concluded if end.library]
         )
         await store.drop(tx, ending.dropped)
         await store.release(tx, ending.later, self._owner)

@@ -39,6 +39,11 @@ _CLOSED_CLONE: Final = {
 }
 
 _NEW_FILE: Final = {name: how for name, how in FILE.items() if name != "row_id"}
+# The jobs that a build is for: those of its task, whenever they were stored, else those that were submitted with it.
+_BEHIND: Final = """(
+   SELECT pandaid FROM {panda}.jobsdefined4
+    WHERE b.task IS NULL AND jobdefinitionid = b.definition AND produsername = b.owner
+   UNION ALL SELECT pandaid FROM {panda}.jobsdefined4 WHERE jeditaskid = b.task) j ON true"""
 
 SQL = load(
     __file__,
@@ -52,6 +57,7 @@ SQL = load(
     file_assignments=", ".join(
         f"{FILE[name][0]} = coalesce(w.{FILE[name][0]}, f.{FILE[name][0]})" for name in _FILE_CHANGED
     ),
+    behind=_BEHIND,
     new_file_columns=columns.names(_NEW_FILE),
     new_file_values=columns.renamed(_NEW_FILE, fsize="coalesce(fsize, 0)"),
     new_file_typed=columns.typed(_NEW_FILE),
@@ -217,26 +223,34 @@ async def keep(tx: Transaction, changed: Sequence[Change], now: datetime) -> Non
     _tell_tasks(tx, changed, result, now)
 
 
-async def wire_builds(tx: Transaction, builds: Iterable[tuple[Job, Mapping[str, str]]]) -> None:
-    """Tell the GUIDs of what builds have made, by LFN, to the jobs that read it."""
-    rows = [(job.job_definition_id, job.prod_user_name, *made) for job, guids in builds for made in guids.items()]
+async def wire_builds(tx: Transaction, builds: Iterable[tuple[Job, Iterable[JobFile]]]) -> None:
+    """Tell of what builds have made to the jobs that read it."""
+    rows = [
+        {
+            "definition": job.job_definition_id,
+            "owner": job.prod_user_name,
+            "task": job.jedi_task_id,
+            **{name: getattr(each, name) for name in ("lfn", "guid", "fsize", "checksum")},
+        }
+        for job, made in builds
+        for each in made
+    ]
     if rows:
-        definitions, owners, lfns, guids = (list(column) for column in zip(*rows, strict=True))
-        await tx.run(SQL.wire_builds, definitions=definitions, owners=owners, lfns=lfns, guids=guids)
+        await tx.run(SQL.wire_builds, rows=json_rows(rows))
 
 
 async def behind_builds(tx: Transaction, builds: Iterable[Job]) -> list[int]:
     """The jobs, not activated yet, that wait for the outputs of these builds."""
     rows = [
-        (job.job_definition_id, job.prod_user_name, each.lfn)
+        (job.job_definition_id, job.prod_user_name, job.jedi_task_id, each.lfn)
         for job in builds
         for each in job.files
         if each.type == "output"
     ]
     if not rows:
         return []
-    definitions, owners, lfns = (list(column) for column in zip(*rows, strict=True))
-    result = await tx.run(SQL.behind_builds, definitions=definitions, owners=owners, lfns=lfns)
+    definitions, owners, tasks, lfns = (list(column) for column in zip(*rows, strict=True))
+    result = await tx.run(SQL.behind_builds, definitions=definitions, owners=owners, tasks=tasks, lfns=lfns)
     return result.column("pandaid")
 
 

@@ -98,17 +98,16 @@ SELECT nextval('{panda}.filestable4_row_id_seq'), %(now)s, {new_file_values}
   FROM json_to_recordset(%(rows)s) w({new_file_typed})
 
 -- name: wire_builds
--- What builds have made, for the jobs that wait for it: their inputs learn the GUID.
-UPDATE {panda}.filestable4 f SET guid = b.guid
-  FROM unnest(%(definitions)s::bigint[], %(owners)s::text[], %(lfns)s::text[], %(guids)s::text[])
-       b(definition, owner, lfn, guid)
-  JOIN {panda}.jobsdefined4 j ON j.jobdefinitionid = b.definition AND j.produsername = b.owner
+-- What builds have made, for the jobs that wait for it.
+UPDATE {panda}.filestable4 f SET guid = b.guid, fsize = b.fsize, checksum = b.checksum
+  FROM json_to_recordset(%(rows)s) b(definition bigint, owner text, task bigint, lfn text, guid text, fsize bigint, checksum text)
+  JOIN LATERAL {behind}
  WHERE f.pandaid = j.pandaid AND f.lfn = b.lfn AND f.type = 'input'
 
 -- name: behind_builds
 -- Jobs that wait for what a build was to make.
 SELECT DISTINCT j.pandaid
-  FROM unnest(%(definitions)s::bigint[], %(owners)s::text[], %(lfns)s::text[]) b(definition, owner, lfn)
-  JOIN {panda}.jobsdefined4 j ON j.jobdefinitionid = b.definition AND j.produsername = b.owner
+  FROM unnest(%(definitions)s::bigint[], %(owners)s::text[], %(tasks)s::bigint[], %(lfns)s::text[]) b(definition, owner, task, lfn)
+  JOIN LATERAL {behind}
   JOIN {panda}.filestable4 f ON f.pandaid = j.pandaid AND f.lfn = b.lfn AND f.type = 'input'
  ORDER BY j.pandaid

@@ -156,11 +156,11 @@ def test_new_files_share_the_end():
 
 
 def test_the_outputs_of_a_build_are_named_to_their_readers():
-    assert end(job(prod_source_label="panda"), good()).library_guids == {"out": "g"}
-    assert end(job(prod_source_label="user"), good()).library_guids == {}
-    assert end(job(prod_source_label="panda"), good(failed=True)).library_guids == {}
-    assert end(job(prod_source_label="ptest", processing_type="prun"), good()).library_guids == {"out": "g"}
-    assert end(job(prod_source_label="ptest", processing_type="urgent"), good()).library_guids == {}
+    assert end(job(prod_source_label="panda"), good()).library[0].guid == "g"
+    assert end(job(prod_source_label="user"), good()).library == ()
+    assert end(job(prod_source_label="panda"), good(failed=True)).library == ()
+    assert end(job(prod_source_label="ptest", processing_type="prun"), good()).library[0].guid == "g"
+    assert end(job(prod_source_label="ptest", processing_type="urgent"), good()).library == ()
 
 
 def test_only_outputs_and_logs_have_destination_blocks():

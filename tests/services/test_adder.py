@@ -339,8 +339,30 @@ async def test_a_finished_build_tells_its_guid_and_starts_what_waited(database, 
     await seed_job(database, 2, "jobsdefined4", jobstatus="assigned", jobdefinitionid=5)
     await seed_file(database, 2, "lib.tgz", "input", destinationdblock=None)
     await adder.run_once()
-    assert await run(database, "SELECT guid FROM {panda}.filestable4 WHERE pandaid = 2") == [(GUID,)]
+    made = await run(database, "SELECT guid, fsize, checksum FROM {panda}.filestable4 WHERE pandaid = 2")
+    assert made == [(GUID, 7, "ad:00000001")]
     assert told.names == ["libs"]
+
+
+@pytest.mark.parametrize(("task", "theirs"), [(1000, True), (None, False)])
+@pytest.mark.parametrize("status", ["finished", "failed"])
+async def test_a_build_is_for_all_jobs_of_its_task_whenever_they_were_stored(database, adder, task, theirs, status):
+    """JEDI stores the jobs of a task in several calls, each with a jobDefinitionID of its own."""
+    await seed_job(database, 1, prodsourcelabel="panda", jobdefinitionid=5, jeditaskid=task)
+    await seed_file(database, 1, "lib.tgz", destinationdblock="libs")
+    await seed_report(database, 1, status, data=report_of("lib.tgz"))
+    await seed_job(database, 2, "jobsdefined4", jobstatus="assigned", jobdefinitionid=6, jeditaskid=task)
+    await seed_job(database, 3, "jobsdefined4", jobstatus="assigned", jobdefinitionid=5, jeditaskid=1001)
+    for panda_id in (2, 3):
+        await seed_file(database, panda_id, "lib.tgz", "input", destinationdblock=None)
+    await adder.run_once()
+    if status == "finished":
+        known = await run(database, "SELECT guid IS NOT NULL FROM {panda}.filestable4 WHERE pandaid = 2")
+        assert known == [(theirs,)]
+    else:
+        assert ((await job(database, 2)) is not None) == theirs
+    if task is not None:
+        assert await job(database, 3, "jobsdefined4"), "it is another task's"
 
 
 def adder_with(database, pool, target: str) -> Adder:

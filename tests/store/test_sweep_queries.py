@@ -52,7 +52,7 @@ async def test_a_sweep_reads_by_the_index_that_is_meant_for_it(database, query, 
         await tx.run(archive.SQL.guard)
         text = query.prepare(database.schemas) if query.parameters else None
         if text is None:
-            nulls = {name: [] for name in ("definitions", "owners", "lfns")}
+            nulls = {name: [] for name in ("definitions", "owners", "tasks", "lfns")}
             explained = Query(name="explain", text="EXPLAIN " + query.text)
             return (await tx.run(explained, **nulls)).column("QUERY PLAN")
         await tx.run(Query(name="prepare", text=text.replace("%", "%%")))
