@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from attrs import Factory, field, frozen
+from attrs import Factory, define, field, frozen
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -36,12 +36,37 @@ class Standing:
     until: datetime | None = None
 
 
-@frozen(kw_only=True)
+@define(eq=False)
+class RevocationList:
+    """A list, and what was found out about it: cryptography takes it apart or puts it together in one go, tens of
+    milliseconds for a large CA's, in which no other thread runs. ``digest`` is that of the bytes of its file.
+    """
+
+    crl: x509.CertificateRevocationList
+    digest: bytes = b""
+    _revoked: frozenset[int] | None = None
+    _signers: dict[bytes, bool] = Factory(dict)
+
+    @property
+    def revoked(self) -> frozenset[int]:
+        """Serial numbers in a set: cryptography goes through the whole list each time."""
+        if self._revoked is None:
+            self._revoked = frozenset(entry.serial_number for entry in self.crl)
+        return self._revoked
+
+    def signed_by(self, issuer: x509.Certificate, key: bytes) -> bool:
+        """Whether a CA, whose fingerprint is ``key``, has signed it."""
+        if key not in self._signers:
+            self._signers[key] = _signed_by(self.crl, issuer)
+        return self._signers[key]
+
+
+@frozen(kw_only=True, eq=False)
 class File:
-    """What one file says. ``digest`` is that of its bytes: they are not parsed twice."""
+    """What one file says: authorities, or a list. ``digest`` is that of its bytes: they are not parsed twice."""
 
     authorities: tuple[x509.Certificate, ...] = ()
-    crls: tuple[x509.CertificateRevocationList, ...] = ()
+    listed: RevocationList | None = None
     digest: bytes = b""
 
 
@@ -57,8 +82,8 @@ class _List:
 class Trust:
     """What client certificates and the signers of VOMS attributes are judged by.
 
-    ``files``: what stands where; ``held``: lists, by fingerprint, that could not be read again, and since when;
-    ``faults``: what could not be read, and why.
+    ``files``: what stands where; ``held``: lists, by the digest of their file, that could not be read again, and since
+    when; ``faults``: what could not be read, and why.
     """
 
     authorities: tuple[x509.Certificate, ...] = ()
@@ -67,12 +92,14 @@ class Trust:
     held: Mapping[bytes, datetime] = Factory(dict)
     faults: Mapping[str, str] = Factory(dict)
     _roots: set[bytes] = field(factory=set, init=False)
-    _named: dict[bytes, list[x509.CertificateRevocationList]] = field(factory=dict, init=False)
+    _named: dict[bytes, list[RevocationList]] = field(factory=dict, init=False)
     _lists: dict[bytes, _List | None] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
+        read = {id(file.listed.crl): file.listed for file in self.files.values() if file.listed is not None}
         for crl in self.crls:
-            self._named.setdefault(crl.issuer.public_bytes(), []).append(crl)
+            listed = read.get(id(crl)) or RevocationList(crl)
+            self._named.setdefault(crl.issuer.public_bytes(), []).append(listed)
         for authority in self.authorities:
             self._roots.add(authority.fingerprint(hashes.SHA256()))
             self._list_of(authority)
@@ -126,16 +153,14 @@ class Trust:
             named = self._named.get(issuer.subject.public_bytes())
             if named is None and key not in self._roots:
                 return None
-            own = [crl for crl in named or () if _signed_by(crl, issuer)]
-            newest = max(own, key=lambda crl: crl.last_update_utc, default=None)
+            own = [listed for listed in named or () if listed.signed_by(issuer, key)]
+            newest = max(own, key=lambda listed: listed.crl.last_update_utc, default=None)
             self._lists[key] = None if newest is None else self._read(newest)
         return self._lists[key]
 
-    def _read(self, crl: x509.CertificateRevocationList) -> _List:
-        """Serial numbers in a set: cryptography goes through the whole list, milliseconds for a large CA's."""
-        held = self.held.get(_print_of(crl), NEVER) if self.held else NEVER
-        end = min(crl.next_update_utc or NEVER, held) + GRACE
-        return _List(frozenset(entry.serial_number for entry in crl), end)
+    def _read(self, listed: RevocationList) -> _List:
+        end = min(listed.crl.next_update_utc or NEVER, self.held.get(listed.digest, NEVER)) + GRACE
+        return _List(listed.revoked, end)
 
 
 def _signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
@@ -157,8 +182,8 @@ def read_trust(place: Path | None, before: Trust | None = None, now: datetime | 
     """Read ``place``: a file of certificates, or a directory with *.pem, *.crt, *.0 and with *.r0, *.crl.
 
     A file that cannot be read or parsed is one warning, so that one bad CA does not stop a site; what it said
-    ``before`` holds, and all of it where the place itself cannot be read. OSError only when there is no such earlier
-    reading.
+    ``before`` holds, and all of it where the place itself cannot be read. Where nothing has changed it is ``before``
+    itself. OSError only when there is no such earlier reading.
     """
     before, now = before or Trust(), now or datetime.now(UTC)
     try:
@@ -170,7 +195,8 @@ def read_trust(place: Path | None, before: Trust | None = None, now: datetime | 
             raise
         faults = dict(before.faults) | {str(place): str(fault)}
         _tell(before, str(place), str(fault), "is as it was before")
-        return _trust(before.files, {crl: before.held.get(crl, now) for crl in map(_print_of, before.crls)}, faults)
+        lists = [file.digest for file in before.files.values() if file.listed is not None]
+        return _trust(before.files, {each: before.held.get(each, now) for each in lists}, faults, before)
     return _read_files(paths, before, now)
 
 
@@ -191,8 +217,9 @@ def _read_files(paths: Sequence[Path], before: Trust, now: datetime) -> Trust:
             _tell(before, path, str(fault), what)
             if old is not None:
                 files[path] = old
-                held |= {crl: before.held.get(crl, now) for crl in map(_print_of, old.crls)}
-    return _trust(files, held, faults)
+                if old.listed is not None:
+                    held[old.digest] = before.held.get(old.digest, now)
+    return _trust(files, held, faults, before)
 
 
 def _tell(before: Trust, path: str, fault: str, what: str) -> None:
@@ -201,15 +228,16 @@ def _tell(before: Trust, path: str, fault: str, what: str) -> None:
         log.warn("{path} cannot be read, it {what}: {fault}", path=path, what=what, fault=fault)
 
 
-def _trust(files: Mapping[str, File], held: Mapping[bytes, datetime], faults: Mapping[str, str]) -> Trust:
+def _trust(
+    files: Mapping[str, File], held: Mapping[bytes, datetime], faults: Mapping[str, str], before: Trust
+) -> Trust:
+    same = files.keys() == before.files.keys() and all(files[path] is before.files[path] for path in files)
+    if same and held == before.held and faults == before.faults:
+        return before
     distinct = {file.digest: file for file in files.values()}.values()
     authorities = {cert.fingerprint(hashes.SHA256()): cert for file in distinct for cert in file.authorities}
-    crls = {_print_of(crl): crl for file in distinct for crl in file.crls}
-    return Trust(tuple(authorities.values()), tuple(crls.values()), files, held, faults)
-
-
-def _print_of(crl: x509.CertificateRevocationList) -> bytes:
-    return crl.fingerprint(hashes.SHA256())
+    crls = tuple(file.listed.crl for file in distinct if file.listed is not None)
+    return Trust(tuple(authorities.values()), crls, files, held, faults)
 
 
 def _read_file(path: Path, parsed: Mapping[bytes, File]) -> File:
@@ -221,7 +249,7 @@ def _read_file(path: Path, parsed: Mapping[bytes, File]) -> File:
     if _is_crl(path, data):
         crl = _load_crl(data)
         _ = crl.issuer.public_bytes(), crl.last_update_utc, crl.next_update_utc
-        return File(crls=(crl,), digest=digest)
+        return File(listed=RevocationList(crl, digest), digest=digest)
     authorities = tuple(x509.load_pem_x509_certificates(data))
     for cert in authorities:
         cert.subject.public_bytes()

@@ -26,6 +26,8 @@ from pandatx.identity.voms_reader import VomsReader
 log = Logger()
 
 HostKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+Own = tuple[list[x509.Certificate], HostKey]
+"""The server's own chain and key."""
 
 DEPTH = 10
 _LONGEST_NAME = 300
@@ -82,7 +84,8 @@ class ServerTLS:
 
     _files: TLSFiles
     _voms: VomsReader = Factory(VomsReader)
-    _own: tuple[list[x509.Certificate], HostKey] | None = field(default=None, init=False)
+    _own: Own | None = field(default=None, init=False)
+    _trust: Trust | None = field(default=None, init=False)
     _context: SSL.Context | None = field(default=None, init=False)
     _stamp: tuple[tuple[str, int, int], ...] = field(default=(), init=False)
     _reloading: Lock = field(factory=Lock, init=False)
@@ -92,8 +95,7 @@ class ServerTLS:
         read."""
         self._stamp = self._mark()
         own = read_host(Path(self._files.host_cert), Path(self._files.host_key))
-        self._context = make_context(*own, self._read_trust())
-        self._own = own
+        self._renew(own, self._read_trust())
 
     def reload(self) -> bool:
         """Read everything again, for connections to come.
@@ -108,7 +110,7 @@ class ServerTLS:
             except StartFault as fault:
                 log.error("the host certificate is not reread, the old one remains: {fault}", fault=str(fault))
                 if self._own is not None:
-                    self._context = make_context(*self._own, self._read_trust())
+                    self._renew(self._own, self._read_trust())
                 return False
             return True
 
@@ -116,6 +118,12 @@ class ServerTLS:
         """Reload when a file has changed since the last time, or could not be read then; the caller asks once a minute
         (rule R13)."""
         return (bool(self._voms.trust.held) or self._mark() != self._stamp) and self.reload()
+
+    def _renew(self, own: Own, trust: Trust) -> None:
+        """Another context, unless it would be like the one that there is: hundreds of lists are put together for it."""
+        if trust is not self._trust or self._own is None or not _are_the_same(own, self._own):
+            self._context, self._trust = make_context(*own, trust), trust
+        self._own = own
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         if self._context is None:
@@ -139,7 +147,11 @@ class ServerTLS:
         return trust
 
 
-def read_host(cert_file: Path, key_file: Path) -> tuple[list[x509.Certificate], HostKey]:
+def _are_the_same(one: Own, other: Own) -> bool:
+    return one[0] == other[0] and one[1].public_key() == other[1].public_key()
+
+
+def read_host(cert_file: Path, key_file: Path) -> Own:
     """The server's own chain and key. StartFault (exit 4) names the file and the reason."""
     try:
         certs = x509.load_pem_x509_certificates(_read(cert_file, "host_cert"))

@@ -89,8 +89,18 @@ def test_a_file_that_is_there_under_several_names_is_parsed_once_and_not_again_w
     (place / "1234.0").symlink_to(place / "ca.pem")
     first = read_trust(place)
     assert first.files[str(place / "1234.0")] is first.files[str(place / "ca.pem")]
+    assert read_trust(place, first) is first
+    (place / "1234.0").unlink()
     again = read_trust(place, first)
+    assert again is not first
     assert again.files[str(place / "ca.r0")] is first.files[str(place / "ca.r0")]
+
+
+def test_a_large_list_is_looked_through_once_however_often_others_change(place, monkeypatch):
+    first = read_trust(place)
+    monkeypatch.setattr("pandatx.identity.trust._signed_by", lambda crl, issuer: pytest.fail("looked through again"))
+    (place / "other.0").unlink()
+    assert read_trust(place, first).standing(CHAIN, NOW).revoked == USER.dn
 
 
 def test_a_list_that_is_half_written_is_as_it_was_and_says_nothing_new_for_an_hour_at_most(place):

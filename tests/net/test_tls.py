@@ -279,6 +279,21 @@ def test_files_are_read_again_only_when_they_have_changed(tmp_path):
     assert not tls.reload_if_changed()
 
 
+def test_a_reload_that_finds_nothing_new_builds_nothing(tmp_path):
+    tls = ServerTLS(write_settings(tmp_path))
+    tls.load()
+    context = tls._context
+    assert tls.reload()
+    assert tls._context is context
+    for name, content in (("ca.r0", authority.make_crl(CA, [], NOW)), ("ca.r0", b"half"), ("other.0", b"x")):
+        (tmp_path / "certificates" / name).write_bytes(content)
+        assert tls.reload()
+        assert tls._context is not context
+        context = tls._context
+        assert tls.reload()
+        assert tls._context is context
+
+
 def test_what_could_not_be_read_is_tried_again_each_time_and_nobody_is_judged_again_for_it(tmp_path):
     reader = VomsReader()
     tls = ServerTLS(write_settings(tmp_path), reader)
