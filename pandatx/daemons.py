@@ -42,7 +42,7 @@ class Board(Protocol):
 
     async def paused(self) -> frozenset[str]: ...
 
-    async def leave(self) -> None: ...
+    async def forget(self) -> None: ...
 
 
 def machine_lock(state: StateDirectory, daemon: str) -> Lock | None:
@@ -87,7 +87,7 @@ class Daemons:
                 loop.stop()
         if self.scheduler is not None:
             await self.scheduler.stop()
-            await self._leave()
+            await self._forget()
         if self._pool_open:
             await self._scripts.stop(SCRIPTS_END)
         if self._lock is not None:
@@ -115,6 +115,7 @@ class Daemons:
             random,
             lambda daemon: machine_lock(self._state, daemon.name),
         )
+        await self._forget()
         await self._learn()  # what is paused must not run once before we know
         if self._stopped:
             return False
@@ -169,11 +170,12 @@ class Daemons:
         except Busy:
             self._told = None
 
-    async def _leave(self) -> None:
+    async def _forget(self) -> None:
+        """This server runs none now, and what servers that died have told stays no longer."""
         try:
-            await self._board.leave()
+            await self._board.forget()
         except Busy:
-            log.info("the board of daemons does not learn of the stop")
+            log.info("what ended servers have told stays on the board of daemons")
 
 
 def _roughly(state: DaemonState) -> DaemonState:

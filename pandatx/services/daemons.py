@@ -33,8 +33,8 @@ class DaemonBoard:
         """Write what this server's daemons do. Raises DatabaseAway, Busy."""
         await store.tell(self._database, self._instance, states)
 
-    async def leave(self) -> None:
-        """This server runs daemons no more."""
+    async def forget(self) -> None:
+        """Forget what this server has told, and servers that do not live any more."""
         await store.forget(self._database, self._instance, self._clock.now() - LIVE)
 
     async def seen(self) -> list[DaemonSeen]:

@@ -179,7 +179,7 @@ class ProcessPool:
         if not self._open:
             child.retire()
             return
-        self._later(self._settings.lifetime, self._grow_old, child)
+        child.ageing = self._later(self._settings.lifetime, self._grow_old, child)
         if sum(child.ready for child in self._children) >= self._settings.size:
             self._are_up()
         self._assign()
@@ -196,6 +196,9 @@ class ProcessPool:
 
     def child_gone(self, child: Child, call: Call | None, fault: CallError) -> None:
         self._children.remove(child)
+        if child.ageing is not None and child.ageing.active():
+            self._timers.discard(child.ageing)
+            child.ageing.cancel()
         if call is not None:
             metrics.CHILDREN_REPLACED.labels(fault.outcome).inc()
             self._bury(call, fault)
@@ -292,13 +295,14 @@ class ProcessPool:
         clearing.addErrback(unclear)
         clearing.addCallback(report)
 
-    def _later(self, seconds: float, work: Callable[..., None], *args: Any) -> None:
+    def _later(self, seconds: float, work: Callable[..., None], *args: Any) -> Any:
         def due() -> None:
             self._timers.discard(timer)
             work(*args)
 
         timer = self._reactor.callLater(seconds, due)
         self._timers.add(timer)
+        return timer
 
     def _clear_timers(self) -> None:
         for timer in self._timers:

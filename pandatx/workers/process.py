@@ -58,6 +58,8 @@ class Child(ProcessProtocol):
     ready: bool = field(init=False, default=False)
     leaving: bool = field(init=False, default=False)
     old: bool = field(init=False, default=False)
+    ageing: Any = field(init=False, default=None)
+    """The pool's timer of its lifetime."""
     memory_mb: float = field(init=False, default=0.0)
     call: Call | None = field(init=False, default=None)
     pid: int = field(init=False, default=0)

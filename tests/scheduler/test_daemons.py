@@ -36,7 +36,7 @@ class Board:
     """What the servers of one test tell, and what is paused."""
 
     def __init__(self):
-        self.told, self.pauses, self.left, self.away = [], frozenset(), 0, False
+        self.told, self.pauses, self.forgotten, self.away = [], frozenset(), [], False
 
     async def tell(self, states):
         if self.away:
@@ -48,8 +48,8 @@ class Board:
             raise DatabaseAway()
         return self.pauses
 
-    async def leave(self):
-        self.left += 1
+    async def forget(self):
+        self.forgotten.append(len(self.told))
 
 
 class Beat:
@@ -223,11 +223,12 @@ def test_a_daemons_machine_lock_stays_in_the_state_directory_whatever_its_name(t
     assert [path.parent for path in tmp_path.iterdir()] == [tmp_path]
 
 
-def test_a_server_that_stops_leaves_the_board(reactor, tmp_path):
+def test_the_board_forgets_servers_that_died_when_one_begins_and_each_that_stops(reactor, tmp_path):
     server = Server(reactor, tmp_path)
     reactor.pump([1.0] * 3)
+    assert server.board.forgotten == [0]
     now(server.daemons.stop())
-    assert server.board.left == 1
+    assert server.board.forgotten == [0, len(server.board.told)]
 
 
 def test_a_process_that_is_stopped_while_it_takes_over_begins_nothing(reactor, tmp_path):

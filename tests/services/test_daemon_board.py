@@ -90,7 +90,7 @@ async def test_a_daemon_that_is_told_no_more_is_forgotten(database, boards):
     await boards[0].tell([told(), told("gone")])
     await boards[0].tell([told()])
     assert [each.state.name for each in await boards[0].seen()] == ["copyArchive"]
-    await boards[0].leave()
+    await boards[0].forget()
     assert await boards[0].seen() == []
 
 

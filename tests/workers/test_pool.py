@@ -162,6 +162,16 @@ async def test_whatever_a_function_raises_comes_back_as_text_and_the_child_lives
     assert await pool.call("acts:pid", timeout=10) == before
 
 
+async def test_nothing_is_kept_of_children_that_died(pools):
+    pool = await pools.start(lifetime=90_000.0)
+    for _ in range(3):
+        with pytest.raises(CallDied):
+            await pool.call("acts:vanish", 1, timeout=10)
+    await until(lambda: pool.status.size == 1)
+    far = [call for call in reactor.getDelayedCalls() if call.getTime() - reactor.seconds() > 80_000]
+    assert len(far) == 1, "the lifetime of the child that lives"
+
+
 async def test_an_exception_of_ten_million_characters_is_cut_before_logs_and_tables_get_it(pools):
     pool = await pools.start()
     with pytest.raises(CallFailed) as failed:
