@@ -95,7 +95,7 @@ class Relays:
         self._under_way += 1
         try:
             said = await self._children.call(self._target(system), request, {}, timeout=LIMIT, context=context)
-            return Said(ok=said["ok"] is True, message=str(said.get("message", "")), data=said.get("data"))
+            return Said(ok=said["ok"] is True, message=str(said.get("message") or ""), data=said.get("data"))
         except CallTimedOut:
             raise PandaError(f"{_NAMES[system]} did not answer within {LIMIT:g} s") from None
         except (CallError, LookupError, TypeError, AttributeError) as fault:

@@ -35,6 +35,8 @@ MOST_PARAMETERS: Final = 32 << 20
 SEARCHING: Final = 20.0
 """Seconds that a search by patterns may take."""
 WINDOW: Final = timedelta(days=30)
+LONG: Final = timedelta(days=90)
+"""Beyond it a search goes by the user rather than by the time: there is no index of both."""
 UNSUCCESSFUL: Final = ("failed", "cancelled", "closed")
 
 
@@ -101,7 +103,8 @@ class TaskQueries:
             filters = await deferToThread(task_listing.read_filters, request.filters, caller.name)
         except BadFilter as fault:
             raise BadSearch(str(fault)) from None
-        ids = await store.find(self._database, filters, since, min(request.n_tasks, MOST_TASKS))
+        long = since is None or since < self._clock.now() - LONG
+        ids = await store.find(self._database, filters, since, min(request.n_tasks, MOST_TASKS), long=long)
         async for some in self._described(caller, ids, filters):
             yield some
 

@@ -30,18 +30,22 @@ async def parameters(database: Database, task_id: int) -> str | None:
     return None if not found.rows else found.rows[0][1]
 
 
-async def find(database: Database, filters: Filters, since: datetime | None, n: int) -> list[int]:
-    """The newest tasks that a user's filters let through, as far as they are equalities."""
+async def find(database: Database, filters: Filters, since: datetime | None, n: int, *, long: bool) -> list[int]:
+    """The newest tasks that a user's filters let through, as far as they are equalities.
+
+    ``long``: so much has changed since then that it is quicker to go through all tasks of the user.
+    """
     wanted: dict[str, Any] = {
         "username": filters.user,
+        "since": since,
         "equal": orjson.dumps(filters.equal).decode(),
         "filled": list(filters.filled),
         "n": n,
     }
-    if since is None and filters.task_id is None and filters.req_id is None:
+    if long and filters.task_id is None and filters.req_id is None:
         found = await database.statement("task_queries.find_ever", SQL.found_ever, **wanted)
     else:
-        wanted |= {"since": since, "task_id": filters.task_id, "req_id": filters.req_id}
+        wanted |= {"task_id": filters.task_id, "req_id": filters.req_id}
         found = await database.statement("task_queries.find", SQL.found, **wanted)
     return found.column("jeditaskid")
 

@@ -41,9 +41,11 @@ SELECT t.jeditaskid FROM {panda}.jedi_tasks t
  ORDER BY t.jeditaskid DESC LIMIT %(n)s
 
 -- name: found_ever
--- The same without any of these: the tasks of a user are found in DEFT's table, whose index every database has.
+-- The same without an id, of a long time or of all: the tasks of a user are found in DEFT's table, whose index every
+-- database has.
 SELECT t.jeditaskid FROM {deft}.t_task d JOIN {panda}.jedi_tasks t ON t.jeditaskid = d.taskid
  WHERE d.username = %(username)s AND t.username = %(username)s
+   AND (%(since)s::timestamp IS NULL OR t.modificationtime >= %(since)s::timestamp)
    AND to_jsonb(t) @> %(equal)s::jsonb
    AND NOT EXISTS (SELECT FROM unnest(%(filled)s::text[]) f(name) WHERE to_jsonb(t) -> f.name = 'null')
  ORDER BY t.jeditaskid DESC LIMIT %(n)s

@@ -44,7 +44,7 @@ async def test_without_a_handler_nothing_is_called_and_the_setting_is_named():
 
 
 async def test_a_command_is_handed_on_with_its_arguments_and_the_callers_name():
-    children = Children({"ok": True, "data": 7})
+    children = Children({"ok": True, "message": None, "data": 7})
     command = IddsCommand(command_name="abort+https://x", args="[1, {}]", kwargs='{"a": null}', manager=True)
     assert await Relays(children, HANDLERS).idds(ALICE, command) == Said(ok=True, data=7)
     request = {

@@ -168,6 +168,25 @@ async def test_a_task_of_any_age_is_found_by_its_id(real: Real, database: Databa
     assert await ids(real) == [TASK]
 
 
+@pytest.mark.parametrize(("days", "long"), [(89, False), (91, True), (20_000, True)])
+async def test_a_search_over_more_than_ninety_days_goes_by_the_user(
+    real: Real, database: Database, monkeypatch: Any, days: int, long: bool
+) -> None:
+    """By the time alone all tasks of all users would be read."""
+    await make_task(database, TASK, user="Some User", modificationtime=when(days=days - 0.5))
+    await make_task(database, PARENT, user="Some User", modificationtime=when(days=days + 0.5))
+    run: list[str] = []
+    statement = Database.statement
+    monkeypatch.setattr(
+        Database,
+        "statement",
+        lambda self, name, *args, **values: run.append(name) or statement(self, name, *args, **values),
+    )
+    assert await ids(real, since=when(days=days)) == [TASK]
+    assert ("task_queries.find_ever" in run, "task_queries.find" in run) == (long, not long)
+    assert await ids(real, since=when(days=days), filters=f'{{"jediTaskID": "{TASK}"}}') == [TASK]
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
