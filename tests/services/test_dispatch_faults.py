@@ -8,9 +8,10 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from pandatx.clock import Clock
 from pandatx.config import Schemas
+from pandatx.domain.job import Job
 from pandatx.domain.requests import JobRequest
 from pandatx.errors import BadRequest, Busy, DatabaseAway
-from pandatx.services.dispatch import Dispatch
+from pandatx.services.dispatch import Acquired, Dispatch
 from pandatx.services.facts import Facts
 from pandatx.store.database import Database, OutcomeUnknown, Transaction
 from pandatx.store.queries import Query
@@ -61,6 +62,25 @@ def test_without_a_database_a_pilot_waits_twenty_seconds_in_all_and_is_told_so()
     assert [type(fault) for fault in faults] == [DatabaseAway, DatabaseAway]
     for told in (first, second):
         told.addErrback(lambda _: None)
+
+
+def test_what_is_to_be_given_back_makes_nobody_wait_longer():
+    time = task.Clock()
+    clock = Clock.manual(time)
+    away = Database(name="away", conninfo="host=/nonexistent dbname=x", clock=clock, schemas=Schemas(), size=1)
+    away.start()
+    dispatch = Dispatch(away, clock, Facts(away, clock), random=NeverSloppy())
+    unheard = Acquired(jobs=(Job(panda_id=1, job_status="sent"),), claimed_at=clock.now())
+    asking = [Deferred.fromCoroutine(dispatch.give_back(unheard))]
+    time.pump([1] * 22)
+    for _ in range(2):
+        asking.append(Deferred.fromCoroutine(dispatch.acquire(PILOT, QUEUE)))
+        time.pump([1] * 15)
+    assert [asked.called for asked in asking] == [True, True, False]
+    time.pump([1] * 7)  # the second has waited for 22 s
+    assert [type(asked.result.value) for asked in asking] == [DatabaseAway] * 3
+    for asked in asking:
+        asked.addErrback(lambda _: None)
 
 
 async def test_a_claim_of_which_nobody_knows_the_end_is_given_back(database, dispatch, lost):
