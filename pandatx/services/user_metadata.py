@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import orjson
 from attrs import frozen
 from twisted.internet.threads import deferToThread
 
+from pandatx.domain.json_texts import read_json
 from pandatx.errors import PandaError
 from pandatx.store import user_metadata as store
 from pandatx.store.database import Database, in_batches
@@ -25,7 +27,7 @@ class UserMetadata:
     _database: Database
 
     async def of_task(self, task_id: int) -> dict[str, bytes]:
-        """The metadata of the finished jobs by PandaID, already JSON; what is no JSON is left out.
+        """The metadata of the finished jobs by PandaID, already JSON: what is no JSON is left out, NaN is null.
 
         Raises PandaError where there is too much.
         """
@@ -43,9 +45,14 @@ class UserMetadata:
 def _read(texts: Sequence[tuple[int, str]]) -> dict[str, bytes]:
     found = {}
     for panda_id, text in texts:
-        try:
-            orjson.loads(text)
-        except ValueError:
-            continue
-        found[str(panda_id)] = text.encode()
+        with suppress(ValueError, TypeError):
+            found[str(panda_id)] = _json(text)
     return found
+
+
+def _json(text: str) -> bytes:
+    try:
+        orjson.loads(text)
+    except ValueError:  # as Python's json writes it, perhaps
+        return orjson.dumps(read_json(text))
+    return text.encode()

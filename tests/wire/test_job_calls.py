@@ -252,12 +252,13 @@ async def test_metadata_of_the_finished_jobs_of_a_users_task(real: Real, databas
         "INSERT INTO {} (pandaid, jobstatus, jeditaskid, prodsourcelabel, modificationtime)"
         " VALUES (%s, %s, %s, 'user', '2026-01-01')"
     )
-    for job, status, text in ((900, "finished", '{"a": 1}'), (901, "failed", "{}"), (902, "finished", "no JSON")):
+    texts = ('{"a": 1}', "{}", "no JSON", '{"b": [NaN, 1e5]}')
+    for job, status, text in zip(range(900, 904), ("finished", "failed", "finished", "finished"), texts, strict=True):
         real.run(archived.format("jobsarchived4"), job, status, task.id)
         real.run("INSERT INTO metatable VALUES (%s, '2026-01-01', %s)", job, text)
     real.run(archived.format("doma_pandaarch.jobsarchived"), 800, "finished", task.id)
     real.run("INSERT INTO doma_pandaarch.metatable_arch VALUES (800, '2026-01-01', '[2]')")
-    expected = {"800": [2], "900": {"a": 1}}
+    expected = {"800": [2], "900": {"a": 1}, "903": {"b": [None, 100000.0]}}
     got = await get(real, "job/get_metadata_for_analysis_jobs", task_id=task.id)
     assert got.json == {"success": True, "message": "", "data": expected}
     assert (await old(real, "getUserJobMetadata", ANYBODY, jediTaskID=task.id)).json == expected
