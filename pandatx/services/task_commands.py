@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from attrs import frozen
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from pandatx.clock import Clock
@@ -185,7 +186,7 @@ async def reopen(
     current = await submission_store.parameters(tx, task.task_id)
     if current is None:
         return _NO_PARAMETERS
-    document = submissions.document_of({**current, **changes.parameters})
+    document = await deferToThread(submissions.document_of, {**current, **changes.parameters})
     await submission_store.write_parameters(tx, task.task_id, document)
     told = f"{task.status}. new tasks params have been set to jediTaskID={task.task_id}. "
     return Outcome(Code.STILL_ACTIVE, told)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
+from twisted.internet.threads import deferToThread
 
 from pandatx.domain.task_submission import COUNTED, NewTask
 from pandatx.store.database import Transaction
 from pandatx.store.queries import load
 
 SQL = load(__file__)
+
+_LONG: Final = 1 << 18
+"""Characters of parameters that are read off the reactor's thread."""
 
 
 async def parent(tx: Transaction, owner: str, name: str) -> int | None:
@@ -59,12 +63,12 @@ async def insert(tx: Transaction, task: NewTask, document: str, parent: int | No
 async def submitted(tx: Transaction, task_id: int) -> dict[str, Any] | None:
     """The parameters that a task was submitted with; of one that another server has forgotten, those in use."""
     text = (await tx.run(SQL.submitted, task=task_id)).scalar()
-    return await parameters(tx, task_id) if text is None else _object(text)
+    return await parameters(tx, task_id) if text is None else await _object(text)
 
 
 async def parameters(tx: Transaction, task_id: int) -> dict[str, Any] | None:
     """The parameters that the engine goes by, locked."""
-    return _object((await tx.run(SQL.parameters, task=task_id)).scalar())
+    return await _object((await tx.run(SQL.parameters, task=task_id)).scalar())
 
 
 async def write_parameters(tx: Transaction, task_id: int, document: str) -> None:
@@ -78,9 +82,15 @@ async def lower_memory(tx: Transaction, task_id: int, ram: int) -> None:
     await tx.run(SQL.set_memory, task=task_id, ram=ram)
 
 
-def _object(text: str | None) -> dict[str, Any] | None:
+async def _object(text: str | None) -> dict[str, Any] | None:
+    if text is not None and len(text) > _LONG:
+        return await deferToThread(_read, text)
+    return _read(text or "")
+
+
+def _read(text: str) -> dict[str, Any] | None:
     try:
-        found = orjson.loads(text or "")
+        found = orjson.loads(text)
     except ValueError:
         return None
     return found if isinstance(found, dict) else None

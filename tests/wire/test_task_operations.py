@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +13,9 @@ from real import Real
 from sites import ANYBODY, LIMITED, OTHER, PRODUCTION, USER
 from steering import DENIED, FIRST, PARAMETERS, ROLE, commands, legacy, mine, rows
 from tasks_by_hand import make_job, make_task
+
+from pandatx.domain import task_submission as rules
+from pandatx.store import task_submission as store
 
 # Commands
 
@@ -186,6 +191,20 @@ async def test_a_retry_with_new_parameters_executes_the_task_again(real: Real, d
     proper = await legacy(real, "retryTask", jediTaskID=77, newParams=text, properErrorCode="True")
     assert proper == [3, got.json["message"]]
     assert [row for row in rows(real, "SELECT taskid FROM t_task") if row[0] >= FIRST] == []
+
+
+async def test_long_parameters_are_read_and_written_in_threads(real: Real, database: Any, monkeypatch: Any) -> None:
+    """10 MiB hold up whoever reads them for 100 ms."""
+    await mine(database)
+    long = json.dumps({**PARAMETERS, "jobParameters": ["x" * 300_000]})
+    real.run("UPDATE doma_deft.t_task SET jedi_task_parameters = %s", long)
+    real.run("INSERT INTO jedi_taskparams VALUES (77, %s)", long)
+    by: list[threading.Thread] = []
+    for module, name in ((store, "_read"), (rules, "document_of")):
+        noted = partial(lambda work, *args: by.append(threading.current_thread()) or work(*args), getattr(module, name))
+        monkeypatch.setattr(module, name, noted)
+    assert (await post(real, "task/retry", task_id=77, new_parameters={"nFiles": 1})).json["data"] == 3
+    assert len(by) == 3 and threading.main_thread() not in by
 
 
 async def test_a_managers_task_is_retried_too_and_not_submitted_anew(real: Real, database: Any) -> None:
