@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import DeferredList, DeferredLock, ensureDeferred
 from twisted.logger import Logger
 
@@ -91,10 +91,15 @@ class Scheduler:
 
     @property
     def states(self) -> tuple[DaemonState, ...]:
-        """One record per daemon, by name; those left out too."""
-        known = [timed.state for timed in self._timed.values()]
-        known += [_left_out(fault) for fault in self.faults if fault.name not in self._timed]
-        return tuple(sorted(known, key=lambda state: state.name))
+        """One record per daemon, by name; those left out too. One of ours whose entry is left out runs as built in."""
+        faults = {fault.name: fault.why for fault in self.faults}
+        known = {name: _left_out(name, why) for name, why in faults.items()}
+        for name, timed in self._timed.items():
+            state = timed.state
+            if name in faults and state.last_error is None:
+                state = evolve(state, last_error=f"it runs as built in, its entry is left out: {faults[name]}")
+            known[name] = state
+        return tuple(known[name] for name in sorted(known))
 
     @property
     def summary(self) -> str:
@@ -129,5 +134,5 @@ class Scheduler:
         await DeferredList([ensureDeferred(timed.stop(seconds)) for timed in leaving])
 
 
-def _left_out(fault: LeftOut) -> DaemonState:
-    return DaemonState(name=fault.name, condition=DaemonCondition.LEFT_OUT, period=0, last_error=fault.why)
+def _left_out(name: str, why: str) -> DaemonState:
+    return DaemonState(name=name, condition=DaemonCondition.LEFT_OUT, period=0, last_error=why)

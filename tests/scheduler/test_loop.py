@@ -398,6 +398,16 @@ def test_reload_keeps_what_is_alike_and_changes_the_rest(world):
     assert scheduler.summary == "3 ok, 1 failed"
 
 
+def test_a_daemon_of_ours_whose_entry_is_left_out_runs_as_built_in_and_says_so(world):
+    fault = LeftOut(name="d", why="it has no period")
+    scheduler = world.server(daemon(world.code()), faults=(fault, fault, LeftOut(name="e", why="x")))
+    world.pass_seconds(5)
+    ours, other = scheduler.states
+    assert (ours.name, ours.runs, ours.condition, ours.ok) == ("d", 1, DaemonCondition.WAITING, False)
+    assert ours.last_error == "it runs as built in, its entry is left out: it has no period"
+    assert (other.name, other.condition) == ("e", DaemonCondition.LEFT_OUT)
+
+
 def test_two_reloads_one_in_the_other_leave_one_daemon_of_a_name(world):
     old, middle, new = (world.code(lasting=lasting) for lasting in (20, 0, 0))
     scheduler = world.server(daemon(old))
