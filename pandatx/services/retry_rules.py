@@ -18,7 +18,7 @@ from pandatx.domain.shares import ResourceTypeRow, resource_type_of
 from pandatx.services.facts import Facts
 from pandatx.store import retry_rules as store
 from pandatx.store.database import Transaction
-from pandatx.store.retry_rules import Limit, TaskChange
+from pandatx.store.retry_rules import FileMemory, Limit, TaskChange
 
 log = Logger()
 
@@ -131,13 +131,18 @@ def _limit(job: Job, found: RetryPlan) -> Limit | None:
 
 @frozen(kw_only=True)
 class _Resizing:
-    """Changing what tasks ask for; ``tasks`` are those that rules may change, as they are by now."""
+    """Changing what tasks ask for; ``tasks`` are those that rules may change, as they are by now.
+
+    What costs a look at all files or jobs of a task is looked at once for all its jobs, whose locks are held meanwhile.
+    """
 
     tx: Transaction
     tasks: dict[int, TaskNeeds]
     resource_types: Sequence[ResourceTypeRow]
     queues: Mapping[str, Queue]
     now: datetime
+    _memory: dict[int, FileMemory] = field(factory=dict)
+    _finished: dict[int, bool] = field(factory=dict)
 
     async def apply(self, job: Job, application: Application) -> None:
         match application.rule.action:
@@ -153,7 +158,9 @@ class _Resizing:
         needs = self.tasks[task]
         given = JobNeeds(min_ram_count=job.min_ram_count, min_ram_unit=job.min_ram_unit, core_count=job.core_count)
         decide = effects.more_memory if action is Action.INCREASE_MEMORY else effects.more_memory_by_task
-        memory: Memory = decide(needs, given, await store.memory_of_files(self.tx, task))
+        if task not in self._memory:
+            self._memory[task] = await store.memory_of_files(self.tx, task)
+        memory: Memory = decide(needs, given, self._memory[task].files)
         if memory.task is not None:
             cores, whole = effects.memory_per_core(needs, memory.task)
             kind = resource_type_of(whole, cores, self.resource_types) if self.resource_types else None
@@ -161,7 +168,7 @@ class _Resizing:
             await store.change_task(self.tx, task, TaskChange(ram=memory.task, resource_type=kind))
         if memory.files is not None:
             files = [each for each in job.files if each.type in _INPUTS and each.dataset_id and each.file_id]
-            await store.raise_memory(self.tx, job, files, memory.files)
+            await store.raise_memory(self.tx, job, files, memory.files, self._memory[task])
 
     async def _more_cpu_time(self, job: Job) -> None:
         """By this job's time while none of the task has finished; else JEDI is asked to work it out again."""
@@ -179,7 +186,11 @@ class _Resizing:
         task, queue = job.jedi_task_id or 0, self.queues.get(job.computing_site or "")
         if queue is None or not queue.core_power or not queue.document.get("maxtime"):
             return None
-        if job.start_time is None or job.end_time is None or await store.has_finished(self.tx, task):
+        if job.start_time is None or job.end_time is None:
+            return None
+        if task not in self._finished:
+            self._finished[task] = await store.has_finished(self.tx, task)
+        if self._finished[task]:
             return None
         return Attempt(
             wall_time=(job.end_time - job.start_time).total_seconds(),

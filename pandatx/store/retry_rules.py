@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -40,6 +41,23 @@ class TaskChange:
     cpu_time: int | None = None
     cpu_time_unit: str | None = None
     split_rule: str | None = None
+
+
+@frozen
+class FileMemory:
+    """How many files ask for which memory in MB, by the master inputs of a task that they are of."""
+
+    _by_dataset: dict[int, Counter[int]]
+
+    @property
+    def files(self) -> Counter[int]:
+        """Of all of them, without those that nobody asks for."""
+        return sum(self._by_dataset.values(), Counter[int]())
+
+    def raised(self, dataset: int, before: int, after: int) -> None:
+        """A file asks for more."""
+        if dataset in self._by_dataset:
+            self._by_dataset[dataset].update({before: -1, after: 1})
 
 
 async def read(tx: Transaction) -> Rules:
@@ -82,14 +100,20 @@ async def limit_attempts(tx: Transaction, limits: Sequence[Limit], files: Sequen
         await tx.run(SQL.limit_attempts, rows=json_rows(rows))
 
 
-async def memory_of_files(tx: Transaction, task: int) -> dict[int, int]:
-    """The number of files of the task's master inputs by their memory in MB."""
-    return dict((await tx.run(SQL.memory_of_files, task=task)).rows)
+async def memory_of_files(tx: Transaction, task: int) -> FileMemory:
+    """What the files of the task's master inputs ask for. There may be a million."""
+    found: dict[int, Counter[int]] = {}
+    for dataset, ram, n in (await tx.run(SQL.memory_of_files, task=task)).rows:
+        found.setdefault(dataset, Counter())[ram] = n
+    return FileMemory(found)
 
 
-async def raise_memory(tx: Transaction, job: Job, files: Iterable[JobFile], ram: int) -> None:
+async def raise_memory(tx: Transaction, job: Job, files: Iterable[JobFile], ram: int, known: FileMemory) -> None:
+    """Give files more memory; ``known`` follows."""
     rows = [_key(job, each) | {"ram": ram} for each in files]
-    await tx.run(SQL.raise_memory, rows=json_rows(sorted(rows, key=lambda row: (row["datasetid"], row["fileid"]))))
+    rows.sort(key=lambda row: (row["datasetid"], row["fileid"]))
+    for dataset, before in (await tx.run(SQL.raise_memory, rows=json_rows(rows))).rows:
+        known.raised(dataset, before, ram)
 
 
 async def change_task(tx: Transaction, task: int, change: TaskChange) -> None:

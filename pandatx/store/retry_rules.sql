@@ -53,21 +53,24 @@ UPDATE {panda}.jedi_datasets d
 
 -- name: memory_of_files
 -- prepare: task bigint
--- How many files of a task's master inputs have asked for which memory.
-SELECT coalesce(c.ramcount, 0) AS ram, count(*) AS n
+-- How many files of each of a task's master inputs have asked for which memory.
+SELECT c.datasetid, coalesce(c.ramcount, 0) AS ram, count(*) AS n
   FROM {panda}.jedi_datasets d
   JOIN {panda}.jedi_dataset_contents c ON c.jeditaskid = d.jeditaskid AND c.datasetid = d.datasetid
  WHERE d.jeditaskid = %(task)s AND d.masterid IS NULL
    AND d.type IN ('input', 'pseudo_input', 'pp_input', 'trn_log', 'trn_output')
- GROUP BY 1
+ GROUP BY 1, 2
 
 -- name: raise_memory
 -- prepare: rows json
--- More memory for the files of jobs.
+-- More memory for the files of jobs; of which datasets they are, and what they had before.
 UPDATE {panda}.jedi_dataset_contents c SET ramcount = v.ram
   FROM json_to_recordset(%(rows)s) v(pandaid bigint, jeditaskid bigint, datasetid bigint, fileid bigint, ram bigint)
+  JOIN {panda}.jedi_dataset_contents o
+    ON o.jeditaskid = v.jeditaskid AND o.datasetid = v.datasetid AND o.fileid = v.fileid
  WHERE c.jeditaskid = v.jeditaskid AND c.datasetid = v.datasetid AND c.fileid = v.fileid AND c.pandaid = v.pandaid
    AND coalesce(c.ramcount, 0) < v.ram
+RETURNING c.datasetid, coalesce(o.ramcount, 0) AS before
 
 -- name: change_task
 -- What a rule changes in a task; what is NULL stays.

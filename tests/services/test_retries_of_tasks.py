@@ -16,6 +16,8 @@ from pandatx.services.adder import Adder
 from pandatx.services.closer import Closer
 from pandatx.services.facts import Facts
 from pandatx.services.watcher import Watcher
+from pandatx.store.database import Transaction
+from pandatx.store.queries import Query
 
 PILOT_ERROR = 1305
 FAILED = {"piloterrorcode": PILOT_ERROR, "piloterrordiag": "payload ran\nout of memory", "status": "holding"}
@@ -197,6 +199,28 @@ async def test_when_many_files_have_needed_more_memory_the_task_gets_it_with_its
     await fail(database, adder, task, minramcount=1800, minramunit="MB", corecount=1)
     row = await task_row(database, task)
     assert (row["ramcount"], row["resource_type"]) == (3000, "SCORE_HIMEM")
+
+
+async def test_for_jobs_that_fail_together_the_files_of_their_task_are_looked_at_once(database, adder, monkeypatch):
+    """There may be a million, and a hundred jobs in a batch, whose locks are held meanwhile."""
+    await rule(database, "increase_memory")
+    task = await make_task(database, n_files=10, ramcount=2000, ramunit="MBPerCore", corecount=1)
+    for _ in range(5):
+        panda_id = await make_job(database, task, **FAILED, minramcount=1800, minramunit="MB", corecount=1)
+        await seed_report(database, panda_id, "failed", data=report_of(f"log.{panda_id}"), attemptnr=0)
+    asked: list[str] = []
+    run_query = Transaction.run
+
+    async def noted(tx: Transaction, query: Query, **params: Any) -> Any:
+        asked.append(query.name)
+        return await run_query(tx, query, **params)
+
+    monkeypatch.setattr(Transaction, "run", noted)
+    assert await adder.run_once() == 5
+    assert asked.count("retry_rules_memory_of_files") == 1
+    assert (await task_row(database, task))["ramcount"] == 3000, "as if they had failed one after the other"
+    raised = [row["ramcount"] for row in (await files(database, task)).values() if row["ramcount"]]
+    assert raised == [3000] * 4
 
 
 async def test_more_memory_by_the_tasks_own_factor(database, adder):
