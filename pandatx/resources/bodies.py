@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import IO, Any, cast
 
 from attrs import frozen
@@ -17,6 +17,9 @@ from pandatx.resources.api import MEBIBYTE, Dialect
 from pandatx.resources.percent import unquoted
 
 MOST_RATIO = 200
+MOST_MEMBERS = 1000
+PIECE = MEBIBYTE // 4
+"""Bytes of a body that are inflated together."""
 MOST_NAMES = 10_000
 _JSON = b"application/json"
 MULTIPART = b"multipart/form-data"
@@ -117,28 +120,75 @@ def inflate(body: bytes, most: int, deflated: bool) -> bytes | None:
 
 
 def inflate_all(body: bytes, most: int, deflated: bool = False) -> bytes:
-    """A body inflated in pieces, to at most ``most`` bytes and 200 times its size; as it is, if it is not gzip."""
+    """A body inflated; as it is, if it is not gzip."""
     if not deflated and body[:2] != GZIP:
         return body
-    limit = min(most, max(MEBIBYTE, MOST_RATIO * len(body)))
-    pieces: list[bytes] = []
-    total = 0
-    while body:
-        stream = zlib.decompressobj(window(body, deflated))
-        while not stream.eof:
+    inflating = Inflating(deflated, most)
+    pieces = [piece for at in range(0, len(body), PIECE) for piece in inflating.plain(body[at : at + PIECE])]
+    return b"".join((*pieces, *inflating.rest()))
+
+
+class Inflating:
+    """Undoes gzip, told or not, in a stream, to at most ``most`` bytes and 200 times what came (rule R22).
+
+    Give it pieces: what stands behind each of its members is copied.
+    """
+
+    def __init__(self, deflated: bool, most: int) -> None:
+        self._deflated = deflated
+        self._most = most
+        self._head = b""
+        self._came = self._gave = self._members = 0
+        self._stream: Any = None
+        self.inflates: bool | None = None
+
+    def plain(self, data: bytes) -> Iterator[bytes]:
+        """What the next bytes make. Raises Malformed, TooLarge."""
+        self._came += len(data)
+        if self.inflates is None:
+            data = self._head + data
+            self._head = data if len(data) < 2 else b""
+            if self._head or not data:
+                return
+            self.inflates = self._deflated or data[:2] == GZIP
+            if self.inflates:
+                self._stream = zlib.decompressobj(window(data, self._deflated))
+        if self.inflates:
+            yield from self._inflate(data)
+        elif data:
+            yield data
+
+    def _inflate(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self._stream.eof:
+                data = data.lstrip(b"\0")
+                if not data:
+                    return
+                self._next_member()
             try:
-                piece = stream.decompress(body, MEBIBYTE)
+                piece = self._stream.decompress(data, PIECE)
             except zlib.error as fault:
                 raise Malformed("body", f"bad compressed data: {fault}") from None
-            body = stream.unconsumed_tail
-            total += len(piece)
-            if total > limit:
+            data = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+            self._gave += len(piece)
+            limit = min(self._most, max(MEBIBYTE, MOST_RATIO * self._came))
+            if self._gave > limit:
                 raise TooLarge("body", f"inflates to more than {limit} bytes")
-            pieces.append(piece)
-            if not piece and not body and not stream.eof:
-                raise Malformed("body", "truncated compressed data")
-        body = stream.unused_data.lstrip(b"\0")
-    return b"".join(pieces)
+            if piece:
+                yield piece
+
+    def _next_member(self) -> None:
+        self._members += 1
+        if self._members >= MOST_MEMBERS:
+            raise Malformed("body", f"more than {MOST_MEMBERS} gzip files in one")
+        self._stream = zlib.decompressobj(31)
+
+    def rest(self) -> Iterator[bytes]:
+        """What was held back for the shortest of bodies. Raises Malformed."""
+        if self._head:
+            yield self._head
+        if self.inflates and not self._stream.eof:
+            raise Malformed("body", "truncated compressed data")
 
 
 def window(body: bytes, deflated: bool) -> int:

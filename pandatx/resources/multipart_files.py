@@ -14,8 +14,8 @@ from twisted.web.http import Request
 
 from pandatx.errors import PandaError
 from pandatx.resources.api import MEBIBYTE, Upload
-from pandatx.resources.bodies import MULTIPART, Content, InThread, Malformed, media_type
-from pandatx.resources.multipart_parts import PIECE, Parts
+from pandatx.resources.bodies import MULTIPART, PIECE, Content, InThread, Malformed, media_type
+from pandatx.resources.multipart_parts import Parts
 
 log = Logger()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -14,15 +13,13 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from twisted.logger import Logger
 
 from pandatx.domain.file_requests import CannotWrite, Uploaded
-from pandatx.errors import PandaError, TooLarge
+from pandatx.errors import PandaError
 from pandatx.resources.api import MEBIBYTE, Upload
-from pandatx.resources.bodies import GZIP, MOST_RATIO, Content, Malformed, window
+from pandatx.resources.bodies import Content, Inflating, Malformed
 from pandatx.store.cache_folder import Gently
 
 log = Logger()
 
-PIECE: Final = MEBIBYTE // 4
-"""Bytes that are read together."""
 WRAPPING: Final = 4096
 """Bytes of a body around the file in it, at most."""
 MOST_TEXT: Final = MEBIBYTE // 16
@@ -41,7 +38,7 @@ class Parts:
         self._folder = folder
         self._upload = upload
         self._announced = announced
-        self._inflating = _Inflating(deflated, upload.largest + WRAPPING)
+        self._inflating = Inflating(deflated, upload.largest + WRAPPING)
         self._fault: PandaError | None = None
         self._texts: dict[str, bytes] = {}
         self._part: MultipartSegment | None = None
@@ -190,56 +187,3 @@ class _File:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
-
-
-class _Inflating:
-    """Undoes gzip, told or not, in a stream (rule R22)."""
-
-    def __init__(self, deflated: bool, most: int) -> None:
-        self._deflated = deflated
-        self._most = most
-        self._head = b""
-        self._came = self._gave = 0
-        self._stream: Any = None
-        self.inflates: bool | None = None
-
-    def plain(self, data: bytes) -> Iterator[bytes]:
-        self._came += len(data)
-        if self.inflates is None:
-            data = self._head + data
-            self._head = data if len(data) < 2 else b""
-            if self._head:
-                return
-            self.inflates = self._deflated or data[:2] == GZIP
-            if self.inflates:
-                self._stream = zlib.decompressobj(window(data, self._deflated))
-        if self.inflates:
-            yield from self._inflate(data)
-        elif data:
-            yield data
-
-    def _inflate(self, data: bytes) -> Iterator[bytes]:
-        while data:
-            if self._stream.eof:
-                data = data.lstrip(b"\0")
-                if not data:
-                    return
-                self._stream = zlib.decompressobj(31)
-            try:
-                piece = self._stream.decompress(data, PIECE)
-            except zlib.error as fault:
-                raise Malformed("body", f"bad compressed data: {fault}") from None
-            data = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
-            self._gave += len(piece)
-            limit = min(self._most, max(MEBIBYTE, MOST_RATIO * self._came))
-            if self._gave > limit:
-                raise TooLarge("body", f"inflates to more than {limit} bytes")
-            if piece:
-                yield piece
-
-    def rest(self) -> Iterator[bytes]:
-        """What was held back for the shortest of bodies."""
-        if self._head:
-            yield self._head
-        if self.inflates and not self._stream.eof:
-            raise Malformed("body", "truncated compressed data")

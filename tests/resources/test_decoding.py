@@ -312,6 +312,14 @@ def test_members_of_gzip_follow_each_other_and_trailing_zeros_are_nothing() -> N
     assert inflate_all(gzip.compress(b"ab") + gzip.compress(b"cd") + b"\0\0", 1000) == b"abcd"
 
 
+def test_a_body_of_a_hundred_thousand_gzip_files_is_refused_at_once() -> None:
+    begun = process_time()
+    with pytest.raises(Malformed, match="more than 1000 gzip files in one"):
+        inflate_all(gzip.compress(b"") * 100_000, 64 << 20)
+    assert inflate_all(gzip.compress(b"a") * 1000, 1000) == b"a" * 1000
+    assert process_time() - begun < 1
+
+
 def test_a_form_is_read_with_its_blanks_and_the_first_of_repeated_names() -> None:
     found = parse(b"a=1&a=2&b=&c=x+y%2B", b"application/x-www-form-urlencoded")
     assert found.values == {"a": "1", "b": "", "c": "x y+"}

@@ -19,9 +19,9 @@ from pandatx.domain.file_requests import FileRefused, Uploaded
 from pandatx.errors import NotSecure, PandaError, TooLarge
 from pandatx.resources import multipart_parts
 from pandatx.resources.api import Upload
-from pandatx.resources.bodies import Content, Malformed
+from pandatx.resources.bodies import PIECE, Content, Malformed
 from pandatx.resources.multipart_files import MOST_WAITING, Sink
-from pandatx.resources.multipart_parts import PIECE, Parts
+from pandatx.resources.multipart_parts import Parts
 
 BOUNDARY = "xYzZy"
 KIND = f"multipart/form-data; boundary={BOUNDARY}".encode()

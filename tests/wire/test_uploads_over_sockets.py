@@ -29,8 +29,8 @@ from serving import CA, client_context, listeners, until
 from pandatx.clients.sandboxes import Sandboxes
 from pandatx.clients.web import Web
 from pandatx.resources import multipart_parts
+from pandatx.resources.bodies import PIECE
 from pandatx.resources.multipart_files import MOST_WAITING, Sink, UploadRoom
-from pandatx.resources.multipart_parts import PIECE
 
 PATH = "/api/v1/file_server/upload_cache_file"
 MIB = 1 << 20
