@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import treq
 from attrs import define, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -17,8 +16,11 @@ from twisted.internet import ssl
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as Overdue
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
-from twisted.web.client import Agent, ResponseFailed, ResponseNeverReceived
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, ResponseDone, ResponseFailed, ResponseNeverReceived
 from twisted.web.error import InfiniteRedirection, PageRedirect, SchemeNotSupported
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer  # type: ignore[import-untyped]
@@ -146,24 +148,47 @@ class Web:
         policy = _Policy(self._ca_dir, self._certificate)
         agent: Any = Agent(self._reactor, policy, connectTimeout=self.limit)  # type: ignore[no-untyped-call]
         client: Any = HTTPClient(agent)
-        answer = await client.request(verb, url, headers=dict(headers or {}), data=body, allow_redirects=follow)
-        pieces: list[bytes] = []
-        left = self.largest
-
-        def collect(piece: bytes) -> None:
-            nonlocal left
-            left -= len(piece)
-            if left < 0:
-                raise _TooMuch
-            pieces.append(piece)
-
-        body_read: Awaitable[None] = treq.collect(answer, collect)
-        await body_read
+        answer = await client.request(
+            verb, url, headers=dict(headers or {}), data=body, allow_redirects=follow, unbuffered=True
+        )
+        content = _Content(self.largest)
+        answer.deliverBody(content)
+        whole = await content.whole
         found = {
             name.decode("latin-1").lower(): values[-1].decode("latin-1")
             for name, values in answer.headers.getAllRawHeaders()
         }
-        return Answer(code=answer.code, headers=found, content=b"".join(pieces))
+        return Answer(code=answer.code, headers=found, content=whole)
+
+
+class _Content(Protocol):
+    """The body of an answer. One that is too large, or that nobody waits for any more, keeps no connection open."""
+
+    def __init__(self, largest: int) -> None:
+        self.whole: Deferred[bytes] = Deferred(lambda _: self._stop())
+        self._pieces: list[bytes] = []
+        self._left = largest
+
+    def dataReceived(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left >= 0:
+            self._pieces.append(data)
+        elif not self.whole.called:
+            self._stop()
+            self.whole.errback(_TooMuch())
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.whole.called:
+            return
+        if isinstance(reason.value, (ResponseDone, PotentialDataLoss)):
+            self.whole.callback(b"".join(self._pieces))
+        else:
+            self.whole.errback(reason)
+
+    def _stop(self) -> None:
+        self._pieces = []
+        if self.transport is not None:  # loseConnection would wait for a word of the other side
+            self.transport.stopProducing()
 
 
 def _why(error: Exception) -> str:

@@ -5,6 +5,8 @@ import pytest_twisted
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import crypto
 from twisted.internet import reactor, ssl
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -118,3 +120,27 @@ async def test_what_is_asked_for_is_followed_and_what_is_posted_is_not(address, 
 async def test_what_is_no_address_is_away(url):
     with pytest.raises(Away):
         await Web(reactor).get(url, "cric")
+
+
+class Stalling(Protocol):
+    """Begins an answer, and leaves it at that."""
+
+    lost: Deferred[None]
+
+    def dataReceived(self, data) -> None:
+        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"a" * 60)
+
+    def connectionLost(self, reason=connectionDone) -> None:
+        self.lost.callback(None)
+
+
+@pytest.mark.parametrize(("largest", "why"), [(1000, "no whole answer within 0.3 s"), (10, "the answer is larger")])
+async def test_an_answer_that_stalls_or_is_too_large_keeps_no_connection(largest, why):
+    """Issuers and queues' descriptions are asked for again and again, and descriptors are few."""
+    Stalling.lost = Deferred()
+    port = reactor.listenTCP(0, Factory.forProtocol(Stalling), interface="127.0.0.1")
+    web = Web(reactor, limit=0.3, largest=largest)
+    with pytest.raises(Away, match=why):
+        await web.get(f"http://127.0.0.1:{port.getHost().port}/", "test")
+    await Stalling.lost.addTimeout(2, reactor)
+    await port.stopListening()
