@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypedDict
 
@@ -16,6 +16,7 @@ from pandatx.domain.query_requests import DebugMode, JobStatusIds, OneJob
 from pandatx.domain.requests import JobCommand, JobIds, JobKill, JobSubmission
 from pandatx.domain.task_requests import TaskId
 from pandatx.domain.task_secrets import may_read, shown
+from pandatx.errors import PandaError
 from pandatx.resources.api import (
     JSON,
     MEBIBYTE,
@@ -41,6 +42,8 @@ from pandatx.services.submission import Submission, Submitted
 from pandatx.services.user_metadata import UserMetadata
 
 RECEIVED = "command received"
+LARGEST: Final = 128 * MEBIBYTE
+"""Bytes of descriptions that one answer has."""
 _CHUNK = 50
 _NUMBERED_LABELS = frozenset(("user", "panda", "ptest", "rc_test", "rc_test2", "rc_alrb"))
 
@@ -169,11 +172,8 @@ class JobResource:
     ) -> Encoded:
         """Whole jobs as the caller may see them: descriptions, or state lists of those that are there."""
         form: Callable[[Job], Any] = state_of if states else described
-        found: list[bytes] = []
-        async for jobs in self._jobs.each(ids, archive):
-            there = [job for job in jobs if job is not None] if states else jobs
-            found += await in_chunks(there, call, lambda job: form(told_to(caller, job)))
-        return json_list(found)
+        batches = self._jobs.each(ids, archive)
+        return await listed(batches, call, lambda job: form(told_to(caller, job)), there_only=states)
 
     @operation(
         "job/get_metadata_for_analysis_jobs",
@@ -237,6 +237,24 @@ class JobResource:
         """Leave a text for a job's pilot, which reads it with its next report."""
         text = await self._killing.command(caller, request.job_id, request.command)
         return Answer(success=text == RECEIVED, message=text, value=[text == RECEIVED, text])
+
+
+async def listed(
+    batches: AsyncIterator[list[Job | None]], call: Call, form: Callable[[Job], Any], *, there_only: bool
+) -> Encoded:
+    """A list of jobs in JSON; ``there_only``: without nulls for those that are not there.
+
+    Raises PandaError where there is too much: metadata can be large, and a job may be asked for many times at once.
+    """
+    found: list[bytes] = []
+    size = 0
+    async for jobs in batches:
+        some = await in_chunks([job for job in jobs if job is not None] if there_only else jobs, call, form)
+        size += sum(map(len, some))
+        if size > LARGEST:
+            raise PandaError(f"the descriptions have more than {LARGEST} bytes: ask for fewer jobs at a time")
+        found += some
+    return json_list(found)
 
 
 async def in_chunks(jobs: Sequence[Job | None], call: Call, form: Callable[[Job], Any] = described) -> list[bytes]:

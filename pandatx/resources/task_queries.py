@@ -24,7 +24,7 @@ from pandatx.domain.task_listing import DatasetRead
 from pandatx.domain.task_requests import TaskId
 from pandatx.resources.api import JSON, PICKLED, Answer, Call, anyone, operation, secure
 from pandatx.resources.encoding import Encoded, json_list, json_object, to_json
-from pandatx.resources.job import in_chunks, told_to
+from pandatx.resources.job import listed, told_to
 from pandatx.resources.jobspec import described
 from pandatx.services.task_queries import TaskQueries
 
@@ -219,10 +219,8 @@ class TaskQueryResource:
     @operation("task/get_job_descriptions", verb="GET", asks=TaskJobs, gives=list[dict[str, Any]], allows=secure)
     async def get_job_descriptions(self, caller: Caller, request: TaskJobs, call: Call) -> Answer:
         """Describe the first 5500 jobs of a task, or of those that failed or were ended."""
-        found: list[bytes] = []
-        async for some in self._queries.jobs(request):
-            found += await in_chunks([job for job in some if job is not None], call, partial(_told, caller))
-        return Answer(data=json_list(found))
+        found = await listed(self._queries.jobs(request), call, partial(_told, caller), there_only=True)
+        return Answer(data=found)
 
     @operation(
         "task/get_datasets_and_files",

@@ -118,6 +118,18 @@ async def test_job_status_is_told_as_json_to_anybody(real: Real, tables: Tables)
     assert (await post(real, "job/get_description", OWNER, job_ids=[9, 1])).json["data"][1]["PandaID"] == 1
 
 
+async def test_descriptions_have_an_end(real: Real, tables: Tables, monkeypatch: Any) -> None:
+    """One job with a MiB of metadata, asked for 5500 times by anybody, would be 5 GiB."""
+    size = len((await old(real, "getJobStatus", ANYBODY, ids="[1]")).text)
+    monkeypatch.setattr("pandatx.resources.job.LARGEST", 4 * size)
+    assert len((await old(real, "getJobStatus", ANYBODY, ids="[1, 1, 1, 9]")).json) == 4
+    text = f"the descriptions have more than {4 * size} bytes: ask for fewer jobs at a time"
+    assert (await old(real, "getJobStatus", ANYBODY, ids="[1, 1, 1, 1, 1]")).json == [False, text]
+    for path in ("job/get_description", "job/get_description_incl_archive"):
+        refused = await post(real, path, OWNER, job_ids=[1] * 5)
+        assert refused.json == {"success": False, "message": text, "data": None}
+
+
 async def test_job_status_is_told_as_state_lists_to_who_asks_for_no_pickle(real: Real, tables: Tables) -> None:
     got = await old(real, "getJobStatus", ANYBODY, accept=None, ids="[1, 9]", no_pickle="True")
     (state,) = got.json
