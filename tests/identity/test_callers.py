@@ -121,6 +121,13 @@ def test_the_chain_is_read_once_for_a_connection(callers):
     assert transport.reads == 1
 
 
+def test_only_so_many_chains_are_remembered_for_connections_to_come(callers, monkeypatch):
+    monkeypatch.setattr("pandatx.identity.callers.REMEMBERED", 2)
+    for name in ("A", "B", "C"):
+        assert caller_of(callers, chain(authority.make_user(CA, f"/DC=local/CN={name}", NOW))).name == name
+    assert len(callers._chains) == 2
+
+
 def test_a_connection_that_outlives_its_proxy_is_nobodys(callers, time):
     transport = Transport(chain(authority.make_proxy(USER, NOW, hours=1)))
     assert callers.of_request(Request(transport)).authenticated

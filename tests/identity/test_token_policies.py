@@ -155,6 +155,9 @@ def test_the_scope_names_fqans_that_the_groups_confirm():
     scope = "openid role:/atlas/Role=pilot role:/atlas/Role=production role:/cms/Role=production role:x"
     assert stand(scope=scope, groups=["atlas", "atlas/pilot"]).fqans == ("/atlas/Role=pilot",)
     assert stand(scope=scope, groups=["atlas"]).fqans == ()
+    assert stand("atlas:production", scope=scope, groups=["atlas/production"]).fqans == ("/atlas/Role=production",), (
+        "a role here is none in the VO that the scope names"
+    )
     both = stand(
         "atlas:pilot", scope="role:/atlas/Role=production/Capability=NULL", groups=["atlas/pilot", "atlas/production"]
     )

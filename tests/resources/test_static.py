@@ -50,6 +50,26 @@ async def test_files_are_given_to_get_head_and_post(site: Site) -> None:
     assert (await site.ask("PUT", "/cache/sandbox.tar.gz")).status == 405
 
 
+async def test_a_post_has_no_conditions_and_gets_the_file_again(site: Site) -> None:
+    first = await site.get("/cache/sandbox.tar.gz")
+    for name, value in (("if_none_match", first.header("etag")), ("if_modified_since", first.header("last-modified"))):
+        assert value
+        assert (await site.get("/cache/sandbox.tar.gz", **{name: value})).status == 304
+        again = await site.post("/cache/sandbox.tar.gz", b"{}", **{name: value})
+        assert (again.status, again.body) == (200, b"0123456789"), name
+
+
+async def test_only_a_sandbox_is_kept_by_a_cache_before_us_without_asking(site: Site, tree: Path) -> None:
+    for name in ("sources.1.tar.gz", "jobO.1.tar.gz", "jedilog/sources.1", "hpo.1.tar.gz"):
+        (tree / "cache" / name).write_text("x")
+    kept = {
+        name: (await site.get(f"/cache/{name}")).header("cache-control")
+        for name in ("sources.1.tar.gz", "jobO.1.tar.gz", "jedilog/sources.1", "hpo.1.tar.gz")
+    }
+    lasting, asked = "public, max-age=86400", "public, no-cache"
+    assert list(kept.values()) == [lasting, lasting, asked, asked]
+
+
 async def test_a_browser_is_kept_from_running_what_strangers_uploaded(site: Site) -> None:
     answer = await site.get("/cache/page.html")
     assert answer.header("x-content-type-options") == "nosniff"

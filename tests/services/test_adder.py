@@ -213,6 +213,20 @@ async def test_reports_in_hand_are_not_taken_again_by_the_next_batch(database, a
     assert again == [0]
 
 
+async def test_a_report_whose_work_broke_off_is_taken_again_by_the_next_batch(database, adder, pool):
+    await seed_reported(database, 1)
+
+    async def broken():
+        raise RuntimeError("a bug of ours")
+
+    pool.before = broken
+    with pytest.raises(RuntimeError):
+        await adder.run_once()
+    pool.before = None
+    assert await adder.run_once() == 1
+    assert (await job(database, 1))["jobstatus"] == "finished"
+
+
 @pytest.mark.parametrize("fault", [CallTimedOut("over its time limit"), CallDied("killed by signal 11")])
 async def test_of_a_batch_whose_plugin_was_killed_only_the_guilty_job_fails(database, adder, pool, fault):
     await seed_reported(database, 1, 2, 3)

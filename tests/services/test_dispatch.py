@@ -68,6 +68,20 @@ def ids(acquired: Acquired) -> list[int]:
     return [job.panda_id for job in acquired.jobs]
 
 
+async def test_a_pilot_without_time_to_wait_gets_nothing_that_it_could_not_take(database, dispatch):
+    await seed(database, 1, 1)
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q", timeout=10))) == []
+    assert (await database.statement("status", STATUS)).rows == [(1, "activated")]
+    assert ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q", timeout=11))) == [1]
+
+
+async def test_a_request_gets_one_job_at_least_and_no_more_than_there_are_for_one(database, dispatch, monkeypatch):
+    monkeypatch.setattr("pandatx.services.dispatch.MOST_JOBS", 3)
+    await seed(database, 1, 5)
+    assert len(ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q", n_jobs=10**9)))) == 3
+    assert len(ids(await dispatch.acquire(PILOT, JobRequest(site_name="Q", n_jobs=-1)))) == 1
+
+
 async def test_a_job_is_sent_with_what_the_pilot_said(database, dispatch):
     await seed(database, 1, 1)
     request = JobRequest(site_name="Q", node="node7", computing_element="ce1", scheduler_id="harvester-h")

@@ -47,6 +47,14 @@ def harvesters(database, now) -> Harvesters:
     return Harvesters(database, now, Facts(database, now, known=Known(queues=queues)), Owners(database, now))
 
 
+async def test_a_harvester_fetches_so_many_commands_at_a_time_at_most(database, harvesters, monkeypatch):
+    monkeypatch.setattr("pandatx.services.harvester.MOST_COMMANDS", 2)
+    for queue in ("A", "B", "C"):
+        command = Command(harvester="h", name=f"SET_N_WORKERS_JOBTYPE:{queue}", params={})
+        await database.transaction("add", harvester_commands.add, command, START)
+    assert [len((await harvesters.take_commands("h", 10**9)).commands) for _ in range(3)] == [2, 1, 0]
+
+
 async def test_the_first_heartbeat_makes_a_harvester_with_all_that_it_says(database, harvesters, time):
     facts = HarvesterFacts(start_time=START, sw_version="0.7.5", commit_stamp="c")
     await harvesters.heartbeat(PROD, "h", facts, [])

@@ -158,6 +158,20 @@ async def test_reassigned_jobs_are_defined_again_and_set_up(database, killing, a
     assert await run(database, files) == [("in1", "unknown", None, None), ("out1", "unknown", None, "block")]
 
 
+async def test_of_jobs_of_several_only_those_of_the_caller_are_reassigned(database, killing, again):
+    await seed_job(database, 1, "jobsdefined4", jobstatus="assigned")
+    await seed_job(database, 2, "jobsdefined4", jobstatus="assigned", produsername="bob")
+    await killing.reassign(ALICE, [1, 2])
+    assert again == [1]
+
+
+async def test_a_users_job_that_a_pilot_may_get_is_not_set_up_again(database, killing, again):
+    await seed_job(database, 1, jobstatus="activated", prodsourcelabel="user")
+    await killing.reassign(PRODUCTION, [1])
+    assert again == []
+    assert (await job(database, 1, "jobsactive4"))["jobstatus"] == "activated"
+
+
 async def test_a_stranger_reassigns_nothing(database, killing, again):
     await seed_job(database, 2, "jobsdefined4", jobstatus="assigned")
     with pytest.raises(NotPermitted):

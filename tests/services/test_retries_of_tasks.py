@@ -115,6 +115,17 @@ async def test_no_retry_ends_the_attempts_of_the_jobs_files(database, adder):
     assert [each["maxattempt"] for each in others] == [3, 3]
 
 
+async def test_a_job_whose_pilot_found_nothing_to_do_is_no_reason_for_a_rule(database, adder):
+    await rule(database, "no_retry")
+    task = await make_task(database, 77)
+    panda_id = await make_job(database, task, **FAILED, jobsubstatus="pilot_closed")
+    ((attempt,),) = await run(database, "SELECT attemptnr FROM {panda}.jobsactive4")
+    await seed_report(database, panda_id, "failed", data=report_of(f"log.{panda_id}"), attemptnr=attempt)
+    assert await adder.run_once() == 1
+    assert await run(database, "SELECT jobstatus FROM {panda}.jobsarchived4") == [("closed",)]
+    assert {row["maxattempt"] for row in (await files(database, task)).values()} == {3}
+
+
 async def test_limit_retry_leaves_so_many_attempts(database, adder):
     await rule(database, "limit_retry", "maxAttempt=2")
     task = await make_task(database, n_files=1, max_attempt=9)

@@ -8,6 +8,7 @@ from attrs import evolve
 from test_submission import ALICE, FILES, JOB, KNOWN, PRODUCTION, execute
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock as TaskClock
 from twisted.internet.task import deferLater
 
 from pandatx.clock import Clock
@@ -16,7 +17,7 @@ from pandatx.domain.requests import JobRequest
 from pandatx.services.dispatch import Dispatch
 from pandatx.services.facts import Facts
 from pandatx.services.owners import Owners
-from pandatx.services.setup import Setup, SetupFault
+from pandatx.services.setup import CROWDED, Setup, SetupFault
 from pandatx.services.submission import Submission
 from pandatx.store.database import Database
 from pandatx.store.queries import Query
@@ -96,6 +97,19 @@ async def test_a_job_without_inputs_is_activated_and_can_be_had_at_once(made, da
     assert job.panda_id == panda_id
     assert [file.status for file in job.files] == ["unknown", "unknown"]
     assert job.job_parameters == "-c 'echo hi'"
+
+
+async def test_a_submitter_waits_while_very_many_jobs_are_in_setup_but_not_for_ever(database):
+    time = TaskClock()
+    setup = Made(database, Clock.manual(time)).setup
+    answered = Deferred.fromCoroutine(setup.room())
+    assert answered.called, "there is room"
+    setup._busy.update(range(CROWDED + 1))
+    answered = Deferred.fromCoroutine(setup.room())
+    time.pump([0.5] * 19)
+    assert not answered.called
+    time.pump([0.5] * 2)
+    assert answered.called, "a plugin may hang"
 
 
 async def test_every_column_survives_activation(made, database):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -400,6 +401,28 @@ async def test_more_than_a_job_can_carry_is_refused_and_changes_nothing(real: Re
     assert (await change(real, key="k5", value="x" * 1_400_001))["message"].startswith("value: must be at most")
     assert (await change(real, key="", value="x"))["message"] == "key: must not be empty"
     assert real.contents() == before
+
+
+async def test_who_has_too_much_already_may_remove_some_of_it(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    real.caller = USER
+    for name in ("a", "b", "c"):
+        await change(real, key=name, value="x" * 50)
+    monkeypatch.setattr("pandatx.domain.user_secrets.LARGEST", 20)
+    assert not (await change(real, key="d", value="x"))["success"]
+    assert (await change(real, key="a"))["success"]
+    assert sorted(await mine(real)) == ["b", "c"]
+
+
+async def test_a_key_that_ends_after_it_was_read_opens_no_more(
+    real: Real, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real.run(KEY)
+    await allow(real, "pt")
+    assert (await rest(real, "get_token_key", client_name="pilot_server"))["data"] == {"tokenKey": "new-key"}
+    now = real.core.facts._clock.now()
+    monkeypatch.setattr(type(real.core.facts._clock), "now", lambda clock: now + timedelta(hours=91))
+    text = "token key is missing for 'pilot_server'"
+    assert (await rest(real, "get_token_key", client_name="pilot_server"))["message"] == text
 
 
 async def test_no_secret_is_in_a_log(real: Real, state: Path, credentials: Path) -> None:

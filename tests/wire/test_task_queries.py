@@ -101,6 +101,15 @@ async def test_a_task_in_detail_has_all_its_attributes(real: Real, database: Dat
     assert counts == [3, 1, 1, 2, 33]
 
 
+async def test_a_search_describes_so_many_tasks_at_most(
+    real: Real, database: Database, since: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(real, database)
+    assert len(await ids(real, since=since, n_tasks=10)) == 2
+    monkeypatch.setattr(task_queries, "MOST_TASKS", 1)
+    assert len(await ids(real, since=since, n_tasks=10)) == 1
+
+
 async def test_the_parent_of_a_task(real: Real, database: Database) -> None:
     await fill(real, database)
     assert (await get(real, "task/get_parent_detailed_info", task_id=TASK)).json["data"]["jediTaskID"] == PARENT

@@ -105,3 +105,16 @@ async def test_an_owner_is_told_how_a_workflow_stands(real: Real, database: Any)
     assert others.json["message"] == "not the workflow owner or no production role"
     missing = await get(real, "workflow/get_workflow_details", PRODUCTION, workflow_id=2)
     assert missing.json == {"success": False, "message": "Workflow not found", "data": None}
+
+
+@pytest.mark.parametrize("target", ["9" * 19, "9" * 40, "-5", "x", "\u0665"])
+async def test_a_step_whose_target_is_no_task_that_can_be_has_no_progress(real: Real, target: str) -> None:
+    await post(real, "workflow/submit_workflow", workflow_definition={"workflow_name": "w"})
+    real.run(
+        "INSERT INTO workflow_steps (step_id, workflow_id, member_id, name, status, flavor, target_id)"
+        " VALUES (11, 1, 1, 'first', 'done', 'panda_task', %s)",
+        target,
+    )
+    got = await get(real, "workflow/get_workflow_details", workflow_id=1)
+    assert got.json["success"], got.json
+    assert [(step["target_id"], step["progress"]) for step in got.json["data"]["steps"]] == [(target, None)]
