@@ -48,7 +48,10 @@ def _generic_plan(query: Query) -> str:
 
 @pytest.mark.parametrize(
     "query",
-    [archive.SQL.archive, archive.SQL.keep, archive.SQL.lock_again, archive.SQL.files, closing.SQL.blocks, *OF_TASKS],
+    [
+        *(archive.SQL.archive, archive.SQL.keep, archive.SQL.lock_again, archive.SQL.files, archive.SQL.note_failures),
+        *(closing.SQL.blocks, *OF_TASKS),
+    ],
     ids=lambda query: query.name,
 )
 async def test_an_end_reads_no_table_as_a_whole(database, query):

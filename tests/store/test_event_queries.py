@@ -53,6 +53,12 @@ async def test_ranges_that_are_ready_have_an_index_and_what_a_job_has_had_is_loo
     assert "(fileid = e.fileid) AND (job_processid = e.job_processid)" in had
 
 
+async def test_ranges_of_fine_grained_jobs_are_counted_by_their_owners(filled):
+    plan = await plan_of(filled, events.SQL.parts)
+    keys = [line for n, line in enumerate(plan) if n and "jedi_events" in plan[n - 1] and "Index Cond" in line]
+    assert len(keys) == 2 and all("pandaid" in line for line in keys), plan
+
+
 async def test_ranges_of_an_update_are_found_by_their_keys(filled):
     plan = await plan_of(filled, events.SQL.write)
     (keys,) = (plan[n + 1] for n, line in enumerate(plan) if "jedi_events_pk on jedi_events e" in line)
