@@ -40,21 +40,25 @@ class Content:
     as_text: bool
 
 
-Large = Callable[[], Awaitable[Content]]
-"""Reads a body of which there should not be many in memory at once."""
+@frozen
+class Reading:
+    """Reads a body off the reactor's thread. Of ``large`` ones there should not be many in memory at once."""
+
+    read: Callable[[], Awaitable[Content]]
+    large: bool
 
 
 @frozen
 class BodyReader:
-    """Reads bodies. What is or inflates beyond ``threshold`` is read by ``in_thread``, off the reactor (rule R22)."""
+    """Reads bodies. What is or inflates beyond ``threshold`` is read by ``in_thread``, off the reactor (rule R22), and
+    beyond a part of it what takes its time: JSON of very many values, a form's percent signs.
+    """
 
     in_thread: InThread
     threshold: int = MEBIBYTE
 
-    def read(self, request: Request, dialect: Dialect, most: int) -> Content | Large:
-        """The content of a request, of a large body what reads it; a body may hold ``most`` bytes. Raises Malformed,
-        TooLarge.
-        """
+    def read(self, request: Request, dialect: Dialect, most: int) -> Content | Reading:
+        """The content of a request, or what reads it; a body may hold ``most`` bytes. Raises Malformed, TooLarge."""
         if request.method in (b"GET", b"HEAD"):
             return self._of_get(request, dialect, most)
         stream = cast(IO[bytes], request.content)
@@ -64,16 +68,21 @@ class BodyReader:
             raise TooLarge("body", f"larger than {most} bytes")
         kind = request.getHeader(b"content-type") or b""
         deflated = (request.getHeader(b"content-encoding") or b"").strip().lower() == b"deflate"
-        # Of a form's percent signs, where they stand for nothing, a MiB takes a hundred times as long as JSON.
-        if size > (self.threshold if media_type(kind) == _JSON else self.threshold // 16):
-            return lambda: self.in_thread(lambda: parse(inflate_all(_whole(stream), most, deflated), kind))
+        if size > self.threshold:
+            return self._reading(lambda: parse(inflate_all(_whole(stream), most, deflated), kind), large=True)
         body = stream.read()
         if deflated or body[:2] == GZIP:
             whole = inflate(body, self.threshold, deflated)
             if whole is None:
-                return lambda: self.in_thread(lambda: parse(inflate_all(body, most, deflated), kind))
+                return self._reading(lambda: parse(inflate_all(body, most, deflated), kind), large=True)
             body = whole
+        # Of a form's percent signs, where they stand for nothing, a MiB takes a hundred times as long as JSON.
+        if len(body) > self.threshold // (4 if media_type(kind) == _JSON else 16):
+            return self._reading(lambda: parse(body, kind), large=False)
         return parse(body, kind)
+
+    def _reading(self, work: Callable[[], Content], large: bool) -> Reading:
+        return Reading(lambda: self.in_thread(work), large)
 
     def _of_get(self, request: Request, dialect: Dialect, most: int) -> Content:
         """The query; in the older dialect a JSON body where there is one, since its servers read it so."""

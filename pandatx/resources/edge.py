@@ -21,7 +21,7 @@ from pandatx.errors import Busy, MethodForbidden, PandaError, TooSlow
 from pandatx.metrics import ANSWERS_LOST, REQUESTS_OVERDUE
 from pandatx.resources import dialects
 from pandatx.resources.api import MEBIBYTE, Answer, Call, Dialect, Operation, Served, Style, Upload, anyone
-from pandatx.resources.bodies import BodyReader, Content, Large
+from pandatx.resources.bodies import BodyReader, Content
 from pandatx.resources.decoding import decoder
 from pandatx.resources.dialects import Response
 from pandatx.resources.encoding import accepts_gzip, joined
@@ -53,7 +53,7 @@ def _not_measured(operation: str, dialect: str, status: int, seconds: float) -> 
 class Edge:
     """Serves one request of an operation. ``origins`` are names of our own beside the Host header (rule R23).
 
-    ``large`` counts bodies that are read in a thread, each until its request is over.
+    ``large`` counts large bodies, each until its request is over.
     ``patience``: seconds that the caller of an operation without a time of its own is kept waiting. ``admission``
     refuses a caller whose name is another's (rule R27), wherever it would act by it.
     """
@@ -169,7 +169,9 @@ class Edge:
             return await self._in_time(self._take_file(request, served, upload, caller, call), operation, call)
         content = self._reader.read(request, dialect, operation.limits.inflated)
         if not isinstance(content, Content):
-            content = await self._of_large(content, caller, operation, call)
+            if content.large:
+                await self._room_for_large(caller, operation, call)
+            content = await content.read()
         if pickled and content.values.get(operation.form.unless or "") not in ("True", True):
             raise dialects.NoPickle
         asked = decoder(operation.asks, dialect).decode(content.values, content.as_text)
@@ -180,14 +182,13 @@ class Edge:
             return await served.handler(caller, asked, call)
         return await self._in_time(served.handler(caller, asked, call), operation, call)
 
-    async def _of_large(self, read: Large, caller: Caller, operation: Operation, call: Call) -> Content:
+    async def _room_for_large(self, caller: Caller, operation: Operation, call: Call) -> None:
         """A large body waits on the disk until its caller has fewer others in memory; for the turn of a report first,
         lest one that has a place here wait for those that wait for one.
         """
         if operation.limits.report:
             call.slot = await _turn(self._throttle, caller)
         call.large = await _turn(self._large, caller)
-        return await read()
 
     def _in_time(self, work: Awaitable[Answer], operation: Operation, call: Call) -> Deferred[Answer]:
         """The answer, or TooSlow when it takes too long; the work is never stopped."""

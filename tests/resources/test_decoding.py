@@ -404,11 +404,14 @@ async def test_what_inflates_beyond_a_mebibyte_is_read_in_a_thread() -> None:
             return b"application/json" if name == b"content-type" else None
 
     reader = BodyReader(in_thread)
-    small, large = (json.dumps({"a": "xxx" + " ".join(map(str, range(n)))}).encode() for n in (1000, 300_000))
-    for body, threaded in ((small, 0), (gzip.compress(small), 0), (large, 1), (gzip.compress(large, 1), 1)):
-        used.clear()
-        found: Any = reader.read(Asked(body), LEGACY, 64 << 20)  # type: ignore[arg-type]
-        if threaded:
-            assert not used, "it waits for its turn"
-            found = await found()
-        assert (len(used), found.values["a"][:3]) == (threaded, "xxx")
+    small, middle, large = (
+        json.dumps({"a": "xxx" + " ".join(map(str, range(n)))}).encode() for n in (1000, 80_000, 300_000)
+    )
+    for body, how in ((small, None), (middle, False), (large, True)):
+        for sent in (body, gzip.compress(body, 1)):
+            used.clear()
+            found: Any = reader.read(Asked(sent), LEGACY, 64 << 20)  # type: ignore[arg-type]
+            if how is not None:
+                assert (found.large, used) == (how, []), "it waits for its turn"
+                found = await found.read()
+            assert (len(used), found.values["a"][:3]) == (how is not None, "xxx")
