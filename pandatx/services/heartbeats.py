@@ -335,7 +335,7 @@ def _note(effects: _Effects, beat: Heartbeat, row: ActiveRow | None, verdict: Ve
     if changes:
         effects.changes[row.panda_id] = changes
         if beat.corrupted_files:
-            effects.corrupted[row.panda_id] = beat.corrupted_files.replace("\0", "")
+            effects.corrupted[row.panda_id] = beat.corrupted_files
     if verdict.stores_report:
         effects.reports.append(
             {
@@ -343,12 +343,12 @@ def _note(effects: _Effects, beat: Heartbeat, row: ActiveRow | None, verdict: Ve
                 "prodsourcelabel": row.prod_source_label,
                 "jobstatus": beat.job_status,
                 "attemptnr": row.attempt_nr,
-                "data": beat.job_output_report.replace("\0", ""),
+                "data": beat.job_output_report,
             }
         )
     if verdict.stores_metadata:
-        effects.metadata[row.panda_id] = beat.meta_data.replace("\0", "")
+        effects.metadata[row.panda_id] = beat.meta_data
     if verdict.stores_stdout:
-        effects.stdout[row.panda_id] = beat.stdout.replace("\0", "")
+        effects.stdout[row.panda_id] = beat.stdout
     if verdict.stores_pilot_log:
-        effects.pilot_logs[row.panda_id] = beat.pilot_log.replace("\0", "")
+        effects.pilot_logs[row.panda_id] = beat.pilot_log

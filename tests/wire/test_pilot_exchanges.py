@@ -100,6 +100,17 @@ def panda(services: Services, caller: Any = PILOT) -> Any:
     return site_of(PilotResource(services, services, services, services, lambda name: None), caller=caller)
 
 
+async def test_requests_are_counted_by_queue_and_those_that_got_no_job_once_more() -> None:
+    services, counted = Services(), []
+    made = PilotResource(services, services, services, services, lambda name: None, lambda *what: counted.append(what))
+    site = site_of(made, caller=PILOT)
+    await site.pilot("getJob", **ASKS)
+    services.jobs = ()
+    await site.pilot("getJob", **ASKS)
+    await site.pilot("updateJob", **REPORTS)
+    assert counted == [("X", "get_job"), ("X", "get_job"), ("X", "no_job"), ("X", "update_job")]
+
+
 async def test_getjob_of_pilot3_is_answered_urlencoded() -> None:
     services = Services()
     answer = await panda(services).pilot("getJob", **ASKS)
