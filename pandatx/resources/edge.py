@@ -26,6 +26,7 @@ from pandatx.resources.decoding import decoder
 from pandatx.resources.dialects import Response
 from pandatx.resources.encoding import accepts_gzip, joined
 from pandatx.resources.multipart_files import UploadRoom, is_multipart
+from pandatx.resources.nowhere import Nowhere
 from pandatx.resources.throttle import Throttle
 
 log = Logger()
@@ -230,12 +231,22 @@ class Edge:
         finally:
             await reading.discard()
 
-    def sink(self, request: Any, served: Served, dialect: Dialect, length: int | None) -> Any:
-        """What the body of an upload is to be written to as it arrives; None where twisted.web may keep it."""
-        upload = served.operation.limits.upload
-        if upload is None or self._uploads is None:
-            return None
-        return self._uploads.sink(request, upload, length, lambda: self._unwanted(request, served, dialect))
+    def sink(self, request: Any, verb: bytes, served: Served, dialect: Dialect, length: int | None) -> Any:
+        """What a body is to be written to as it arrives: an upload to a file of its own, and one that is too long for
+        the memory nowhere if its caller is refused anyhow; None where twisted.web may keep it."""
+        upload, found = served.operation.limits.upload, None
+        if upload is not None and self._uploads is not None and verb in (b"POST", b"PUT"):
+            found = self._uploads.sink(request, upload, length, lambda: self._unwanted(request, served, dialect))
+        if found is None and (length is None or length > MEBIBYTE) and self._refuses(request, served, dialect):
+            return Nowhere()
+        return found
+
+    def _refuses(self, request: Request, served: Served, dialect: Dialect) -> bool:
+        """Whether that is sure already; who is not known at once is asked for."""
+        asking = Deferred.fromCoroutine(self._unwanted(request, served, dialect))
+        refusals: list[PandaError | None] = []
+        asking.addCallbacks(refusals.append, lambda failure: None)  # it will fail again where it is logged
+        return any(refusals)
 
     async def _unwanted(self, request: Request, served: Served, dialect: Dialect) -> PandaError | None:
         """Why nothing of a body need be kept that is still arriving: the refusal that it will meet."""

@@ -80,7 +80,7 @@ class Root(Resource):
         self._edge = edge
         self._hot = {**hot_paths(table), **harvesters_paths(table)}
         paths = all_paths(table)
-        self._uploads = {path: each for path, each in paths.items() if each[0].operation.limits.upload is not None}
+        self._paths = paths
         self._body_limits = {path: served.operation.limits.on_wire for path, (served, _) in paths.items()}
         self._forbidden = Forbidden(edge)
         self._trees = dict(trees or {})
@@ -103,11 +103,8 @@ class Root(Resource):
 
     def sink(self, request: Any, verb: bytes, target: bytes, length: int | None) -> Any:
         """What the body of a request is to be written to as it arrives; None where twisted.web may keep it."""
-        found = self._uploads.get(target.partition(b"?")[0])
-        if found is None or verb not in (b"POST", b"PUT"):
-            return None
-        served, dialect = found
-        return self._edge.sink(request, served, dialect, length)
+        found = self._paths.get(target.partition(b"?")[0])
+        return None if found is None or length == 0 else self._edge.sink(request, verb, *found, length)
 
     def body_limit(self, target: bytes) -> int:
         """How many bytes the body of a request may have on the wire."""

@@ -13,14 +13,18 @@ from attrs import frozen
 from sites import LIMITED, PILOT, PRODUCTION, USER, Connection, site_of
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock as Time
 from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 
 from pandatx import errors
 from pandatx.domain.caller import ANONYMOUS, Caller
 from pandatx.domain.requests import JobIds, NoArguments, wire
+from pandatx.net.connections import Connections
+from pandatx.net.site import PandaSite
 from pandatx.resources import api
-from pandatx.resources.api import Answer, Call, LegacyForm, Limits, Style, collect, operation
+from pandatx.resources.api import MEBIBYTE, Answer, Call, LegacyForm, Limits, Style, collect, operation
 from pandatx.resources.system import SystemResource
 
 
@@ -353,3 +357,53 @@ async def test_times_travel_as_markers_decimals_as_numbers_and_no_number_as_null
     assert (await site.rest("example/pair")).json["data"] == [marker, 5, 1.5, None]
     site = examples(lambda: Answer(data={"big": 2**70, "none": float("nan"), 1: moment}))
     assert (await site.rest("example/pair")).json["data"] == {"big": 2**70, "none": None, "1": marker}
+
+
+def over_a_wire(site: Any, caller: Any, head: str, body: bytes) -> tuple[bytes, list[int | None]]:
+    """What a site on a socket answers, and the bodies that it made files for."""
+    kept: list[int | None] = []
+
+    class Listening(PandaSite):
+        def getContentFile(self, length: int | None) -> Any:
+            kept.append(length)
+            return super().getContentFile(length)
+
+    class Wire(StringTransport):
+        def setTcpNoDelay(self, enabled: bool) -> None:
+            pass
+
+        def abortConnection(self) -> None:
+            pass
+
+    site.caller = caller
+    wire = Wire()
+    channel = Listening(site.root, Connections(limit=9, per_address=9), Time()).buildProtocol(wire.getPeer())
+    channel.makeConnection(wire)
+    channel.dataReceived(f"POST /server/panda/hot HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode() + body)
+    return bytes(wire.value()), kept
+
+
+LONG = b"x=" + b"y" * MEBIBYTE
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (f"Content-Length: {len(LONG)}\r\n", LONG),
+        ("Transfer-Encoding: chunked\r\n", b"%x\r\n%s\r\n0\r\n\r\n" % (len(LONG), LONG)),
+    ],
+)
+def test_a_long_body_of_a_caller_who_is_refused_anyhow_is_kept_nowhere(head: str, body: bytes) -> None:
+    site = site_of(Examples(lambda: Answer(fields={"a": 1})))
+    said, kept = over_a_wire(site, ANONYMOUS, head, body)
+    assert b"StatusCode=60" in said and kept == []
+    said, kept = over_a_wire(site, errors.Banned("Some User"), head, body)
+    assert b" 403 " in said and b"ERROR : Some User is banned" in said and kept == []
+    said, kept = over_a_wire(site, PILOT, head, body)
+    assert b"StatusCode=0&a=1" in said and len(kept) == 1
+
+
+def test_a_short_body_costs_no_question_before_it_has_come() -> None:
+    site = site_of(Examples(lambda: Answer()))
+    said, kept = over_a_wire(site, ANONYMOUS, "Content-Length: 3\r\n", b"x=y")
+    assert b"StatusCode=60" in said and kept == [3]
