@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -154,9 +155,15 @@ def refuse(row: KillRow, order: KillOrder) -> str | None:
             return None
         codes = ", ".join(map(str, sorted(_CODES_FOR_USERS_JOBS)))
         return f"a job of label {label} is ended by its owner, or by the production role with a code of {codes}"
-    if row.working_group and row.working_group in order.groups and label in _GROUP_LABELS:
+    if label in _GROUP_LABELS and _is_of_group(row.working_group or "", order.groups):
         return None
     return f"{order.name or 'the caller'} is not the owner of job {row.panda_id}"
+
+
+def _is_of_group(working_group: str, groups: Iterable[str]) -> bool:
+    """Whether a job's working group is one of these, with or without what stands before its last ``_``: GP_SUSY is susy."""
+    name = f"_{working_group.lower()}"
+    return any(group and name.endswith(f"_{group.lower()}") for group in groups)
 
 
 def _is_event_service(row: KillRow) -> bool:

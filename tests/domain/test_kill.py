@@ -71,6 +71,24 @@ def test_production_in_the_working_group_may_kill_its_managed_jobs(label, allowe
     assert refuse(row(prod_source_label=label, working_group="phys-top"), order) is not None
 
 
+@pytest.mark.parametrize(
+    ("working_group", "allowed"),
+    [
+        ("GP_SUSY", True),
+        ("susy", True),
+        ("AP_susy", True),
+        ("GPSUSY", False),
+        ("SUSY_GP", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_working_group_is_known_without_what_stands_before_its_name(working_group, allowed):
+    order = KillOrder(name="Bob", groups=("susy",))
+    assert (refuse(row(prod_source_label="managed", working_group=working_group), order) is None) is allowed
+    assert refuse(row(prod_source_label="managed", working_group=working_group), KillOrder(name="Bob", groups=("",)))
+
+
 def test_an_order_is_made_of_the_caller():
     caller = Caller(dn="/CN=a", name="Alice", production=True, working_groups=("g",))
     order = KillOrder.of(caller, 9, ("keepUnmerged",))
