@@ -38,7 +38,6 @@ class RangeStatus(IntEnum):
 
 OUT: Final = (RangeStatus.SENT, RangeStatus.RUNNING)
 """A job has it, and has not said yet how it ended."""
-PROCESSED: Final = (RangeStatus.FINISHED, RangeStatus.DONE, RangeStatus.MERGED)
 EVENTS, MERGING, CLONING, JUMBO, CO_JUMBO, FINE_GRAINED = 1, 2, 3, 4, 5, 6
 """Values of a job's eventService."""
 PREEMPTED: Final = 122

@@ -81,6 +81,7 @@ async def add_metrics(tx: Transaction, harvester: str, metrics: Iterable[Service
 async def set_slots(
     tx: Transaction, queue: str, share: str | None, kind: str | None, slots: int, until: datetime | None, now: datetime
 ) -> None:
+    await tx.run(SQL.queue_up, queue=queue)
     await tx.run(SQL.set_slots, queue=queue, share=share, kind=kind, slots=slots, until=until, now=now)
 
 

@@ -36,6 +36,10 @@ SELECT %(harvester)s, v.creation_time, v.host, v.metrics
  WHERE (SELECT 1 FROM {panda}.harvester_metrics m WHERE m.harvester_id = %(harvester)s
            AND m.creation_time = v.creation_time AND m.harvester_host = v.host LIMIT 1) IS NULL
 
+-- name: queue_up
+-- One at a time of those that wish for slots: a key with NULLs in it keeps nobody from making a second row.
+SELECT pg_advisory_xact_lock(hashtext('slots of queues'), hashtext(%(queue)s))
+
 -- name: set_slots
 -- How many slots a queue is to fill, instead of what was wished before.
 WITH u AS (UPDATE {panda}.harvester_slots SET numslots = %(slots)s, modificationtime = %(now)s, expirationtime = %(until)s

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from attrs import evolve
 from endings import run
+from twisted.internet.defer import Deferred, gatherResults
 
 from pandatx.domain.caller import Caller
 from pandatx.domain.harvester_requests import (
@@ -275,6 +276,12 @@ async def test_slots_are_set_changed_and_taken_back(database, harvesters):
     await harvesters.set_slots(PROD, evolve(whole, slots=-1))
     await harvesters.set_slots(PROD, evolve(whole, panda_queue="R", slots=-1))
     assert await run(database, SLOTS) == [("Q", "S", "SCORE", 10, week)]
+
+
+async def test_two_wishes_at_once_are_one(database, harvesters):
+    wishes = [TargetSlots(panda_queue="Q", slots=n) for n in range(6)]
+    await gatherResults([Deferred.fromCoroutine(harvesters.set_slots(PROD, wish)) for wish in wishes])
+    assert len(await run(database, SLOTS)) == 1
 
 
 @pytest.mark.parametrize("values", [{"slots": -2}, {"expiration_date": "soon"}, {"global_share": "s" * 33}])
