@@ -161,7 +161,7 @@ def refuse(row: KillRow, order: KillOrder) -> str | None:
 
 
 def _is_of_group(working_group: str, groups: Iterable[str]) -> bool:
-    """Whether a job's working group is one of these, with or without what stands before its last ``_``: GP_SUSY is susy."""
+    """Whether a working group is one of these, with or without what stands before its last ``_``: GP_SUSY is susy."""
     name = f"_{working_group.lower()}"
     return any(group and name.endswith(f"_{group.lower()}") for group in groups)
 
