@@ -261,7 +261,7 @@ def test_whatever_comes_is_a_report_or_a_fault_of_the_request(raw: dict[str, Any
     for name in ("max_rss", "tot_rchar", "n_events", "mean_core_count"):
         value = getattr(found, name)
         assert value is None or math.isfinite(value)
-    for name in ("node", "stdout", "job_output_report"):
+    for name in ("node", "stdout", "job_output_report", "meta_data", "pilot_log", "corrupted_files"):
         value = getattr(found, name)
         assert value is None or "\0" not in value
 
