@@ -43,10 +43,13 @@ NO_BANS = "nobody knows at the moment who is banned"
 
 
 class Bans(Protocol):
-    """Whose account is disabled, by compact name, and when that was read."""
+    """Whose account is disabled, by compact name and by whom such names belong to, and when that was read."""
 
     @property
     def banned(self) -> frozenset[str]: ...
+
+    @property
+    def banned_subjects(self) -> frozenset[str]: ...
 
     @property
     def read_at(self) -> datetime | None: ...
@@ -55,6 +58,7 @@ class Bans(Protocol):
 @frozen
 class _NoBans:
     banned: frozenset[str] = frozenset()
+    banned_subjects: frozenset[str] = frozenset()
     read_at: datetime | None = None
 
 
@@ -119,7 +123,7 @@ class Callers:
     def _judged(self, caller: Caller) -> Caller:
         """Refuse a banned one. When nobody knows any more who is banned there are reports and no secure calls."""
         bans = self._bans()
-        if caller.name in bans.banned:
+        if caller.name in bans.banned or (bans.banned_subjects and caller.identity in bans.banned_subjects):
             raise Banned(caller.name)
         if bans.read_at is not None and self._clock.now() > bans.read_at + BANS_HOLD:
             return evolve(caller, limited=True, why_not_secure=NO_BANS)

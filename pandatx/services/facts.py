@@ -49,6 +49,7 @@ class Known:
     resource_types: tuple[ResourceTypeRow, ...] = ()
     parameters: Parameters = Factory(Parameters)
     banned: frozenset[str] = frozenset()
+    banned_subjects: frozenset[str] = frozenset()
     letters: Mapping[str, str] = Factory(dict)
     token_keys: tuple[TokenKey, ...] = field(default=(), repr=False)
     pilot_secrets: str | None = field(default=None, repr=False)
@@ -90,6 +91,7 @@ class Facts:
             resource_types=tuple(rows),
             parameters=parameters_of(await store.config(tx)),
             banned=await store.banned(tx),
+            banned_subjects=await store.banned_subjects(tx),
             letters=await store.letters(tx),
             token_keys=await store.token_keys(tx, self._clock.now()),
             pilot_secrets=await store.secret(tx, self.secrets_owner),

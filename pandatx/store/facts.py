@@ -56,6 +56,11 @@ async def banned(tx: Transaction) -> frozenset[str]:
     return frozenset((await tx.run(SQL.banned)).column("name"))
 
 
+async def banned_subjects(tx: Transaction) -> frozenset[str]:
+    """Whom the names of disabled users belong to."""
+    return frozenset((await tx.run(SQL.banned_subjects)).column("subject"))
+
+
 async def letters(tx: Transaction) -> dict[str, str]:
     """The letters in GRIDPREF of users that are not disabled, by compact name."""
     return dict((await tx.run(SQL.letters)).rows)

@@ -30,6 +30,11 @@ SELECT app, component, key, vo, value, type, value_json FROM {panda}.config
 -- name: banned
 SELECT DISTINCT name FROM {meta}.users WHERE status = 'disabled'
 
+-- name: banned_subjects
+-- Whom the names of disabled users belong to: the holder of a token may go by another name tomorrow.
+SELECT DISTINCT unnest(o.subject || o.also) AS subject FROM {meta}.users u JOIN {own}.owners o ON o.name = u.name
+ WHERE u.status = 'disabled'
+
 -- name: letters
 -- The letters of users, by their compact names: what they may have beside what everybody has.
 SELECT name, string_agg(gridpref, '') AS letters FROM {meta}.users

@@ -122,6 +122,7 @@ class Lists:
 @frozen
 class Bans:
     banned: frozenset[str] = frozenset()
+    banned_subjects: frozenset[str] = frozenset()
     read_at: datetime | None = NOW
 
 

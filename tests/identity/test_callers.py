@@ -190,6 +190,7 @@ def test_the_newest_list_of_a_ca_counts(time):
 @attrs.frozen
 class Bans:
     banned: frozenset[str] = frozenset(("John Doe",))
+    banned_subjects: frozenset[str] = frozenset()
     read_at: datetime | None = NOW
 
 
@@ -203,6 +204,12 @@ def test_a_banned_user_is_refused_on_connections_that_are_open_too(time):
     with pytest.raises(Banned, match="John Doe is banned"):
         banning(time, Bans()).of_request(request)
     assert request.caller_name == "John Doe"
+
+
+def test_who_is_banned_stays_so_under_another_name(time):
+    bans = Bans(frozenset(("Jack Doe",)), frozenset((USER.dn, "https://iam.example/ f00")))
+    with pytest.raises(Banned, match="John Doe is banned"):
+        banning(time, bans).of_request(Request(Transport(chain(USER))))
 
 
 def test_bans_that_cannot_be_read_hold_for_an_hour_then_there_are_reports_but_no_secure_calls(time):

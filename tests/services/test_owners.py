@@ -8,6 +8,7 @@ from twisted.internet.task import Clock as Time
 from pandatx.clock import Clock
 from pandatx.domain.caller import ANONYMOUS, Caller
 from pandatx.errors import BadRequest, Busy, NameTaken, NotFound, NotPermitted
+from pandatx.services.facts import Facts
 from pandatx.services.owners import FRESH, Owners
 from pandatx.store.database import Database
 from pandatx.store.queries import Query
@@ -162,3 +163,14 @@ async def test_a_name_that_nobody_has_is_told_to_be_so(owners):
     for asking in (owners.show("bob"), owners.release(CHIEF, "bob"), owners.admit(CHIEF, "bob", "x")):
         with pytest.raises(NotFound, match="the name bob belongs to nobody yet"):
             await asking
+
+
+async def test_who_has_the_name_of_a_disabled_user_is_known_by_more_than_the_name(owners, database):
+    await owners.bind(ALICE)
+    await owners.admit(CHIEF, "alice", TOKEN.identity)
+    await owners.bind(Caller(dn="/CN=bob", name="bob", how="x509"))
+    disabled = "INSERT INTO {meta}.users (id, name, status) VALUES (1, 'alice', 'disabled'), (2, 'bob', NULL)"
+    await database.statement("disable", Query(name="disable", text=disabled))
+    facts = Facts(database, Clock.manual(Time()))
+    await facts.refresh()
+    assert facts.known.banned_subjects == {ALICE.dn, TOKEN.identity}
