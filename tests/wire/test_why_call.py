@@ -62,15 +62,11 @@ FOUND = {
 
 def test_the_command_line_prints_it(monkeypatch) -> None:
     class Client:
-        def __init__(self, place) -> None:
-            pass
-
         def get(self, operation, **fields):
             assert (operation, fields) == ("pandatx/why", {"job_id": 7})
             return FOUND
 
-    monkeypatch.setattr(command, "Client", Client)
-    monkeypatch.setattr(command, "find", lambda *_: None)
+    monkeypatch.setattr(command, "client_of", lambda home: Client())
     said = CliRunner().invoke(main, ["why", "7"])
     assert said.exit_code == 0, said.output
     lines = [line.rstrip() for line in said.stdout.splitlines()]
