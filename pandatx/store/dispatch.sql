@@ -82,15 +82,18 @@ WITH p AS MATERIALIZED (SELECT array_agg(pandaid) ids, array_agg(slot) slots FRO
 
 -- name: touch_workers
 -- Workers that pilots named are running, but for those that have just ended; one that Harvester has not announced yet is
--- written down. Of the rows that servers may have made of one worker the newest counts: all would get the same key.
+-- written down. Of the rows that servers may have made of one worker the newest counts: all would get the same key. A row that
+-- Harvester's report holds just now is left to it, since all that ask for jobs would wait for its end.
 WITH w AS (SELECT DISTINCT ON (harvester, worker) * FROM unnest(%(harvester)s::text[], %(worker)s::bigint[], %(queue)s::text[])
              AS w(harvester, worker, queue)),
+ l AS MATERIALIZED (SELECT h.harvesterid, h.workerid, h.lastupdate FROM w
+   JOIN {panda}.harvester_workers h ON h.harvesterid = w.harvester AND h.workerid = w.worker
+    AND h.lastupdate = (SELECT max(n.lastupdate) FROM {panda}.harvester_workers n
+                         WHERE n.harvesterid = w.harvester AND n.workerid = w.worker) FOR UPDATE OF h SKIP LOCKED),
  u AS (UPDATE {panda}.harvester_workers h SET lastupdate = %(now)s, status = CASE
            WHEN h.status IN ('finished', 'failed', 'cancelled', 'missed') AND h.lastupdate > %(kept)s THEN h.status
            ELSE 'running' END
-         FROM w WHERE h.harvesterid = w.harvester AND h.workerid = w.worker
-          AND h.lastupdate = (SELECT max(n.lastupdate) FROM {panda}.harvester_workers n
-                               WHERE n.harvesterid = w.harvester AND n.workerid = w.worker))
+         FROM l WHERE h.harvesterid = l.harvesterid AND h.workerid = l.workerid AND h.lastupdate = l.lastupdate)
 INSERT INTO {panda}.harvester_workers (harvesterid, workerid, lastupdate, status, computingsite, njobs)
 SELECT w.harvester, w.worker, %(now)s, 'running', w.queue, 1 FROM w
  WHERE EXISTS (SELECT 1 FROM {panda}.harvester_instances i WHERE i.harvester_id = w.harvester)

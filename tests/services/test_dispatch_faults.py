@@ -160,3 +160,38 @@ async def test_a_background_pilot_leaves_the_jobs_mark_and_others_take_it_away(d
     assert ids(await dispatch.acquire(PILOT, QUEUE)) == [2]
     read = "SELECT pandaid, jobexecutionid FROM {panda}.jobsactive4 ORDER BY 1"
     assert (await database.statement("read", Query(name="read", text=read))).rows == [(1, 1), (2, 0)]
+
+
+HARVESTER = Query(name="h", text="INSERT INTO {panda}.harvester_instances (harvester_id) VALUES ('h')")
+WORKERS = Query(
+    name="w",
+    text="INSERT INTO {panda}.harvester_workers (harvesterid, workerid, lastupdate, status, njobs) "
+    "SELECT 'h', n, '2026-01-01', 'submitted', 1 FROM generate_series(1, 2) n",
+)
+HELD = Query(name="held", text="SELECT 1 FROM {panda}.harvester_workers WHERE workerid = 1 FOR UPDATE")
+STATES = Query(name="states", text="SELECT workerid, status FROM {panda}.harvester_workers ORDER BY workerid")
+
+
+async def test_no_pilot_waits_for_the_harvester_that_reports_on_a_worker_just_then(database, dispatch):
+    await seed(database, 1, 2)
+    for query in (HARVESTER, WORKERS):
+        await database.statement(query.name, query)
+    begun, end = Deferred(), Deferred()
+
+    async def report(tx: Transaction) -> None:
+        await tx.run(HELD)
+        begun.callback(None)
+        await end
+
+    reporting = Deferred.fromCoroutine(database.transaction("report", report))
+    await begun
+    found = await DeferredList(
+        [
+            Deferred.fromCoroutine(dispatch.acquire(PILOT, evolve(QUEUE, harvester_id="h", worker_id=number)))
+            for number in (1, 2)
+        ]
+    )
+    assert sorted(job for _, acquired in found for job in ids(acquired)) == [1, 2]
+    end.callback(None)
+    await reporting
+    assert (await database.statement("states", STATES)).rows == [(1, "submitted"), (2, "running")]
