@@ -1,7 +1,7 @@
 """Named transactions over PostgreSQL: limited in time, retried when it is safe, shielded from cancellation.
 
 The only importer of txpostgres. Its traps (reference/stack.md 1.1) end here: sessions are checked when they come back,
-a cancelled statement keeps its error, and libpq's blocking cancel runs in a thread.
+a cancelled statement keeps its error, and libpq's blocking cancel is not used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from attrs import define, field
 from psycopg2 import errorcodes
 from twisted.internet import defer
 from twisted.internet.error import ConnectionClosed
-from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from txpostgres import txpostgres
 
@@ -139,10 +138,6 @@ class Session:
     def close(self) -> None:
         if self._connection.pollable() is not None:
             self._connection.close()
-
-    def cancel(self) -> defer.Deferred[None]:
-        """Ask the server to end what runs; in a thread, since libpq connects for it and waits."""
-        return defer.succeed(None) if self.closed else deferToThread(self._connection.pollable().cancel)
 
     async def run(self, query: Query, params: dict[str, Any], before: str = "") -> Result:
         """Run a query, ``before`` it in the same trip."""
@@ -400,8 +395,23 @@ class Database:
         """The limit in the server did not end a statement: cancel it, and if that is not obeyed, its session."""
         log.warn("{name}: over its time limit, cancelling", name=name)
         session.doomed = session.overdue = True
-        session.cancel().addErrback(lambda failure: log.warn("cancel: {f}", f=failure.getErrorMessage()))
+        cancelling = defer.Deferred.fromCoroutine(self._cancel(session))
+        cancelling.addErrback(lambda failure: log.warn("cancel: {f}", f=failure.getErrorMessage()))
         self._clock.reactor.callLater(CANCEL_GRACE, self._end, session)
+
+    async def _cancel(self, session: Session) -> None:
+        """Have the server end what a session runs, over another one. libpq's own way, as psycopg2 calls it, holds this
+        whole process, in whatever thread it is called, for as long as the server does not answer.
+        """
+        other = await self.connect()
+        limit = self._clock.reactor.callLater(CANCEL_GRACE, other.close)
+        try:
+            if not session.closed:
+                await other.execute(f"SELECT pg_cancel_backend({session.backend})")
+        finally:
+            if limit.active():
+                limit.cancel()
+            other.close()
 
     def _end(self, session: Session) -> None:
         if session.doomed and not session.closed and session in self.pool.sessions:

@@ -7,8 +7,10 @@ import socket
 import psycopg2
 import pytest
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from pandatx.clock import Clock
 from pandatx.config import Schemas
@@ -54,6 +56,46 @@ async def test_a_server_that_hangs_costs_its_session_and_nothing_else(database: 
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_frozen_database_server_holds_up_neither_us_nor_our_threads(database, cluster, monkeypatch):
+    """Its statements are cancelled all the same, and reports that cannot be stored are written to the disk in threads."""
+    monkeypatch.setattr(module, "CANCEL_GRACE", 0.2)
+    backends: list[int] = []
+
+    async def work(tx: Transaction) -> None:
+        backends.append((await tx.run(PID)).scalar())
+        while len(backends) < 3:
+            await deferLater(reactor, 0.01)
+        for pid in (cluster.pid, *backends):
+            os.kill(pid, signal.SIGSTOP)
+        await tx.run(COUNT)
+
+    reactor.suggestThreadPoolSize(2)
+    try:
+        working = [Deferred.fromCoroutine(database.limited("test", 0.3, 5.0, work)) for _ in range(3)]
+        for success, fault in await DeferredList(working, consumeErrors=True):
+            assert not success and isinstance(fault.value, Busy)
+        assert await deferToThread(lambda: "done").addTimeout(2, reactor) == "done"
+    finally:
+        for pid in (cluster.pid, *backends):
+            os.kill(pid, signal.SIGCONT)
+        reactor.suggestThreadPoolSize(10)
+
+
+async def test_a_statement_over_its_limit_is_cancelled_in_the_server_too(database: Database, monkeypatch):
+    monkeypatch.setattr(module, "CANCEL_GRACE", 1.0)
+
+    async def work(tx: Transaction) -> None:
+        await tx.run(sql("SET LOCAL statement_timeout = 0"))
+        await tx.run(sql("SELECT pg_sleep(60)"))
+
+    began = reactor.seconds()
+    with pytest.raises(Busy):
+        await database.limited("test", 0.3, 5.0, work)
+    assert reactor.seconds() - began < 2.2, "the session was not ended: the statement was"
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"
+    assert (await database.statement("sleeping", sql(sleeping))).scalar() == 0
 
 
 async def test_a_server_that_takes_the_connection_and_says_nothing_is_no_database(monkeypatch):
@@ -137,6 +179,8 @@ async def test_how_a_commit_ended_is_asked_for_no_longer_than_the_transaction_wa
         monkeypatch.setattr(database.pool, "_connect", away)
         return await _insert(tx, [], True)
 
+    while len(database.pool.sessions) < database.size:
+        await deferLater(reactor, 0.01)
     cut.append("after")
     began = reactor.seconds()
     with pytest.raises(OutcomeUnknown):
