@@ -40,9 +40,12 @@ def api(name: str | None, as_json: bool, since: Path | None) -> None:
     if name is None:
         click.echo(whole(described) if as_json else _list(described), nl=False)
         return
-    found = next((each for each in shown(described) if name in (each.path, *each.legacy)), None)
+    every = list(shown(described))
+    found = next((each for each in every if name in (each.path, *each.legacy)), None)
     if found is None:
-        raise click.BadParameter(f"no operation is called {name}", param_hint="NAME")
+        meant = [each.path for each in every if each.path.endswith(f"/{name}")]
+        hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
+        raise click.BadParameter(f"no operation is called {name}{hint}", param_hint="NAME")
     click.echo(_json(_paths(described, found)) if as_json else _detail(found), nl=False)
 
 

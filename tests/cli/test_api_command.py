@@ -33,6 +33,11 @@ def test_a_name_that_nothing_has_is_a_fault_of_usage():
     assert "no operation is called job/nothing" in result.output
 
 
+def test_a_method_without_its_group_is_told_where_it_is():
+    assert "did you mean pandatx/why?" in api("why").output
+    assert "did you mean job/kill or task/kill?" in api("kill").output
+
+
 def test_the_document_is_json_whole_or_of_one_operation():
     whole = json.loads(api("--json").output)
     assert whole["openapi"] == "3.1.0"
