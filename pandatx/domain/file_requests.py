@@ -81,7 +81,10 @@ class Uploaded:
 
 @frozen(kw_only=True)
 class Placed:
-    """A sandbox in the cache of a host, as USERCACHEUSAGE has it."""
+    """A sandbox in the cache of a host, as USERCACHEUSAGE has it.
+
+    ``subject``: whose the name of the owner must be; None where that does not matter.
+    """
 
     owner: str
     name: str
@@ -89,6 +92,7 @@ class Placed:
     size: int | None
     checksum: str | None
     created: datetime
+    subject: str | None = None
 
 
 @frozen(kw_only=True)

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from pandatx.clock import EPOCH, Clock
 from pandatx.domain.caller import Caller
 from pandatx.domain.file_requests import NOWHERE, REUSED_FOR, KnownFile, Placed, RegisteredFile
-from pandatx.errors import Busy, DatabaseAway, PandaError
+from pandatx.errors import Busy, DatabaseAway, NotPermitted, PandaError
 from pandatx.services.complaints import Complaints
 from pandatx.services.owners import Owners
 from pandatx.store import cache_folder as folder
@@ -59,7 +59,7 @@ class SandboxBook:
     _complaints: Complaints = field(factory=lambda: Complaints(log), init=False)
 
     def entry(self, caller: Caller, name: str, size: int, checksum: str | None) -> Placed:
-        """What is noted of a file that a caller has sent to this server now."""
+        """What is noted of a file that a caller has sent to this server now. With a role names do not matter."""
         return Placed(
             owner=owner_name(caller),
             name=name,
@@ -67,27 +67,30 @@ class SandboxBook:
             size=size,
             checksum=checksum,
             created=self._clock.now(),
+            subject=None if caller.reports or owner_name(caller) != caller.name else caller.identity,
         )
 
-    async def note(self, placed: Placed, caller: Caller | None = None) -> None:
-        """Note a file of this server, and that its owner's name is the caller's, unless names do not matter since there
-        is a role; without a database it is noted later, also after a restart. Raises OSError, NameTaken.
+    async def note(self, placed: Placed) -> None:
+        """Note a file of this server, and that its owner's name is that of who sent it; without a database it is noted
+        later, also after a restart. Raises OSError, NameTaken.
         """
         if self._database.up:
             try:
-                bound = await self._database.limited(
-                    "sandboxes.record", STATEMENT, PATIENCE, self._record, placed, caller
-                )
+                await self._keep(placed)
             except (Busy, psycopg2.Error) as fault:
                 log.warn("{name}: noted later: {fault}", name=placed.name, fault=str(fault).strip())
             else:
-                self._owners.note(bound)
                 return
         await deferToThread(notes.keep, self._notes, placed)
 
-    async def _record(self, tx: Transaction, placed: Placed, caller: Caller | None) -> dict[str, frozenset[str]]:
+    async def _keep(self, placed: Placed) -> None:
+        self._owners.note(await self._database.limited("sandboxes.record", STATEMENT, PATIENCE, self._record, placed))
+
+    async def _record(self, tx: Transaction, placed: Placed) -> dict[str, frozenset[str]]:
         await store.record(tx, placed)
-        return {} if caller is None or caller.reports else await self._owners.own(tx, caller)
+        if placed.subject is None:
+            return {}
+        return await self._owners.own(tx, Caller(dn=placed.subject, name=placed.owner, how="x509"))
 
     async def register(self, request: RegisteredFile, name: str, host: str) -> None:
         """Note a file that another server has taken in. Raises AlreadyRegistered."""
@@ -191,8 +194,8 @@ class SandboxBook:
 
     async def _take(self, placed: Placed) -> bool:
         try:
-            await self._database.limited("sandboxes.record", STATEMENT, PATIENCE, store.record, placed)
-        except psycopg2.DataError as fault:
+            await self._keep(placed)
+        except (psycopg2.DataError, NotPermitted) as fault:
             log.error("{name}: {fault}", name=placed.name, fault=str(fault).strip())
             return False
         return True

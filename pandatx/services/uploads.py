@@ -80,7 +80,7 @@ class Uploads:
 
     async def _note(self, caller: Caller, file: Uploaded, name: str) -> None:
         try:
-            await self._book.note(self._book.entry(caller, name, file.size, file.checksum), caller)
+            await self._book.note(self._book.entry(caller, name, file.size, file.checksum))
         except OSError as fault:  # the file is there and can be used, only not again
             log.critical("{name} cannot be noted: {fault}", name=name, fault=str(fault))
         except NotPermitted:

@@ -252,6 +252,20 @@ async def test_a_file_of_whom_the_name_is_not_does_not_stay(database, now, tmp_p
     assert len(await rows(database)) == 1
 
 
+async def test_nobody_becomes_a_namesake_by_what_he_sends_without_a_database(
+    database, now, tmp_path, book, monkeypatch
+):
+    uploads = Uploads(tmp_path / "cache", book, now)
+    namesake = Caller(dn="/CN=another/CN=user", name="user", how="x509")
+    await uploads.put(USER, came(tmp_path), "sources.1")
+    monkeypatch.setattr(type(database), "up", property(lambda self: False))
+    await uploads.put(namesake, came(tmp_path), "sources.2")
+    await uploads.put(USER, came(tmp_path), "sources.3")
+    monkeypatch.undo()
+    assert await book_of(database, now, tmp_path).play() == 1
+    assert [row[1] for row in await rows(database)] == ["sources.1", "sources.3"]
+
+
 async def test_nothing_stays_of_a_note_that_finds_no_room(now, tmp_path, monkeypatch):
     def full(handle):
         raise OSError("full")
