@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from time import thread_time
@@ -30,7 +31,11 @@ PILOT_CLOSED: Final = "pilot_closed"
 WITHDRAWN: Final = frozenset(("cancelled", "closed"))
 _REGEX: Final = "regex|"
 LONGEST_SEARCH: Final = 0.05
-"""Seconds of CPU that the expression for an output's names may take for all names of a report: users write both."""
+"""Seconds of CPU that expressions for outputs' names may take for all names of a report: users write both."""
+_LONGEST_PATTERN: Final = 1000
+_MOST_REPEATED: Final = 10_000
+"""An expression that repeats more often than that takes gigabytes before a name is looked at."""
+_REPETITION: Final = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)")
 _LFN_LIMIT: Final = 4000
 # JSON's way to write the one character that PostgreSQL stores nowhere.
 _NUL: Final = "\\u0000"
@@ -314,39 +319,46 @@ def _variable_outputs(job: Job, reported: Iterable[str]) -> dict[JobFile | None,
     unknown = sorted(set(reported) - {each.lfn for each in job.files})
     if not unknown:
         return {}
-    outputs = [(each, _Instances.of(each.lfn)) for each in job.files if each.type in OUTPUTS]
+    outputs = [(each, _pattern(each.lfn)) for each in job.files if each.type in OUTPUTS]
     found: dict[JobFile | None, list[str]] = {}
+    search = _Search()
     for name in unknown:
-        original = next((each for each, instances in outputs if instances.name(name)), None)
+        original = next(
+            (each for each, pattern in outputs if pattern is not None and search.finds(pattern, name)), None
+        )
         found.setdefault(original, []).append(name)
     return {original: found[original] for original in sorted(found, key=lambda each: each is not None)}
 
 
-@define
-class _Instances:
-    """What the names of the instances of an output look like: LFN_1, or a pattern of the submitter's.
-
-    One that is no regular expression fits nothing, nor does one that has taken too long.
+def _pattern(lfn: str) -> regex.Pattern[str] | None:
+    """What the names of the instances of an output look like: LFN_1, or a pattern of the submitter's; None for one that
+    is no regular expression, or too large a one.
     """
+    if not lfn.startswith(_REGEX):
+        return regex.compile(rf"\A{re.escape(lfn)}\.*_\d+\Z")
+    text = lfn.removeprefix(_REGEX)
+    counts = (max(int(number or 1) for number in pair) for pair in _REPETITION.findall(text))
+    if len(text) > _LONGEST_PATTERN or math.prod(max(count, 1) for count in counts) > _MOST_REPEATED:
+        return None
+    try:
+        return regex.compile(text)
+    except (regex.error, RecursionError, OverflowError):
+        return None
 
-    _pattern: regex.Pattern[str] | None
+
+@define
+class _Search:
+    """Looks for patterns in the names of one report; none is found any more once that has taken too long."""
+
     _left: float = LONGEST_SEARCH
 
-    @classmethod
-    def of(cls, lfn: str) -> _Instances:
-        own = rf"\A{re.escape(lfn)}\.*_\d+\Z"
-        try:
-            return cls(regex.compile(lfn.removeprefix(_REGEX) if lfn.startswith(_REGEX) else own))
-        except (regex.error, RecursionError, OverflowError):
-            return cls(None)
-
-    def name(self, name: str) -> bool:
-        """Whether this may be one of them; anywhere in a name, where its writer has not said otherwise."""
-        if self._pattern is None or self._left <= 0:
+    def finds(self, pattern: regex.Pattern[str], name: str) -> bool:
+        """Whether a name fits; anywhere in it, where the pattern does not say otherwise."""
+        if self._left <= 0:
             return False
         began = thread_time()
         try:
-            return self._pattern.search(name, timeout=self._left) is not None
+            return pattern.search(name, timeout=self._left) is not None
         except TimeoutError:
             return False
         finally:

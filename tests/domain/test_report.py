@@ -253,13 +253,16 @@ def test_a_pattern_that_nothing_matches_may_be_allowed_to_miss():
     assert read(job(*files), {"log": GOOD}).file_changes[OUT] == {"status": "nooutput"}
 
 
-@pytest.mark.parametrize("pattern", [r"\.root$", r"(\d)+\.root", r"^data"])
+@pytest.mark.parametrize("pattern", [r"\.root$", r"(\d)+\.root", r"^data", r"[a-z]{4}\d{1,6}\.r(o){2,}t"])
 def test_a_pattern_is_looked_for_anywhere_in_a_name(pattern):
     files = (file(OUT, f"regex|{pattern}"), *FILES[1:])
     assert read(job(*files), {"data1.root": GOOD, "log": GOOD}).file_changes[OUT]["lfn"] == "data1.root"
 
 
-@pytest.mark.parametrize("pattern", ["(", "b", "((" * 3000, "(a+)+$", "a*b*c*d*e", "(a|aa)+$", ".*a.*a.*a.*b"])
+@pytest.mark.parametrize("pattern", [
+    *("(", "b", "((" * 3000, "(a+)+$", "a*b*c*d*e", "(a|aa)+$", ".*a.*a.*a.*b", "[a-z]{1,1000}" * 70 + "b"),
+    *("(?:(?:(?:x{50}){50}){50}){50}", "a{999999999}", "(?:a{2,}){ 50 ,60000}", "(?=.*a)" * 500 + "b"),
+])  # fmt: skip
 def test_a_pattern_that_is_no_good_or_could_take_for_ever_matches_nothing(pattern):
     """Everything else waits meanwhile, and there may be as many names as fit into ten megabytes."""
     files = (file(OUT, f"regex|{pattern}"), *FILES[1:])
