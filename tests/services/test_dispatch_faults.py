@@ -185,13 +185,9 @@ async def test_no_pilot_waits_for_the_harvester_that_reports_on_a_worker_just_th
 
     reporting = Deferred.fromCoroutine(database.transaction("report", report))
     await begun
-    found = await DeferredList(
-        [
-            Deferred.fromCoroutine(dispatch.acquire(PILOT, evolve(QUEUE, harvester_id="h", worker_id=number)))
-            for number in (1, 2)
-        ]
-    )
-    assert sorted(job for _, acquired in found for job in ids(acquired)) == [1, 2]
+    asking = [evolve(QUEUE, harvester_id="h", worker_id=number) for number in (1, 2)]
+    found = await DeferredList([Deferred.fromCoroutine(dispatch.acquire(PILOT, each)) for each in asking])
     end.callback(None)
     await reporting
+    assert sorted(job for _, acquired in found for job in ids(acquired)) == [1, 2]
     assert (await database.statement("states", STATES)).rows == [(1, "submitted"), (2, "running")]
