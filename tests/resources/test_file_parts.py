@@ -45,6 +45,7 @@ async def test_one_part_is_given_where_there_is_such_a_part(site: Site, asked: s
     answer = await site.get("/cache/a.log", range=asked)
     assert (answer.status, answer.body) == (status, body)
     assert (answer.header("content-range") == "bytes */10") == (status == 416)
+    assert answer.header("accept-ranges") == "bytes"
 
 
 async def test_several_parts_are_given_in_the_order_of_the_asking(site: Site) -> None:

@@ -190,24 +190,6 @@ async def test_a_sandbox_is_kept_by_caches_and_all_else_is_asked_for_again(site:
     assert (again.status, again.header("cache-control"), again.header("etag")) == (304, lasting, answer.header("etag"))
 
 
-async def test_parts_of_a_file(site: Site) -> None:
-    for asked, status, body in (
-        ("bytes=0-3", 206, b"0123"), ("bytes=8-", 206, b"89"), ("bytes=-3", 206, b"789"),
-        ("bytes=0-99", 206, b"0123456789"),
-        ("bytes=5-2", 200, b"0123456789"), ("lines=1-2", 200, b"0123456789"), ("bytes=x", 200, b"0123456789"),
-    ):  # fmt: skip
-        answer = await site.get("/cache/sandbox.tar.gz", range=asked)
-        assert (answer.status, answer.body) == (status, body), asked
-        assert answer.header("accept-ranges") == "bytes"
-    several = await site.get("/cache/sandbox.tar.gz", range="bytes=0-1,8-9")
-    assert several.status == 206
-    assert (several.header("content-type") or "").startswith("multipart/byteranges")
-    beyond = await site.get("/cache/sandbox.tar.gz", range="bytes=10-")
-    assert (beyond.status, beyond.header("content-range")) == (416, "bytes */10")
-    head = await site.ask("HEAD", "/cache/sandbox.tar.gz")
-    assert (head.status, head.body, head.header("content-length")) == (200, b"", "10")
-
-
 async def test_what_comes_in_and_hidden_files_are_nobodys(site: Site, tree: Path) -> None:
     (tree / "cache" / ".incoming").mkdir()
     (tree / "cache" / ".incoming" / "x").write_bytes(b"half of it")
