@@ -30,6 +30,7 @@ from pandatx.metrics import (
     TRANSACTION_SECONDS,
     TRANSACTIONS_TIMED_OUT,
 )
+from pandatx.store.addresses import Addresses, NoAddress
 from pandatx.store.pool import Pool
 from pandatx.store.queries import Query
 from pandatx.store.results import NUMERIC, TIMESTAMP, Result
@@ -220,8 +221,10 @@ class Database:
     max_waiting: int = 500
     longest: float = LONGEST
     pool: Pool[Session] = field(init=False)
+    _addresses: Addresses = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._addresses = Addresses(self._clock.reactor)
         self.pool = Pool(self.name, self.size, self.max_waiting, self._clock, self.connect)
 
     def start(self) -> None:
@@ -421,7 +424,10 @@ class Database:
         """A new session outside the pool, for the caller to close. Raises DatabaseAway."""
         connection = _Connection(reactor=self._clock.reactor)
         session = Session(connection, self.schemas)
-        conninfo = f"{self.conninfo} application_name={self.application_name}"
+        try:
+            conninfo = await self._addresses.put_into(f"{self.conninfo} application_name={self.application_name}")
+        except (psycopg2.Error, NoAddress) as error:
+            raise DatabaseAway(f"the database cannot be reached: {_first_line(error)}") from error
         limit = self._clock.reactor.callLater(CONNECT_LIMIT, session.close)
         try:
             await connection.connect(conninfo)

@@ -59,7 +59,7 @@ async def test_a_server_that_hangs_costs_its_session_and_nothing_else(database: 
 
 
 async def test_a_frozen_database_server_holds_up_neither_us_nor_our_threads(database, cluster, monkeypatch):
-    """Its statements are cancelled all the same, and reports that cannot be stored are written to the disk in threads."""
+    """Statements are cancelled all the same, and reports that cannot be stored are written to the disk in threads."""
     monkeypatch.setattr(module, "CANCEL_GRACE", 0.2)
     backends: list[int] = []
 
