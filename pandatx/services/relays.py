@@ -24,7 +24,9 @@ LIMIT: Final = 60.0
 """Seconds for one command."""
 MOST: Final = 20
 """Commands at a time, with those that wait for a child; who comes with one more must come again."""
-WORKFLOW_COMMANDS: Final = frozenset(("get_status", "abort", "suspend", "resume", "retry", "finish"))
+STATUS_COMMAND: Final = "get_status"
+"""The one that changes nothing."""
+WORKFLOW_COMMANDS: Final = frozenset((STATUS_COMMAND, "abort", "suspend", "resume", "retry", "finish"))
 _NAMES: Final = {IDDS: "iDDS", CAROUSEL: "the data carousel"}
 
 
@@ -68,10 +70,10 @@ class Relays:
         if name not in WORKFLOW_COMMANDS:
             raise BadRequest("command_name", f"{name} is unsupported")
         kwargs = await _json("kwargs", command.kwargs, dict)
-        if name != "get_status" and kwargs.get("request_id") is None:
+        if name != STATUS_COMMAND and kwargs.get("request_id") is None:
             raise BadRequest("kwargs", "request_id is missing")
         document = {**asdict(command), "args": [], "kwargs": kwargs, "manager": True}
-        return await self._relay(IDDS, caller, {**document, "owner_only": name != "get_status"})
+        return await self._relay(IDDS, caller, {**document, "owner_only": name != STATUS_COMMAND})
 
     async def carousel(self, caller: Caller, command: str, request: StagingRequest) -> Said:
         """Have the data carousel do a command. Raises NotConfigured, BadRequest."""

@@ -82,6 +82,29 @@ async def test_a_workflow_command_comes_as_a_form_without_a_content_type(shared_
     assert got.json == {"success": True, "message": "aborted", "data": 0}
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"message": "aborted"}, [[0, "aborted"]]),
+        ({"data": "aborted"}, [[0, "aborted"]]),
+        ({"data": {"message": "aborted"}}, [[0, "aborted"]]),
+        ({"data": [[1, "aborted"]]}, [[1, "aborted"]]),
+        ({"data": {"a": 1}}, {"a": 1}),
+    ],
+)
+async def test_pbook_finds_a_text_in_what_became_of_a_workflow(
+    shared_real: Real, relayed, said: dict[str, Any], told: Any
+) -> None:
+    relayed({"ok": True, **said})
+    shared_real.caller = USER
+    body = urlencode({"command_name": "abort", "kwargs": '{"request_id": 3}'}).encode()
+    got = await shared_real.ask("POST", "/server/panda/execute_idds_workflow_command", body)
+    assert got.json == [True, told]
+    body = urlencode({"command_name": "get_status+https://x"}).encode()
+    got = await shared_real.ask("POST", "/server/panda/execute_idds_workflow_command", body)
+    assert got.json == [True, told if isinstance(said.get("data"), dict) else said.get("data")]
+
+
 async def test_what_the_other_system_refuses_is_a_refusal(shared_real: Real, relayed) -> None:
     relayed({"ok": False, "message": "request 3 is not owned by Some User"})
     shared_real.caller = PRODUCTION
