@@ -25,7 +25,10 @@ def room_for(connections: int) -> int:
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return connections
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (OSError, ValueError):  # more than the system has for one process
+        allowed = soft
     if allowed == wanted:
         return connections
     room = max((allowed - RESERVED) // EACH, allowed // 4)

@@ -40,3 +40,13 @@ def test_where_it_cannot_be_raised_fewer_connections_are_taken(limits, hard, roo
     limits[:] = [min(hard, 1024), hard]
     assert room_for(4096) == room
     assert limits == [hard, hard]
+
+
+@pytest.mark.parametrize("fault", [ValueError("not allowed to raise maximum limit"), PermissionError()])
+def test_a_system_that_allows_no_more_keeps_what_there_is(limits, monkeypatch, fault):
+    def refuse(which, pair):
+        raise fault
+
+    monkeypatch.setattr(descriptors.resource, "setrlimit", refuse)
+    limits[:] = [1024, INFINITY]
+    assert room_for(4096) == 256
