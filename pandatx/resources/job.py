@@ -187,7 +187,7 @@ class JobResource:
     )
     async def get_metadata_for_analysis_jobs(self, caller: Caller, request: TaskId, call: Call) -> Answer:
         """Give what the pilots of the finished jobs of a user's task reported as metadata, by PandaID."""
-        found = await self._metadata.of_task(request.task_id)
+        found = await self._metadata.of_task(caller, request.task_id)
         data = json_object(found.items())
         return Answer(data=data, message="" if found else "No metadata found", value=data)
 

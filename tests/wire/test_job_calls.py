@@ -274,6 +274,13 @@ async def test_metadata_of_the_finished_jobs_of_a_users_task(real: Real, databas
     got = await get(real, "job/get_metadata_for_analysis_jobs", task_id=task.id)
     assert got.json == {"success": True, "message": "", "data": expected}
     assert (await old(real, "getUserJobMetadata", ANYBODY, jediTaskID=task.id)).json == expected
+    real.run("UPDATE metatable SET metadata = %s WHERE pandaid = 900", '{"a": 1, "token": "abc", "log": "password=x"}')
+    hidden = {"a": 1, "token": "***", "log": "password=***"}
+    assert (await old(real, "getUserJobMetadata", ANYBODY, jediTaskID=task.id)).json["900"] == hidden
+    own = evolve(USER, name="Alice")
+    real.run("UPDATE jedi_tasks SET username = 'Alice' WHERE jeditaskid = %s", task.id)
+    told = (await get(real, "job/get_metadata_for_analysis_jobs", own, task_id=task.id)).json["data"]["900"]
+    assert told == {"a": 1, "token": "abc", "log": "password=x"}
     none = await get(real, "job/get_metadata_for_analysis_jobs", task_id=5)
     assert none.json == {"success": True, "message": "No metadata found", "data": {}}
 
