@@ -142,9 +142,9 @@ class Creds:
         try:
             found = await deferToThread(store.read_key, self._places.keys, name, private=private)
         except UnfitFile as fault:
-            raise KeyMissing(f"{name} is not given out by {socket.getfqdn()}: {fault}") from None
+            raise KeyMissing(f"{name} is not given out by {await _here()}: {fault}") from None
         if found is None:
-            raise KeyMissing(f"{name} is missing on {socket.getfqdn()}")
+            raise KeyMissing(f"{name} is missing on {await _here()}")
         return found
 
     async def _clients(self) -> Mapping[str, TokenClient]:
@@ -170,6 +170,12 @@ class Creds:
 
     async def _opens(self, key: str, client: str) -> bool:
         return _is_among(key, self._known(client)) or _is_among(key, await self._read_keys(client))
+
+
+async def _here() -> str:
+    """This host's full name; a name service may have to be asked."""
+    name: str = await deferToThread(socket.getfqdn)
+    return name
 
 
 def _is_among(key: str, keys: Iterable[str]) -> bool:

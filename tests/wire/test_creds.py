@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+import socket
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -279,6 +281,26 @@ async def test_names_of_keys_do_not_leave_the_directory(real: Real, state: Path,
         got = await older(real, "getKeyPair", JSON, publicKeyName=pair["public"], privateKeyName=pair["private"])
         assert got.json["StatusCode"] == 80
         assert got.json["errorDialog"].startswith(f"{name} is ")
+
+
+@pytest.mark.parametrize("mode", [None, 0o644])
+async def test_a_refused_key_asks_no_name_service_in_the_reactors_thread(
+    real: Real, state: Path, monkeypatch: pytest.MonkeyPatch, mode: int | None
+) -> None:
+    """The refusal names this host, and a name service that hangs would hold up all else."""
+
+    def look_up(name: str = "") -> str:
+        assert threading.current_thread() is not threading.main_thread()
+        return "this.host"
+
+    await allow(real, "k")
+    if mode is not None:
+        keep(state / "keys" / "private", "x", mode)
+    keep(state / "keys" / "public", "y")
+    monkeypatch.setattr(socket, "getfqdn", look_up)
+    got = await older(real, "getKeyPair", JSON, publicKeyName="public", privateKeyName="private")
+    told = got.json["errorDialog"]
+    assert told == "private is missing on this.host" or told.startswith("private is not given out by this.host: ")
 
 
 async def test_a_link_that_stays_inside_is_followed_as_kubernetes_makes_them(real: Real, state: Path) -> None:
