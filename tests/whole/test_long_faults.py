@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from load import DONE, Connection, Handed, Load, Pilot, Told, broken_promises
 from server import Home, Tables, until
-from test_faults import running_jobs, spooled
+from test_faults import finish_all, running_jobs, spooled
 
 from pandatx.store.cluster import Cluster
 
 KILLS = 50
 OUTAGE = 300.0
+FROZEN = 60.0
 
 pytestmark = pytest.mark.long
 
@@ -48,6 +52,49 @@ def test_fifty_kills_of_server_and_database_at_random_moments_break_no_promise(f
     server.stop()
     assert broken_promises(told, tables) == []
     tables.close()
+
+
+def test_a_database_that_is_frozen_for_a_minute_holds_up_nothing_but_what_needs_it(frail: tuple[Home, Cluster]) -> None:
+    """As when the machine of the database is suspended: connections stay, and nobody answers on them."""
+    home, cluster = frail
+    tables = home.tables()
+    tables.activate(24)
+    with home.server() as server:
+        jobs, told = running_jobs(home, 20)
+        frozen = _family(cluster)
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        asking = threading.Thread(target=Pilot(Connection(home), told).get_job)
+        began = time.monotonic()
+        try:
+            asking.start()
+            assert finish_all(home, jobs, told) == ["NULL"] * 20
+            assert time.monotonic() - began < 15.0
+            assert spooled(home)
+            until(lambda: _says_that_it_lives(home) and time.monotonic() - began > FROZEN, "it lives", FROZEN + 5, 0.5)
+            assert server.alive()
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+        asking.join(60)
+        until(lambda: not spooled(home), "the spool is empty", 60)
+        until(lambda: all_ended(told, tables), "every reported job has come to its end", 60)
+    assert broken_promises(told, tables) == []
+    tables.close()
+
+
+def _family(cluster: Cluster) -> list[int]:
+    """The database's processes, the one that starts the others first."""
+    first = cluster.pid
+    assert first is not None
+    children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    return [first, *map(int, children)]
+
+
+def _says_that_it_lives(home: Home) -> bool:
+    """Within a second: else it does not."""
+    assert Connection(home, "", timeout=1.0).ask("GET", "/livez").status == 200
+    return True
 
 
 def test_five_minutes_without_a_database_lose_no_report_and_fail_no_job(frail: tuple[Home, Cluster]) -> None:
