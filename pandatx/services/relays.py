@@ -30,6 +30,10 @@ WORKFLOW_COMMANDS: Final = frozenset((STATUS_COMMAND, "abort", "suspend", "resum
 _NAMES: Final = {IDDS: "iDDS", CAROUSEL: "the data carousel"}
 
 
+class BadCommand(PandaError):
+    """A command that cannot be relayed, in the form of its answers: panda-client reads nothing else."""
+
+
 class Children(Protocol):
     """Runs a function in a child."""
 
@@ -54,7 +58,7 @@ class Relays:
     _under_way: int = field(default=0, init=False)
 
     async def idds(self, caller: Caller, command: IddsCommand) -> Said:
-        """Relay a command to iDDS in the caller's name. Raises NotConfigured, BadRequest, Busy."""
+        """Relay a command to iDDS in the caller's name. Raises NotConfigured, BadCommand, Busy."""
         self._target(IDDS)
         args, kwargs = await _json("args", command.args, list), await _json("kwargs", command.kwargs, dict)
         document = {**asdict(command), "args": args, "kwargs": kwargs, "owner_only": False}
@@ -63,15 +67,15 @@ class Relays:
     async def workflow(self, caller: Caller, command: IddsWorkflowCommand) -> Said:
         """Relay a command for a workflow; those that change one are for its owner only, which the handler checks.
 
-        Raises NotConfigured, BadRequest.
+        Raises NotConfigured, BadCommand.
         """
         self._target(IDDS)
         name = command.command_name.partition("+")[0]
         if name not in WORKFLOW_COMMANDS:
-            raise BadRequest("command_name", f"{name} is unsupported")
+            raise BadCommand(f"{name} is unsupported")
         kwargs = await _json("kwargs", command.kwargs, dict)
         if name != STATUS_COMMAND and kwargs.get("request_id") is None:
-            raise BadRequest("kwargs", "request_id is missing")
+            raise BadCommand("request_id is missing")
         document = {**asdict(command), "args": [], "kwargs": kwargs, "manager": True}
         return await self._relay(IDDS, caller, {**document, "owner_only": name != STATUS_COMMAND})
 
@@ -108,13 +112,13 @@ class Relays:
 
 
 async def _json(field: str, text: str | None, kind: type) -> Any:
-    """The value of a JSON text, nothing of its kind where it is absent. Raises BadRequest."""
+    """The value of a JSON text, nothing of its kind where it is absent. Raises BadCommand."""
     if not text:
         return kind()
     try:
         value = await deferToThread(orjson.loads, text)  # megabytes, where a workflow is submitted to iDDS
     except ValueError:
-        raise BadRequest(field, "failed to load JSON") from None
+        raise BadCommand(f"{field}: failed to load JSON") from None
     if not isinstance(value, kind):
-        raise BadRequest(field, f"must be a JSON {'array' if kind is list else 'object'}")
+        raise BadCommand(f"{field}: must be a JSON {'array' if kind is list else 'object'}")
     return value

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from pandatx.domain.caller import Caller
 from pandatx.domain.outside_requests import IddsCommand, IddsWorkflowCommand, StagingRequest
 from pandatx.errors import BadRequest, Busy, NotConfigured, PandaError
-from pandatx.services.relays import LIMIT, MOST, Relays, Said
+from pandatx.services.relays import LIMIT, MOST, BadCommand, Relays, Said
 from pandatx.workers.calls import CallDied, CallFailed, CallTimedOut
 
 ALICE = Caller(dn="/CN=alice", name="alice", how="x509")
@@ -59,7 +59,7 @@ async def test_a_command_is_handed_on_with_its_arguments_and_the_callers_name():
 )
 async def test_arguments_that_are_no_json_of_their_kind_are_named(field_, text):
     children = Children()
-    with pytest.raises(BadRequest, match=f"^{field_}: "):
+    with pytest.raises(BadCommand, match=f"^{field_}: "):
         await Relays(children, HANDLERS).idds(ALICE, IddsCommand(command_name="ping", **{field_: text}))
     assert children.calls == []
 
@@ -72,9 +72,9 @@ async def test_workflow_commands_that_change_something_are_for_the_owner():
         assert children.calls[-1][1]["owner_only"] is (name != "get_status")
         assert children.calls[-1][1]["kwargs"] == {"request_id": 3}
     number = len(children.calls)
-    with pytest.raises(BadRequest, match="close is unsupported"):
+    with pytest.raises(BadCommand, match=r"^close is unsupported$"):
         await relays.workflow(ALICE, IddsWorkflowCommand(command_name="close"))
-    with pytest.raises(BadRequest, match="request_id is missing"):
+    with pytest.raises(BadCommand, match=r"^request_id is missing$"):
         await relays.workflow(ALICE, IddsWorkflowCommand(command_name="abort", kwargs="{}"))
     assert len(children.calls) == number
 

@@ -105,6 +105,22 @@ async def test_pbook_finds_a_text_in_what_became_of_a_workflow(
     assert got.json == [True, told if isinstance(said.get("data"), dict) else said.get("data")]
 
 
+async def test_what_cannot_be_relayed_is_refused_in_the_form_of_the_answers(shared_real: Real, relayed) -> None:
+    """pbook over curl looks at no status, and reads JSON."""
+    relayed({"ok": True})
+    shared_real.caller = USER
+    for values, text in (
+        ({"command_name": "close"}, "close is unsupported"),
+        ({"command_name": "abort", "kwargs": "{}"}, "request_id is missing"),
+        ({"command_name": "abort", "kwargs": "{"}, "kwargs: failed to load JSON"),
+    ):
+        body = urlencode(values).encode()
+        got = await shared_real.ask("POST", "/server/panda/execute_idds_workflow_command", body)
+        assert (got.status, got.json) == (200, [False, text])
+        got = await shared_real.ask("POST", "/api/v1/idds/execute_idds_workflow_command", body)
+        assert got.json == {"success": False, "message": text, "data": None}
+
+
 async def test_what_the_other_system_refuses_is_a_refusal(shared_real: Real, relayed) -> None:
     relayed({"ok": False, "message": "request 3 is not owned by Some User"})
     shared_real.caller = PRODUCTION
