@@ -20,7 +20,7 @@ from twisted.logger import (
     textFileLogObserver,
 )
 
-from pandatx.config import Config, load
+from pandatx.config import Config, default_timeout, load
 from pandatx.core import Plugins, make_core
 from pandatx.daemons import LOCK, machine_lock
 from pandatx.errors import EXIT_DATABASE, EXIT_USAGE, Busy, StartFault
@@ -29,7 +29,7 @@ from pandatx.natives import make_natives
 from pandatx.net.user import server_user
 from pandatx.scheduler.catalogue import CATALOGUE
 from pandatx.scheduler.context import Native
-from pandatx.scheduler.daemon import Daemon, default_timeout
+from pandatx.scheduler.daemon import Daemon
 from pandatx.scheduler.daemons.archiver import DRY_RUN
 from pandatx.scheduler.entries import plan
 from pandatx.scheduler.locks import SyncLock
@@ -38,9 +38,9 @@ from pandatx.scripting import script_operations
 from pandatx.services.async_work import AsyncWork
 from pandatx.services.locks import LocksByHand
 from pandatx.store import schema
-from pandatx.store.database import measure_offset
 from pandatx.store.embedded import EmbeddedPostgres, home_directory
 from pandatx.store.home import open_home
+from pandatx.store.offset import measure_offset
 from pandatx.workers.user import resolve_user
 
 log = Logger()

@@ -2,6 +2,7 @@
 
 from pandatx.config.config import Config, Origin, declared, load
 from pandatx.config.connections import Connections, connections_of
+from pandatx.config.daemons import default_timeout
 from pandatx.config.faults import ConfigurationFaults
 from pandatx.config.kinds import PluginEntry, roles_of
 from pandatx.config.messaging import MessagingSettings
@@ -41,6 +42,7 @@ __all__ = [
     "Schemas",
     "connections_of",
     "declared",
+    "default_timeout",
     "load",
     "roles_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import evolve
 
@@ -13,6 +13,7 @@ LONGEST_NAME: Final = 100
 LONGEST_SYNC_NAME: Final = 49
 """Characters that the lock row, which older servers read too, has room for."""
 LONGEST_TIME: Final = 10**9
+Seconds = TypeVar("Seconds", int, float)
 _ATTRIBUTES: Final = {"enable", "period", "module", "arguments", "sync", "loop", "timeout"}
 
 
@@ -55,11 +56,16 @@ def _entry(name: str, values: object) -> DaemonEntry:
         name=name,
         module=module,
         period=period,
-        timeout=_seconds(values, "timeout") if "timeout" in values else min(3 * period, period + 3600),
+        timeout=_seconds(values, "timeout") if "timeout" in values else default_timeout(period),
         sync=sync,
         loop=_yes_no(values, "loop"),
         arguments=tuple(arguments),
     )
+
+
+def default_timeout(period: Seconds) -> Seconds:
+    """The limit of a run where none is given (the PanDA daemon guide's)."""
+    return min(3 * period, period + 3600)
 
 
 def _shown(name: str) -> str:

@@ -27,8 +27,3 @@ class Daemon:
     # Not compared: bound methods are equal only on the same object, and a reread entry makes a new one.
     kill: Callable[[str], None] | None = field(default=None, eq=False)
     arguments: tuple[object, ...] = ()
-
-
-def default_timeout(period: float) -> float:
-    """The limit of a run where none is given (the PanDA daemon guide's)."""
-    return min(3 * period, period + 3600)

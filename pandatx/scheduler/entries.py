@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from pandatx.config import DaemonEntry, DaemonSettings, LeftOut
+from pandatx.config import DaemonEntry, DaemonSettings, LeftOut, default_timeout
 from pandatx.scheduler.catalogue import CATALOGUE, GUIDE_PACKAGE, BuiltIn
 from pandatx.scheduler.context import Native
-from pandatx.scheduler.daemon import Daemon, default_timeout
+from pandatx.scheduler.daemon import Daemon
 from pandatx.scheduler.scripts import Script
 from pandatx.workers.pool import ProcessPool
 

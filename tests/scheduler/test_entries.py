@@ -91,8 +91,21 @@ def test_reading_a_section_twice_gives_equal_daemons(pool):
     assert section(pool, entries, package="p").daemons == section(pool, entries, package="p").daemons
 
 
-def test_every_built_in_daemon_has_a_period():
-    assert all(row.period > 0 and row.name == name for name, row in CATALOGUE.items())
+def test_what_is_built_in_has_the_times_of_the_guide_and_those_of_our_own():
+    guide = {"add_main": 240, "add_sub": 240, "copyArchive": 2400, "datasetManager": 2400, "metric_collector": 300}
+    guide |= {"task_evaluator": 300, "pilotStreaming": 300, "worker_synchronization": 1800, "evpPD2P": 600}
+    guide |= {"process_workflow_files_daemon": 60, "recover_lost_files_daemon": 600}
+    ours = {"async_request_daemon": 10, "share_statistics": 60, "queue_loader": 60, "setup_rescue": 60}
+    ours |= {"archiver": 3600}
+    assert {name: row.period for name, row in CATALOGUE.items() if not row.ours} == guide
+    assert {name: row.period for name, row in CATALOGUE.items() if row.ours} == ours
+    sync = {"copyArchive", "datasetManager", "pilotStreaming", "worker_synchronization"}
+    assert {name for name, row in CATALOGUE.items() if row.sync} == sync | {
+        "share_statistics",
+        "setup_rescue",
+        "archiver",
+    }
+    assert {name for name, row in CATALOGUE.items() if row.loop} == {"add_main", "archiver"}
 
 
 def test_an_entry_that_takes_the_name_of_one_of_ours_takes_its_place(pool):

@@ -358,7 +358,7 @@ def test_stop_ends_a_native_run_between_its_batches_gives_its_lock_back_and_star
     assert world.time.getDelayedCalls() == []
 
 
-def test_stop_gives_a_script_its_seconds_and_then_kills_it(world):
+def test_stop_gives_a_script_twenty_seconds_and_then_kills_it(world):
     killed = []
 
     class Script:
@@ -375,7 +375,7 @@ def test_stop_gives_a_script_its_seconds_and_then_kills_it(world):
     script = Script()
     scheduler = world.server(daemon(script, kill=script.kill, sync=True))
     world.pass_seconds(10)
-    stopping = ensureDeferred(scheduler.stop(20))
+    stopping = ensureDeferred(scheduler.stop())
     world.pass_seconds(19)
     assert killed == []
     world.pass_seconds(1)

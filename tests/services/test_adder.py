@@ -1,5 +1,6 @@
 """Ending jobs by their final reports, on a real database."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from endings import (
 from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
 
-from pandatx.clock import Clock
+from pandatx.clock import EPOCH, Clock
 from pandatx.services.adder import Adder
 from pandatx.services.closer import Closer
 from pandatx.services.facts import Facts
@@ -156,6 +157,33 @@ def _moved(time: task.Clock) -> Clock:
     """The wall moves with ``time``; what waits is the reactor's."""
     manual = Clock.manual(time)
     return Clock(reactor, manual.now)
+
+
+async def test_the_locks_of_reports_are_renewed_every_three_minutes_while_a_plugin_runs(database, pool):
+    await seed_reported(database, 1)
+    time, begun, end = task.Clock(), Deferred(), Deferred()
+    adder = make_adder(database, pool, clock=Clock.manual(time, EPOCH))
+
+    async def renewed(at):
+        return await run(database, "SELECT lockedtime FROM {panda}.job_output_report") == [(at,)]
+
+    async def takes_long():
+        begun.callback(None)
+        await end
+
+    pool.before = takes_long
+    running = Deferred.fromCoroutine(adder.run_once())
+    await begun
+    for minutes in (3, 6):
+        time.advance(180)
+        for _ in range(1000):
+            if await renewed(EPOCH + timedelta(minutes=minutes)):
+                break
+        else:
+            raise AssertionError(f"not renewed after {minutes} minutes")
+    end.callback(None)
+    await running
+    assert ((await job(database, 1))["jobstatus"], time.getDelayedCalls()) == ("finished", [])
 
 
 async def test_a_server_that_died_in_the_middle_goes_on_at_once_after_its_restart(database, pool):

@@ -140,7 +140,7 @@ told = socket.getfqdn
 
 def getfqdn(name=""):
     if os.path.exists({flag!r}):
-        time.sleep(2)
+        time.sleep(4)
         os.remove({flag!r})
     return told(name)
 
@@ -164,7 +164,7 @@ def test_a_name_server_that_is_slow_at_a_sighup_holds_up_no_request(home: Home) 
             begun = time.monotonic()
             page(home.metrics_port, "/livez")
             slowest = max(slowest, time.monotonic() - begun)
-        assert slowest < 1
+        assert slowest < 3
 
 
 def lines(home: Home) -> list[str]:

@@ -262,6 +262,17 @@ async def test_a_clearing_that_fails_does_not_keep_the_caller(pools):
         await pool.call("acts:sleep", 600, timeout=0.2)
 
 
+async def test_a_clearing_that_hangs_keeps_the_caller_for_five_seconds(pools):
+    async def on_kill(application):
+        await Deferred()
+
+    pool = await pools.start(on_kill)
+    begun = reactor.seconds()
+    with pytest.raises(CallTimedOut):
+        await pool.call("acts:sleep", 600, timeout=0.2)
+    assert 5 < reactor.seconds() - begun < 7
+
+
 async def test_each_call_carries_a_name_of_its_own_for_its_database_sessions(pools):
     pool = await pools.start()
     pid = await pool.call("acts:pid", timeout=10)
