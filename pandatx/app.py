@@ -41,8 +41,8 @@ from pandatx.services.locks import DaemonLocks
 from pandatx.serving import Serving
 from pandatx.site import make_site
 from pandatx.store import schema
-from pandatx.store.database import measure_offset
 from pandatx.store.embedded import EmbeddedPostgres
+from pandatx.store.offset import measure_offset
 from pandatx.workers.user import resolve_user
 
 log = Logger()

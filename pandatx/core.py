@@ -39,7 +39,7 @@ from pandatx.services.storages import Storages
 from pandatx.services.submission import Submission
 from pandatx.services.tokens import Tokens
 from pandatx.services.watcher import Watcher
-from pandatx.store.database import measure_offset
+from pandatx.store.offset import measure_offset
 
 
 @frozen(kw_only=True)

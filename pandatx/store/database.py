@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg2
@@ -21,11 +21,10 @@ from twisted.internet.error import ConnectionClosed
 from twisted.logger import Logger
 from txpostgres import txpostgres
 
-from pandatx.clock import Clock, machine_time
+from pandatx.clock import Clock
 from pandatx.config import DatabaseSettings, Schemas
 from pandatx.errors import Busy, DatabaseAway, PandaError
 from pandatx.metrics import (
-    DATABASE_OFFSET_SECONDS,
     TRANSACTION_RETRIES,
     TRANSACTION_SECONDS,
     TRANSACTIONS_TIMED_OUT,
@@ -49,7 +48,6 @@ CONNECT_LIMIT = 10.0
 """Seconds to connect; libpq's own limit does not count for one that does not block."""
 LEARNING = 1.0
 """Seconds that it is asked at least how a commit ended, where none are left of its patience."""
-WORRYING_OFFSET = timedelta(seconds=5)
 HOT_SETTINGS = (
     "plan_cache_mode=force_generic_plan",
     "enable_seqscan=off",
@@ -465,22 +463,6 @@ def shield(running: defer.Deferred[T]) -> defer.Deferred[T]:
         lambda failure: None if outer.called else outer.errback(failure),
     )
     return outer
-
-
-async def measure_offset(database: Database, clock: Clock, machine_time: Callable[[], datetime] = machine_time) -> None:
-    """Set the clock right by the database's (rules R8, R44); a machine whose own differs is warned of."""
-    before = clock.now()
-    there: datetime = (await database.statement("clock.offset", _CLOCK)).scalar()
-    took = clock.now() - before
-    clock.offset += there - (before + took / 2)
-    known, clock.difference = clock.difference, there - (machine_time() - took / 2)
-    if abs(clock.difference) > WORRYING_OFFSET >= abs(known):
-        difference = str(clock.difference)
-        log.warn("the clock of the database differs from this machine's by {difference}", difference=difference)
-    DATABASE_OFFSET_SECONDS.set(clock.difference.total_seconds())
-
-
-_CLOCK = Query(name="database_clock", text="SELECT clock_timestamp() AT TIME ZONE 'UTC'")
 
 
 def conninfo_of(settings: DatabaseSettings) -> str:

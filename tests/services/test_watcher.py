@@ -19,7 +19,7 @@ from pandatx.services.closer import Closer
 from pandatx.services.facts import Known
 from pandatx.services.instances import Instances
 from pandatx.services.watcher import Watcher
-from pandatx.store.database import measure_offset
+from pandatx.store.offset import measure_offset
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 
 from pandatx.clock import Clock, free_running
 from pandatx.metrics import DATABASE_OFFSET_SECONDS
-from pandatx.store.database import measure_offset
+from pandatx.store.offset import measure_offset
 
 ZERO = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
