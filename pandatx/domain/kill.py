@@ -69,6 +69,7 @@ class KillRow:
     prod_source_label: str | None = None
     prod_user_name: str | None = None
     working_group: str | None = None
+    vo: str | None = None
     processing_type: str | None = None
     event_service: int | None = None
     start_time: datetime | None = None
@@ -77,11 +78,14 @@ class KillRow:
 
 @frozen(kw_only=True)
 class KillOrder:
-    """What is asked; ``name`` is the requester's compact name, or the text of JEDI for codes 50 and 52."""
+    """What is asked; ``name`` is the requester's compact name, or the text of JEDI for codes 50 and 52. ``groups``:
+    where he produces, in one of ``vos``.
+    """
 
     name: str
     production: bool = False
     groups: tuple[str, ...] = ()
+    vos: frozenset[str] = frozenset()
     code: int | None = None
     keep_unmerged: bool = False
 
@@ -91,6 +95,7 @@ class KillOrder:
             name=caller.name,
             production=caller.production,
             groups=caller.working_groups,
+            vos=frozenset(fqan.split("/")[1] for fqan in caller.fqans if fqan.startswith("/")),
             code=code,
             keep_unmerged="keepUnmerged" in options,
         )
@@ -155,7 +160,8 @@ def refuse(row: KillRow, order: KillOrder) -> str | None:
             return None
         codes = ", ".join(map(str, sorted(_CODES_FOR_USERS_JOBS)))
         return f"a job of label {label} is ended by its owner, or by the production role with a code of {codes}"
-    if label in _GROUP_LABELS and _is_of_group(row.working_group or "", order.groups):
+    of_vo = not row.vo or row.vo in order.vos  # groups of several VOs have one name
+    if label in _GROUP_LABELS and of_vo and _is_of_group(row.working_group or "", order.groups):
         return None
     return f"{order.name or 'the caller'} is not the owner of job {row.panda_id}"
 

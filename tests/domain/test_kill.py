@@ -89,6 +89,13 @@ def test_a_working_group_is_known_without_what_stands_before_its_name(working_gr
     assert refuse(row(prod_source_label="managed", working_group=working_group), KillOrder(name="Bob", groups=("",)))
 
 
+def test_a_group_of_another_vo_is_another_group():
+    jobs = [row(prod_source_label="managed", working_group="GP_SUSY", vo=vo) for vo in ("atlas", "cms", None)]
+    fqans = ("/cms/susy/Role=production/Capability=NULL", "/cms")
+    order = KillOrder.of(Caller(dn="/CN=b", name="Bob", working_groups=("susy",), fqans=fqans), None)
+    assert [refuse(job, order) is None for job in jobs] == [False, True, True]
+
+
 def test_an_order_is_made_of_the_caller():
     caller = Caller(dn="/CN=a", name="Alice", production=True, working_groups=("g",))
     order = KillOrder.of(caller, 9, ("keepUnmerged",))
