@@ -220,6 +220,7 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
         self.persistent = False
         # What stands behind it in the same packet is no request any more.
         self.lineReceived = self.rawDataReceived = _pass_over
+        self.setRawMode()
         path = getattr(self, "_path", b"")
         body, kind = refusal(path, why)
         REQUESTS_REFUSED.labels(_WHY[status]).inc()

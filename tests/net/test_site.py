@@ -1,6 +1,7 @@
 """Requests as they come over a wire that a test plays: limits of time and size, counters."""
 
 import re
+from time import process_time
 
 import pytest
 from klein import Klein
@@ -162,6 +163,16 @@ def test_what_is_no_request_is_refused_once_and_nothing_behind_it_is_served(site
     clock.advance(16)
     assert (client.status, client.open) == ([200, status], False)
     assert site.counters.requests == 1
+
+
+def test_what_stands_behind_a_refused_request_is_not_looked_at(site):
+    begun = process_time()
+    for _ in range(10):
+        client = Client(site)
+        client.send(b"\r\n" * 32_000)
+        assert client.status == [400]
+        client.wire.loseConnection()
+    assert process_time() - begun < 0.3
 
 
 def test_a_whole_url_is_taken_for_its_path(clock):
