@@ -206,7 +206,7 @@ class Claims:
         """Complete the jobs with their files; where that fails they are given back, never stranded (trap 14)."""
         sent = [job for asking in line for job in asking.got]
         try:
-            whole = await store.complete(self._database, sent) if sent else []
+            whole = await store.complete(self._database, sent, self._hot_timeout) if sent else []
             secrets = await self._secrets(whole)
         except (PandaError, psycopg2.Error) as error:
             log.error("{n} jobs are given back: {error}", n=len(sent), error=str(error).strip())
@@ -369,7 +369,7 @@ class Claims:
     async def _read(self, queue: str, patience: float) -> None:
         summary, began = self._summary(queue), self._clock.now()
         ticket = summary.ticket()
-        rows = await store.summary(self._database, queue, patience)
+        rows = await store.summary(self._database, queue, self._hot_timeout, patience)
         summary.replace(rows, self._clock.now(), ticket)
         self._took[queue] = self._clock.now() - began
 

@@ -241,7 +241,9 @@ class Database:
         """What the last attempt to connect met."""
         return self.pool.last_fault or "the database cannot be reached"
 
-    async def statement(self, name: str, query: Query, *, patience: float = 5.0, **params: Any) -> Result:
+    async def statement(
+        self, name: str, query: Query, *, patience: float = 5.0, timeout: float | None = None, **params: Any
+    ) -> Result:
         """A transaction of one statement, in one round trip; tried again when the session turns out to be dead.
 
         For reads, and for writes that may be done twice: after a lost connection nobody knows whether it was done.
@@ -250,7 +252,7 @@ class Database:
         async def work(session: Session) -> Result:
             return await session.run(query, params)
 
-        return await self._shielded(name, work, self.statement_timeout, patience)
+        return await self._shielded(name, work, self.statement_timeout if timeout is None else timeout, patience)
 
     async def transaction(
         self,
@@ -416,6 +418,7 @@ class Database:
 
     def _end(self, session: Session) -> None:
         if session.doomed and not session.closed and session in self.pool.sessions:
+            self.pool.discard_idle()  # who does not obey may be frozen, and then none of the others answers either
             session.close()
 
     async def connect(self) -> Session:

@@ -100,9 +100,11 @@ class Claimed:
     io: tuple[int | None, str | None] = (None, None)
 
 
-async def summary(database: Database, queue: str, patience: float) -> list[tuple[Key, Mark]]:
+async def summary(database: Database, queue: str, timeout: float, patience: float) -> list[tuple[Key, Mark]]:
     """The keys of a queue's activated jobs, each with its head."""
-    rows = (await database.statement("dispatch.summary", SQL.summary, patience=patience, queue=queue)).rows
+    rows = (
+        await database.statement("dispatch.summary", SQL.summary, patience=patience, timeout=timeout, queue=queue)
+    ).rows
     return [(Key(gshare, rtype, fit), Mark(-priority, panda_id)) for gshare, rtype, fit, priority, panda_id in rows]
 
 
@@ -167,12 +169,12 @@ async def touch_workers(tx: Transaction, slots: Sequence[tuple[str, Slot]], now:
     )
 
 
-async def complete(database: Database, jobs: Sequence[Job]) -> list[Job]:
+async def complete(database: Database, jobs: Sequence[Job], timeout: float) -> list[Job]:
     """The jobs with their files and parameters."""
     ids = [job.panda_id for job in jobs]
     reading = (
-        Deferred.fromCoroutine(database.statement("dispatch.files", SQL.files, ids=ids)),
-        Deferred.fromCoroutine(database.statement("dispatch.parameters", SQL.parameters, ids=ids)),
+        Deferred.fromCoroutine(database.statement("dispatch.files", SQL.files, timeout=timeout, ids=ids)),
+        Deferred.fromCoroutine(database.statement("dispatch.parameters", SQL.parameters, timeout=timeout, ids=ids)),
     )
     try:
         found, texts = await gatherResults(reading, consumeErrors=True)

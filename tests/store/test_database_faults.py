@@ -83,6 +83,29 @@ async def test_a_frozen_database_server_holds_up_neither_us_nor_our_threads(data
         reactor.suggestThreadPoolSize(10)
 
 
+async def test_after_one_session_that_obeys_nobody_the_idle_ones_are_not_tried_one_after_the_other(
+    database: Database, cluster, monkeypatch
+):
+    monkeypatch.setattr(module, "CANCEL_GRACE", 0.2)
+    while len(database.pool.sessions) < database.size:
+        await deferLater(reactor, 0.01)
+    frozen = [cluster.pid, *(session.backend for session in database.pool.sessions)]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Busy, match="takes too long"):
+            await database.statement("count", COUNT, timeout=0.3)
+        began = reactor.seconds()
+        with pytest.raises(DatabaseAway):
+            await database.statement("count", COUNT, patience=0.3)
+        assert reactor.seconds() - began < 1.0
+        assert not database.up
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    assert (await database.statement("count", COUNT, patience=20.0)).scalar() == 0
+
+
 async def test_a_statement_over_its_limit_is_cancelled_in_the_server_too(database: Database, monkeypatch):
     monkeypatch.setattr(module, "CANCEL_GRACE", 1.0)
 
