@@ -48,7 +48,7 @@ from pandatx.workers.user import resolve_user
 log = Logger()
 
 FACTS_EVERY, CLOCK_EVERY, SPOOL_EVERY, COUNTERS_EVERY, INSTANCE_EVERY = 20.0, 60.0, 2.0, 60.0, 30.0
-TOKENS_EVERY = 30.0
+TOKENS_EVERY, LEAPS_EVERY = 30.0, 1.0
 TIDY_EVERY = 3600.0
 LEFT = timedelta(seconds=10)
 """A job that is ``defined`` for so long when a server starts was left by one that ended."""
@@ -224,15 +224,24 @@ class App:
         self.ground.database.conninfo = self.ground.background.conninfo = await self.embedded.start()
 
     async def _start_database(self) -> None:
-        background, clock = self.ground.background, self.ground.clock
+        background = self.ground.background
         self.ground.database.start()
         background.start()
         try:
             await background.statement("database.first", schema.SQL.alive, patience=FIRST_CONNECTION)
         except Busy:
             raise StartFault(EXIT_DATABASE, background.why_down) from None
-        await measure_offset(background, clock)
-        self._every(CLOCK_EVERY, lambda: measure_offset(background, clock))
+        await self._measure_clock()
+        self._every(CLOCK_EVERY, self._measure_clock)
+        self._every(LEAPS_EVERY, self._heed_leaps)
+
+    async def _measure_clock(self) -> None:
+        await measure_offset(self.ground.background, self.ground.clock)
+
+    async def _heed_leaps(self) -> None:
+        """A machine that stood still would write old times until its clock is measured again."""
+        if self.ground.clock.was_set() and self.ground.background.up:
+            await self._measure_clock()
 
     async def _stop_database(self) -> None:
         await self.ground.background.stop()

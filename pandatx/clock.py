@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+A_LEAP = timedelta(seconds=1)
 
 
 def machine_time() -> datetime:
@@ -51,6 +52,10 @@ class Clock:
     def now(self) -> datetime:
         """The database's time, aware UTC."""
         return self._wall() + self.offset
+
+    def was_set(self, machine_time: Callable[[], datetime] = machine_time) -> bool:
+        """Whether this machine's clock has leapt since it was measured: somebody set it, or the machine stood still."""
+        return abs(self._wall() - machine_time() - (self.difference - self.offset)) > A_LEAP
 
     def seconds(self) -> float:
         """The reactor's seconds, for durations only."""

@@ -22,10 +22,10 @@ WORRYING: Final = timedelta(seconds=5)
 
 async def measure_offset(database: Database, clock: Clock, machine_time: Callable[[], datetime] = machine_time) -> None:
     """Set the clock right by the database's; a machine whose own differs is warned of."""
-    before = clock.now()
+    before = clock.now() - clock.offset  # which another measurement may change meanwhile
     there: datetime = (await database.statement("clock.offset", SQL.now)).scalar()
-    took = clock.now() - before
-    clock.offset += there - (before + took / 2)
+    took = clock.now() - clock.offset - before
+    clock.offset = there - (before + took / 2)
     known, clock.difference = clock.difference, there - (machine_time() - took / 2)
     if abs(clock.difference) > WORRYING >= abs(known):
         difference = str(clock.difference)

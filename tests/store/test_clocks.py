@@ -21,6 +21,7 @@ class Machine:
 
     def __init__(self, ahead=timedelta(0), answers_in=0.0):
         self.time, self.set_by, self.ahead, self.answers_in = ManualTime(), timedelta(0), ahead, answers_in
+        self.meanwhile = None
         self.clock = Clock(self.time, free_running(self.says, self.time.seconds))
 
     def says(self):
@@ -31,6 +32,9 @@ class Machine:
         return ZERO + timedelta(seconds=self.time.seconds()) + self.ahead
 
     async def statement(self, name, query):
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
         self.time.advance(self.answers_in / 2)
         there = self.truth
         self.time.advance(self.answers_in / 2)
@@ -73,6 +77,24 @@ async def test_setting_the_machines_clock_moves_now_neither_before_nor_after_the
     machine.time.advance(50)
     await machine.measure()
     assert machine.clock.now() == machine.truth
+
+
+async def test_two_measurements_at_a_time_are_as_good_as_one():
+    machine = Machine(ahead=HOUR)
+    machine.meanwhile = machine.measure
+    await machine.measure()
+    assert (machine.clock.now(), machine.clock.offset) == (machine.truth, HOUR)
+
+
+async def test_a_machine_that_stood_still_is_known_by_the_leap_of_its_clock():
+    machine = Machine(ahead=HOUR)
+    await machine.measure()
+    machine.time.advance(50)
+    assert not machine.clock.was_set(machine.says)
+    machine.set_by, machine.ahead = 3 * HOUR, 4 * HOUR  # the world went on, and its clock was set by that
+    assert machine.clock.was_set(machine.says)
+    await machine.measure()
+    assert (machine.clock.now(), machine.clock.was_set(machine.says)) == (machine.truth, False)
 
 
 async def test_a_machine_more_than_five_seconds_off_is_warned_of_once_until_it_is_right_again(warnings):
