@@ -64,19 +64,25 @@ def test_a_database_that_is_frozen_for_a_minute_holds_up_nothing_but_what_needs_
         frozen = _family(cluster)
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
-        asking = threading.Thread(target=Pilot(Connection(home), told).get_job)
-        began = time.monotonic()
+        began, waited = time.monotonic(), list[float]()
+
+        def ask() -> None:
+            assert Pilot(Connection(home), told).get_job() is None
+            waited.append(time.monotonic() - began)
+
+        asking = [threading.Thread(target=ask) for _ in range(3)]
         try:
-            asking.start()
+            for each in asking:
+                each.start()
             assert finish_all(home, jobs, told) == ["NULL"] * 20
             assert time.monotonic() - began < 15.0
             assert spooled(home)
             until(lambda: _says_that_it_lives(home) and time.monotonic() - began > FROZEN, "it lives", FROZEN + 5, 0.5)
             assert server.alive()
+            assert len(waited) == 3 and max(waited) < 30.0, "pilots are told that there is no job for now (rule R15)"
         finally:
             for pid in frozen:
                 os.kill(pid, signal.SIGCONT)
-        asking.join(60)
         until(lambda: not spooled(home), "the spool is empty", 60)
         until(lambda: all_ended(told, tables), "every reported job has come to its end", 60)
     assert broken_promises(told, tables) == []
