@@ -161,6 +161,7 @@ class Heartbeats:
     def _soon(self, report: _Report) -> Deferred[Reply]:
         """The answer to a report; Busy when it takes too long, though it may be stored all the same: it counts once."""
         first: Deferred[Reply] = Deferred()
+        running = self._line.submit(report)
 
         def give_up() -> None:
             if not first.called:
@@ -174,7 +175,7 @@ class Heartbeats:
             if not first.called:
                 first.callback(outcome)  # a Failure too
 
-        self._line.submit(report).addBoth(ended)
+        running.addBoth(ended)
         return first
 
     async def _flush(self, reports: list[_Report]) -> list[Reply | Exception | Deferred[Reply]]:

@@ -73,6 +73,16 @@ async def test_a_final_report_that_the_database_is_slow_with_is_spooled_and_coun
     assert await rows(database, "SELECT count(*) FROM {panda}.job_output_report") == [(1,)]
 
 
+async def test_a_final_report_for_which_there_is_no_place_in_the_line_is_spooled_and_leaves_no_timer(
+    database, heartbeats, spool
+):
+    heartbeats._line.most_waiting = 0
+    await rows(database, "SELECT 1")
+    before = len(reactor.getDelayedCalls())
+    assert (await heartbeats.report(PILOT, beat(job_status="finished", job_output_report="{}"))).code == 0
+    assert (len(spool.kept), len(reactor.getDelayedCalls())) == (1, before)
+
+
 BAD = {"node": "a\0b", "grid": "\ud800", "n_events": 2**70, "cpu_conversion_factor": 1e300}
 
 
