@@ -43,10 +43,13 @@ class Counters:
 
         A report need not name its queue: then it is counted for the empty name.
         """
-        key: tuple[str, What] = (queue[:_WIDTH], what)
+        self._add(queue[:_WIDTH], what, 1)
+
+    def _add(self, queue: str, what: What, n: int) -> None:
+        key = (queue, what)
         if key not in self._counts and len(self._counts) >= MOST_QUEUES:
             key = (OTHERS, what)
-        self._counts[key] += 1
+        self._counts[key] += n
 
     def started(self, queue: str) -> None:
         """A job has begun to run at ``queue``."""
@@ -70,6 +73,7 @@ class Counters:
                 await self._database.transaction("counters.forget", store.forget, now - _KEPT)
                 self._forgot = now
         except (PandaError, psycopg2.Error) as error:
-            self._counts.update(counts)
+            for (queue, what), n in counts.items():
+                self._add(queue, what, n)
             self._started |= started
             log.info("the counters of requests are added later: {error}", error=error)

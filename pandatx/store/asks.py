@@ -30,6 +30,7 @@ async def add(tx: Transaction, instance: str, since: datetime, counts: Mapping[t
         refused=[each.refused for _, _, each in found],
         last=[each.last for _, _, each in found],
     )
+    await tx.identify()
 
 
 async def of_queue(database: Database, queue: str, after: datetime, most: int) -> list[Asked]:

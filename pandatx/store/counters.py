@@ -20,6 +20,7 @@ async def add(tx: Transaction, instance: str, minute: datetime, counts: Mapping[
     queues = sorted({queue for queue, _ in counts})
     columns = {what: [counts.get((queue, what), 0) for queue in queues] for what in WHAT}
     await tx.run(SQL.add, instance=instance, minute=minute, queues=queues, **columns)
+    await tx.identify()
 
 
 async def set_last_start(tx: Transaction, queues: Collection[str], now: datetime) -> None:

@@ -65,6 +65,7 @@ _FORGOTTEN = frozenset(
 """What a session says whose prepared statements are not what we think, after DISCARD or a change of a table."""
 _UNABLE = ("53", "58")
 """Classes of errors that say nothing of what was asked: no room, no memory, a fault of the system."""
+_NUMBER = Query(name="transaction_number", text="SELECT pg_current_xact_id()::text::bigint")
 _inside: ContextVar[str | None] = ContextVar("transaction", default=None)
 
 
@@ -183,6 +184,12 @@ class Transaction:
         """Run one query; the first one begins the transaction in the same trip."""
         prologue, self._prologue = self._prologue, ""
         return await self._session.run(query, params, prologue)
+
+    async def identify(self) -> None:
+        """Learn the transaction's number, by which its end is looked up when the answer to its commit is lost. For what
+        must not be done twice.
+        """
+        self.xid = (await self.run(_NUMBER)).scalar()
 
     def at_end(
         self, work: Callable[[Transaction, list[T], datetime], Awaitable[None]], items: Iterable[T], now: datetime

@@ -16,6 +16,7 @@ async def increase(tx: Transaction, task_id: int, n: int) -> tuple[int, int]:
     rows = (await tx.run(SQL.increase, task=task_id, n=n)).rows
     again = {(task_id, dataset): Counter(nfilesused=-spent, nfilesfailed=-spent) for dataset, _, spent in rows}
     await jedi.count(tx, again)
+    await tx.identify()
     return sum(each for _, each, _ in rows), sum(spent for _, _, spent in rows)
 
 
