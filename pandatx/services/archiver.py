@@ -25,8 +25,6 @@ Pause = Callable[[], Awaitable[None]]
 
 TOGETHER: Final = 25
 """Jobs that are moved, or dropped, in one transaction."""
-REST: Final = 2.0
-"""Times what a transaction took: so long nothing is done behind it."""
 PAGES: Final = 128
 """Pages of a table that are looked through in one transaction."""
 TURN: Final = 60.0
@@ -38,8 +36,8 @@ _REFUSED: Final = (psycopg2.DataError, psycopg2.IntegrityError)
 
 @define(eq=False)
 class Archiver:
-    """Small batches, each a short transaction, and asleep after each for twice as long as it took: so it takes a third
-    of a backend at most. Give it the scheduler's pool.
+    """Small batches, each a short transaction, and asleep after each for as long as it took: so it takes half of a
+    backend at most. Give it the scheduler's pool.
 
     ``enabled`` is needed for a database that was found; ``after`` is the age at which an ended job is moved, and
     ``retention`` are days by table, for ever where a table has none.
@@ -170,4 +168,4 @@ class Archiver:
         try:
             return await self._database.transaction(name, work, *args, **kwargs)
         finally:
-            await self._clock.wait(REST * (self._clock.seconds() - began))
+            await self._clock.wait(self._clock.seconds() - began)
