@@ -176,13 +176,13 @@ async def test_a_job_that_the_archive_refuses_stays_and_stops_no_other(database,
     assert await counts(database) == [2, 4, 2, 2]
 
 
-async def test_it_sleeps_twice_as_long_as_each_batch_took(database, monkeypatch):
+async def test_it_sleeps_as_long_as_each_batch_took(database, monkeypatch):
     monkeypatch.setattr(service, "TOGETHER", 2)
     for panda_id in range(1, 6):
         await seed_ended(database, panda_id)
     rests = Rests(length=0.25)
     assert (await archiver(database, rests=rests).move(Context(clock(), "archiver").breathe))[0]["jobs"] == 5
-    assert rests.delays == [0.5, 0.5, 0.5]
+    assert rests.delays == [0.25, 0.25, 0.25]
 
 
 async def test_it_gives_a_sign_of_life_each_minute_and_says_that_there_is_more(database, monkeypatch):
