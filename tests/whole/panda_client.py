@@ -71,7 +71,9 @@ class Release:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (place / ".installed").exists():
                 self._command(sys.executable, "-m", "venv", "--clear", place)
-                self._command(place / "bin" / "python", "-m", "pip", "install", "-q", f"panda-client=={self.version}")
+                # Up to 2.0.2 what the commands need is put there while the wheel is built: one that pip keeps lacks it.
+                pip = (place / "bin" / "python", "-m", "pip", "install", "-q", "--no-cache-dir")
+                self._command(*pip, f"panda-client=={self.version}")
                 (place / ".installed").touch()
         return place
 
